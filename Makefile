@@ -1,0 +1,49 @@
+# `make quickstart` trains and scores a small codec, `make test` checks the code; both make their own environment.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: quickstart test lint format install system bench tensorboard clean
+
+quickstart: install  ## Make the demo corpus, train a small FSQ codec, score it through a noisy channel.
+	$(RUN) train.py fit --config configs/quickstart.yaml
+	$(RUN) train.py test --config configs/quickstart.yaml --config configs/channels.yaml --ckpt_path last
+
+test: install lint  ## Style, types and tests.
+	$(RUN) -m pytest
+
+lint: install
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: install
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+tensorboard: install  ## Curves, figures and audio of all runs.
+	$(VENV)/bin/tensorboard --logdir runs
+
+bench: install  ## Ratios of speed, minutes.
+	for f in tests/benchmarks/[a-z]*.py; do $(RUN) -m tests.benchmarks.$$(basename $$f .py); done
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml | system
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable '.[demo,hf,dev]'
+	touch $@
+
+# pesq is compiled at installation: it needs a C compiler and Python's headers.
+system:
+	@command -v cc >/dev/null && $(PYTHON) -c 'import os, sysconfig, venv, ensurepip; \
+	    assert os.path.exists(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || { \
+	    echo "Installing system packages: build-essential python3-dev python3-venv"; \
+	    SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	    $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq build-essential python3-dev python3-venv || { \
+	    echo "Install a C compiler, Python's headers and venv by hand, then run make again." >&2; exit 1; }; }
+
+clean:
+	rm -rf $(VENV) runs predictions

@@ -1,0 +1,58 @@
+"""Lightning callbacks that score, average, watch and write; imported lazily, name by name.
+
+Scoring workers import `callbacks.metrics` and must start without PyTorch or Lightning, so nothing is imported here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from callbacks.channel_evaluation import ChannelEvaluation
+    from callbacks.codebook_usage import CodebookUsage
+    from callbacks.ema import CodecEMA
+    from callbacks.metrics import PESQ, SISDR, STOI, MelDistance, SpeechMetric, Unscorable
+    from callbacks.prediction_writer import PredictionWriter
+    from callbacks.scoring import ScoringPool
+    from callbacks.throughput import Throughput
+
+_HOMES = {
+    "ChannelEvaluation": "callbacks.channel_evaluation",
+    "CodebookUsage": "callbacks.codebook_usage",
+    "CodecEMA": "callbacks.ema",
+    "MelDistance": "callbacks.metrics",
+    "PESQ": "callbacks.metrics",
+    "PredictionWriter": "callbacks.prediction_writer",
+    "SISDR": "callbacks.metrics",
+    "STOI": "callbacks.metrics",
+    "ScoringPool": "callbacks.scoring",
+    "SpeechMetric": "callbacks.metrics",
+    "Throughput": "callbacks.throughput",
+    "Unscorable": "callbacks.metrics",
+}
+
+__all__ = [
+    "PESQ",
+    "SISDR",
+    "STOI",
+    "ChannelEvaluation",
+    "CodebookUsage",
+    "CodecEMA",
+    "MelDistance",
+    "PredictionWriter",
+    "ScoringPool",
+    "SpeechMetric",
+    "Throughput",
+    "Unscorable",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {sorted(_HOMES)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

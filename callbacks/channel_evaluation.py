@@ -1,0 +1,346 @@
+"""Scores a codec's codes behind noisy channels during `fit`, `validate` and `test`, after NeuCodec (arXiv 2509.09550)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from callbacks.channel_output import ClipAudio, show, write
+from callbacks.channel_report import format_table
+from callbacks.channel_scores import ChannelRow, ClipScores, summarise
+from callbacks.metrics import SpeechMetric, default_metrics
+from callbacks.outputs import gather_objects, log_folder, log_scalars
+from callbacks.scoring import ScoringPool, default_workers
+from callbacks.transmission import decode_receptions, transmit
+from codec.channels import BinarySymmetricChannel, Channel
+from codec.codec import NeuralCodec
+
+
+@dataclass
+class _Clip:
+    """A clip whose codes wait for their channels: reference [T], codes [1, K, F] on the CPU."""
+
+    clip_id: str
+    reference: np.ndarray
+    codes: Tensor
+
+
+@dataclass
+class _Run:
+    """What one validation or test has collected on this rank."""
+
+    waiting: list[_Clip] = field(default_factory=list)
+    scores: list[ClipScores] = field(default_factory=list)
+    audio: list[ClipAudio] = field(default_factory=list)
+
+
+class ChannelEvaluation(Callback):
+    """Sends every evaluated clip through each channel and scores what the decoder makes of it.
+
+    The encoder runs once per clip (the step's `"codes"` are reused), draws that arrive alike are decoded and scored
+    once, and worker processes score one clip while the next is decoded. A draw depends on the seed, the clip's id,
+    the channel's family and the repeat only, so scores do not depend on ranks, batches or order.
+
+    `validate` and `test` score every clip; in `fit`, validation scores the `fit_clips` clips whose ids hash lowest,
+    the same ones whatever the number of ranks. The sanity check is left alone. Evaluation batches hold one whole
+    clip: `audio` [1, 1, T], `id` [one string], and `target` [1, 1, T'] where the output rate differs.
+
+    Results: `results` (rows), loggers and, in `fit`, `trainer.callback_metrics` under names such as
+    `channel/stoi/ber_0.01`; a table on the terminal; `channel.csv`, `channel.json` and a folder `channel/` with
+    figures and audio in the log folder, overwritten by each evaluation.
+
+    Args:
+        channels: Channels to score besides `bit_error_rates`.
+        bit_error_rates: Short for one `BinarySymmetricChannel` each.
+        metrics: What to measure; `default_metrics()` if None.
+        repeats: Draws per clip and channel.
+        seed: Seed of the channel draws and of the bootstrap.
+        fit_clips: Clips to score when validating in `fit`; None for all, 0 for none.
+        fit_every_n_validations: In `fit`, score at the first and then every n-th validation; the others repeat
+            the last values to `trainer.callback_metrics`, so that a checkpoint callback finds what it monitors.
+        audio_clips: Clips of which audio and spectrograms are kept.
+        audio_channels: Channels heard and shown for those, spread evenly over all; the first is always among them.
+        num_workers: Scoring processes of this rank; None for its share of the cores, 0 to score inline.
+        decode_batch: Receptions decoded at once.
+        bootstrap: Resamples behind the intervals.
+        confidence: Probability mass of the intervals.
+
+    Raises:
+        ValueError: No channel at all, channels with equal names, or a number out of range.
+    """
+
+    def __init__(
+        self,
+        channels: list[Channel] | None = None,
+        *,
+        bit_error_rates: tuple[float, ...] = (0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+        metrics: list[SpeechMetric] | None = None,
+        repeats: int = 1,
+        seed: int = 0,
+        fit_clips: int | None = 8,
+        fit_every_n_validations: int = 1,
+        audio_clips: int = 3,
+        audio_channels: int = 4,
+        num_workers: int | None = None,
+        decode_batch: int = 8,
+        bootstrap: int = 1000,
+        confidence: float = 0.95,
+    ) -> None:
+        symmetric = [BinarySymmetricChannel(rate) for rate in bit_error_rates]
+        self.channels: list[Channel] = [*symmetric, *(channels or [])]
+        names = [channel.name for channel in self.channels]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"channels {names} must be at least one, with unique names")
+        for name, value in (("repeats", repeats), ("fit_every_n_validations", fit_every_n_validations),
+                            ("audio_channels", audio_channels), ("decode_batch", decode_batch)):  # fmt: skip
+            if value < 1:
+                raise ValueError(f"{name} is {value} but must be at least 1")
+        self.metrics = default_metrics() if metrics is None else metrics
+        self.repeats, self.seed = repeats, seed
+        self.fit_clips, self.fit_every_n_validations = fit_clips, fit_every_n_validations
+        self.audio_clips, self.audio_channels = audio_clips, audio_channels
+        self.num_workers, self.decode_batch = num_workers, decode_batch
+        self.bootstrap, self.confidence = bootstrap, confidence
+        self.results: list[ChannelRow] = []
+        self.clip_scores: list[ClipScores] = []
+        self._pool: ScoringPool | None = None
+        self._run: _Run | None = None
+        self._validations = 0
+        self._values: dict[str, float] = {}
+        self._checkpoint_step: int | None = None
+
+    # Lightning's hooks, in the order in which they run.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        workers = default_workers(trainer.num_devices) if self.num_workers is None else self.num_workers
+        self._pool = ScoringPool(self.metrics, workers)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._checkpoint_step = checkpoint.get("global_step")
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._run = None
+        if trainer.sanity_checking:
+            return
+        if trainer.state.fn == TrainerFn.FITTING:
+            skipped = self.fit_clips == 0 or self._validations % self.fit_every_n_validations
+            self._validations += 1
+            if skipped:
+                return
+        self._run = _Run()
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._run = _Run()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor | Mapping[str, Any] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._take(trainer, pl_module, outputs, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor | Mapping[str, Any] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._take(trainer, pl_module, outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._finish(trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._finish(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._close()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self._validations, "values": self._values}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._validations = state_dict["validations"]
+        self._values = state_dict["values"]
+
+    # What they do.
+
+    def _take(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None, batch: Any
+    ) -> None:
+        """Score the clip of one batch now, or in `fit` keep it if its id is among the lowest."""
+        if self._run is None:
+            return
+        codec = _codec_of(pl_module)
+        clip = _clip_of(batch, outputs, codec)
+        if trainer.state.fn != TrainerFn.FITTING or self.fit_clips is None:
+            self._evaluate(codec, clip)
+            return
+        kept = sorted([*self._run.waiting, clip], key=lambda clip: _order(clip.clip_id))
+        self._run.waiting = kept[: self.fit_clips]
+
+    def _evaluate(self, codec: NeuralCodec, clip: _Clip) -> None:
+        """Transmit and decode one clip, and queue its signals for scoring."""
+        assert self._run is not None and self._pool is not None
+        sent = transmit(
+            clip.codes,
+            self.channels,
+            codebook_sizes=codec.quantizer.codebook_sizes,
+            clip_id=clip.clip_id,
+            seed=self.seed,
+            repeats=self.repeats,
+        )
+        number = len(self._run.scores)
+        words = clip.codes.numel()
+        bits = clip.codes.shape[-1] * codec.bits_per_frame
+        seconds = len(clip.reference) / codec.output_sample_rate
+        self._run.scores.append(
+            ClipScores(clip.clip_id, seconds, bits, words, sent.signals, sent.bit_errors, sent.erased_words)
+        )
+        heard = {self.channels[c].name: int(sent.signals[c, 0]) for c in self._heard()}
+        audio: dict[int, np.ndarray] = {}
+        signals = decode_receptions(codec, sent, length=len(clip.reference), batch_size=self.decode_batch)
+        for index, signal in enumerate(signals):
+            self._pool.submit((number, index), clip.reference, signal, sample_rate=codec.output_sample_rate)
+            if index in heard.values():
+                audio[index] = signal
+        kept = ClipAudio(clip.clip_id, clip.reference, {name: audio[index] for name, index in heard.items()})
+        best = sorted([*self._run.audio, kept], key=lambda kept: _order(kept.clip_id))
+        self._run.audio = best[: self.audio_clips]
+
+    def _heard(self) -> Sequence[int]:
+        """The channels whose audio is kept, spread evenly."""
+        count = min(self.audio_channels, len(self.channels))
+        return sorted({round(i) for i in np.linspace(0, len(self.channels) - 1, count)})
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score what waits, gather over ranks and report; every rank issues the same collectives."""
+        if self._run is None:
+            if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+                self._publish(pl_module)
+            return
+        assert self._pool is not None
+        codec = _codec_of(pl_module)
+        if trainer.state.fn == TrainerFn.FITTING and self.fit_clips is not None:
+            waiting = {clip.clip_id: clip for clip in self._run.waiting}
+            chosen = sorted(chain(*gather_objects(list(waiting))), key=_order)[: self.fit_clips]
+            for clip_id in chosen:
+                if clip_id in waiting:
+                    self._evaluate(codec, waiting[clip_id])
+        scored = self._pool.results()
+        for number, clip in enumerate(self._run.scores):
+            clip.scores = [scored[number, index] for index in range(clip.signals.max() + 1)]
+        gathered = gather_objects((self._run.scores, self._run.audio))
+        self.clip_scores = sorted(chain(*(scores for scores, _ in gathered)), key=lambda clip: clip.clip_id)
+        audio = sorted(chain(*(audio for _, audio in gathered)), key=lambda kept: _order(kept.clip_id))
+        self._run = None
+        _check_unique([clip.clip_id for clip in self.clip_scores])
+        self.results = summarise(
+            self.clip_scores, self.channels, self.metrics,
+            repeats=self.repeats, resamples=self.bootstrap, confidence=self.confidence, seed=self.seed,
+        )  # fmt: skip
+        self._report(trainer, pl_module, audio[: self.audio_clips])
+
+    def _report(self, trainer: Trainer, pl_module: LightningModule, audio: list[ClipAudio]) -> None:
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        step = trainer.global_step if fitting else self._checkpoint_step or trainer.global_step
+        self._values = {row.key: row.mean for row in self.results}
+        if fitting:
+            self._publish(pl_module)
+        log_scalars(trainer, self._values, step=step)
+        folder = log_folder(trainer)
+        if not trainer.is_global_zero:
+            return
+        codec = _codec_of(pl_module)
+        facts = self._facts(codec, stage=str(trainer.state.fn), step=step)
+        figures = write(folder, self.results, self.clip_scores, audio, metrics=self.metrics, facts=facts)
+        show(trainer, figures, audio, sample_rate=codec.output_sample_rate, step=step)
+        print(f"\n{format_table(self.results, self.metrics, confidence=self.confidence)}\n", flush=True)
+
+    def _publish(self, pl_module: LightningModule) -> None:
+        """For checkpoint callbacks; all ranks hold the same values, so nothing is left to reduce."""
+        for name, value in self._values.items():
+            pl_module.log(name, value, logger=False, sync_dist=False, rank_zero_only=False)
+
+    def _facts(self, codec: NeuralCodec, *, stage: str, step: int) -> dict[str, object]:
+        return {
+            "stage": stage,
+            "step": step,
+            "codec": {
+                "bit_rate": codec.bit_rate,
+                "frame_rate": codec.frame_rate,
+                "bits_per_frame": codec.bits_per_frame,
+                "codebook_sizes": list(codec.quantizer.codebook_sizes),
+                "sample_rate": codec.sample_rate,
+                "output_sample_rate": codec.output_sample_rate,
+            },
+            "settings": {
+                "channels": [channel.name for channel in self.channels],
+                "metrics": [metric.name for metric in self.metrics],
+                "repeats": self.repeats,
+                "seed": self.seed,
+                "bootstrap": self.bootstrap,
+                "confidence": self.confidence,
+            },
+        }
+
+    def _close(self) -> None:
+        self._run = None
+        if self._pool is not None:
+            self._pool.close()
+
+
+def _codec_of(pl_module: LightningModule) -> NeuralCodec:
+    codec = pl_module.codec
+    assert isinstance(codec, torch.nn.Module)
+    return codec  # type: ignore[return-value]
+
+
+def _clip_of(batch: Any, outputs: Tensor | Mapping[str, Any] | None, codec: NeuralCodec) -> _Clip:
+    audio = batch["audio"]
+    if audio.ndim != 3 or audio.shape[:2] != (1, 1) or len(batch["id"]) != 1:
+        raise ValueError(
+            f"channel evaluation needs one whole clip per batch, audio [1, 1, T]; got {tuple(audio.shape)}: "
+            "use batch size 1 for validation and test"
+        )
+    codes = outputs.get("codes") if isinstance(outputs, Mapping) else None
+    if codes is None:
+        with torch.no_grad():
+            codes = codec.encode(audio)
+    reference = batch.get("target", audio)[0, 0].float().cpu().numpy()
+    return _Clip(batch["id"][0], reference, codes.detach().cpu())
+
+
+def _order(clip_id: str) -> bytes:
+    """A fixed pseudo-random order of clips that mixes speakers and corpora."""
+    return hashlib.sha256(clip_id.encode()).digest()
+
+
+def _check_unique(ids: Sequence[str]) -> None:
+    twice = sorted({a for a, b in zip(ids[:-1], ids[1:], strict=True) if a == b})
+    if twice:
+        raise ValueError(
+            f"clips {twice[:3]} were evaluated twice: give each clip its own id, and each rank its own clips "
+            "(a DistributedSampler pads with duplicates; set use_distributed_sampler=False)"
+        )

@@ -1,0 +1,109 @@
+"""Writes what `predict` makes of a folder of files: reconstructed audio and codes, in the same folders."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+
+AUDIO_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".w64", ".wav"})
+
+
+class PredictionWriter(Callback):
+    """Writes `<id>.wav` (16-bit PCM) and `<id>.codes.npz` under `output_dir` for each prediction.
+
+    `predict_step` returns `audio` [1, 1, T], `codes` [1, K, F], `id` [one string] and `length`, the samples of the
+    input at the codec's input rate; the audio is cut to `codec.output_length(length)`. An id is a relative path with "/" between folders; an audio extension is taken off, unless
+    another file of this process has taken the name (`a.wav` and `a.flac`). Existing files are replaced.
+
+    The archive holds `codes` [K, F] in the smallest unsigned type, `sample_rate` (Hz, of the encoder's input),
+    `output_sample_rate` (Hz), `hop_length` (input samples per frame), `length` (input samples),
+    `output_length` (output samples) and `codebook_sizes` [K].
+
+    Args:
+        output_dir: Folder to write to; made when missing.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.output_dir = Path(output_dir)
+        self._written: set[PurePosixPath] = set()
+        self._clipped: dict[str, int] = {}
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._written, self._clipped = set(), {}
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        ids = outputs["id"]
+        if len(ids) != 1:
+            raise ValueError(f"a prediction holds one clip, not {len(ids)} ({ids[:3]}): use batch size 1 to predict")
+        path = self._path(ids[0])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        codec: Any = pl_module.codec
+        length = int(outputs["length"])
+        audio = outputs["audio"][0, 0, : codec.output_length(length)]
+        self._write_audio(path, audio, rate=codec.output_sample_rate, clip_id=ids[0])
+        _write_codes(path, outputs["codes"][0], codec=codec, length=length)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._clipped:
+            rank_zero_warn(
+                f"{len(self._clipped)} of {len(self._written)} files left [-1, 1] and were clipped "
+                f"({sum(self._clipped.values())} samples): {sorted(self._clipped)[:5]}"
+            )
+
+    def _path(self, clip_id: str) -> Path:
+        """Where the clip's files go, without their extensions.
+
+        Raises:
+            ValueError: The id is empty, or would leave `output_dir`.
+        """
+        name = PurePosixPath(clip_id)
+        if name.is_absolute() or ".." in name.parts or not name.parts or "\0" in clip_id:
+            raise ValueError(f"clip id {clip_id!r} must be a relative path inside the output folder")
+        short = name.with_suffix("") if name.suffix.lower() in AUDIO_SUFFIXES else name
+        chosen = short if short not in self._written else name
+        if chosen in self._written:
+            raise ValueError(f"clip id {clip_id!r} was predicted twice: its files would replace each other")
+        self._written.add(chosen)
+        path = self.output_dir / chosen
+        if not path.parent.resolve().is_relative_to(self.output_dir.resolve()):
+            raise ValueError(f"clip id {clip_id!r} leads out of {self.output_dir} through a link")
+        return path
+
+    def _write_audio(self, path: Path, audio: Tensor, *, rate: int, clip_id: str) -> None:
+        import soundfile
+
+        signal = torch.nan_to_num(audio.detach().float().cpu()).numpy()
+        clipped = int((np.abs(signal) > 1).sum())
+        if clipped:
+            self._clipped[clip_id] = clipped
+        # PCM's largest value is 1 - 2^-15; the codec's range is symmetric.
+        samples = np.round(np.clip(signal, -1, 1) * 32767).astype(np.int16)
+        soundfile.write(f"{path}.wav", samples, rate, subtype="PCM_16")
+
+
+def _write_codes(path: Path, codes: Tensor, *, codec: Any, length: int) -> None:
+    sizes = tuple(codec.quantizer.codebook_sizes)
+    np.savez_compressed(
+        f"{path}.codes.npz",
+        codes=codes.cpu().numpy().astype(np.min_scalar_type(max(sizes) - 1)),
+        sample_rate=codec.sample_rate,
+        output_sample_rate=codec.output_sample_rate,
+        hop_length=codec.hop_length,
+        length=length,
+        output_length=codec.output_length(length),
+        codebook_sizes=np.array(sizes),
+    )

@@ -1,0 +1,45 @@
+"""Neural speech codecs whose codes survive a noisy channel: quantizers, channels, losses and training."""
+
+from codec.channels import BinarySymmetricChannel, Channel
+from codec.checkpoint import load_codec
+from codec.codec import CodecOutput, NeuralCodec
+from codec.codec_module import CodecModule, LossWeights
+from codec.decoders import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
+from codec.discriminators import Discriminator, MultiPeriodDiscriminator, MultiResolutionSpectrogramDiscriminator
+from codec.encoders import AcousticEncoder, Encoder, SpectralEncoder
+from codec.losses import AdversarialLoss, HingeLoss, LeastSquaresLoss, MultiScaleMelLoss
+from codec.quantizers import FSQ, DoubleTanhBound, Quantizer, TanhBound
+from codec.schedules import Constant, Schedule, WarmupLinearDecay
+from codec.strategies import AlternatingDDPStrategy
+
+__all__ = [
+    "FSQ",
+    "AcousticEncoder",
+    "AdversarialLoss",
+    "AlternatingDDPStrategy",
+    "BinarySymmetricChannel",
+    "Channel",
+    "CodecModule",
+    "CodecOutput",
+    "Constant",
+    "ConvNeXtBackbone",
+    "Decoder",
+    "Discriminator",
+    "DoubleTanhBound",
+    "Encoder",
+    "HingeLoss",
+    "LeastSquaresLoss",
+    "LossWeights",
+    "MultiPeriodDiscriminator",
+    "MultiResolutionSpectrogramDiscriminator",
+    "MultiScaleMelLoss",
+    "NeuralCodec",
+    "Quantizer",
+    "Schedule",
+    "SpectralEncoder",
+    "TanhBound",
+    "TransformerBackbone",
+    "VocosDecoder",
+    "WarmupLinearDecay",
+    "load_codec",
+]

@@ -1,0 +1,84 @@
+"""Codes to bits and back: the only place that knows bit order (frame, then codebook, high bit first)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class BitstreamResult(NamedTuple):
+    """What a receiver reads from bits.
+
+    Attributes:
+        codes: int64 `[B, K, F]`; 0 where erased.
+        erased: bool `[B, K, F]`; True where the word names no codebook entry.
+    """
+
+    codes: Tensor
+    erased: Tensor
+
+
+def code_bits(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
+    """Bits of each codebook's word, ⌈log2(size)⌉."""
+    if not codebook_sizes or min(codebook_sizes) < 2:
+        raise ValueError(f"codebook sizes {list(codebook_sizes)} must each be at least 2.")
+    return tuple((size - 1).bit_length() for size in codebook_sizes)
+
+
+def codes_to_bits(codes: Tensor, codebook_sizes: Sequence[int]) -> Tensor:
+    """Write codes as bits.
+
+    Args:
+        codes: int64 `[B, K, F]`, codebook k's entries in 0 … `codebook_sizes[k]` − 1.
+        codebook_sizes: entries of each of the K codebooks.
+
+    Returns:
+        uint8 `[B, F * bits_per_frame]` of zeros and ones.
+
+    Raises:
+        ValueError: wrong shape or dtype, or a code outside its codebook.
+    """
+    _check(codes, codebook_sizes)
+    words = [
+        codes[:, k, :, None] >> torch.arange(width - 1, -1, -1, device=codes.device) & 1
+        for k, width in enumerate(code_bits(codebook_sizes))
+    ]  # each [B, F, width]
+    return torch.cat(words, -1).to(torch.uint8).flatten(1)
+
+
+def bits_to_codes(bits: Tensor, codebook_sizes: Sequence[int]) -> BitstreamResult:
+    """Read codes from bits; a word that names no codebook entry becomes an erasure.
+
+    Args:
+        bits: uint8 `[B, F * bits_per_frame]` of zeros and ones.
+        codebook_sizes: entries of each of the K codebooks.
+
+    Raises:
+        ValueError: not whole frames, or values other than 0 and 1.
+    """
+    widths = code_bits(codebook_sizes)
+    if bits.ndim != 2 or bits.shape[1] % sum(widths):
+        raise ValueError(f"bits of shape {list(bits.shape)} must be [B, N] with N a multiple of {sum(widths)}.")
+    if bits.is_floating_point() or bool((bits > 1).any()) or bool((bits < 0).any()):
+        raise ValueError(f"bits must be integers 0 or 1, not {bits.dtype} up to {bits.max().item()}.")
+    frames = bits.unflatten(1, (-1, sum(widths))).long()  # [B, F, bits_per_frame]
+    codes = []
+    for word in frames.split(widths, -1):
+        place = torch.arange(word.shape[-1] - 1, -1, -1, device=bits.device)
+        codes.append((word << place).sum(-1))
+    received = torch.stack(codes, 1)  # [B, K, F]
+    erased = received >= torch.tensor(codebook_sizes, device=bits.device)[:, None]
+    return BitstreamResult(received.masked_fill(erased, 0), erased)
+
+
+def _check(codes: Tensor, codebook_sizes: Sequence[int]) -> None:
+    if codes.ndim != 3 or codes.shape[1] != len(codebook_sizes) or codes.is_floating_point():
+        raise ValueError(
+            f"codes of shape {list(codes.shape)} and {codes.dtype} must be integers [B, {len(codebook_sizes)}, F]."
+        )
+    sizes = torch.tensor(codebook_sizes, device=codes.device)[:, None]
+    if bool(((codes < 0) | (codes >= sizes)).any()):
+        raise ValueError(
+            f"codes from {codes.min().item()} to {codes.max().item()} leave their codebooks of {list(codebook_sizes)}."
+        )

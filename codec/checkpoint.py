@@ -1,0 +1,56 @@
+"""Codecs from checkpoints: weights and the parts' configuration, read without running any code in the file."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+from torch import nn
+
+from codec.codec import NeuralCodec
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint as plain tensors and values.
+
+    Raises:
+        ValueError: the file is missing, damaged, or holds anything but weights and plain values.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"There is no checkpoint {path}: give the path of a .ckpt file that a run has written.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the reader raises many kinds for damaged files
+        reason = str(error).splitlines()[0][:200]
+        raise ValueError(
+            f"Checkpoint {path} is damaged or holds more than weights and plain values: {reason}"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ValueError(f"Checkpoint {path} holds no state_dict: give a .ckpt file that a run has written.")
+    return checkpoint
+
+
+def load_codec(path: str | Path) -> NeuralCodec:
+    """Build the codec that a run trained, in eval mode on the CPU; its EMA weights where the run kept them.
+
+    Raises:
+        ValueError: see `read_checkpoint`; or the checkpoint was written without `train.py` and has no configuration.
+    """
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.get("model_config")
+    if config is None:
+        raise ValueError(f"Checkpoint {path} holds no model_config: train with train.py, or build the codec in Python.")
+    codec = build_codec(config["init_args"]["codec"])
+    prefix = "codec."
+    weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    codec.load_state_dict(weights)
+    return codec.eval()
+
+
+def build_codec(config: dict[str, Any]) -> NeuralCodec:
+    """Build a codec from its block of a YAML file: `class_path` and `init_args` of each part."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(NeuralCodec, "codec")
+    codec: nn.Module = parser.instantiate_classes(parser.parse_object({"codec": config})).codec
+    assert isinstance(codec, NeuralCodec)
+    return codec

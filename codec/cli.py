@@ -1,0 +1,107 @@
+"""The command line's manners: nearest valid names in errors, rates stated once, configurations in checkpoints."""
+
+import difflib
+import inspect
+import re
+from importlib import import_module
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+PACKAGES = ["callbacks", "codec", "data", "lightning", "torch"]
+
+
+class HelpfulParser(LightningArgumentParser):
+    """Adds the nearest valid name to an error about an unknown option or class, under a usage of one line."""
+
+    def print_usage(self, file: Any = None) -> None:
+        """Print the command alone; its options fill several screens."""
+        print(f"usage: {self.prog} ...", file=file)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message and exit with status 2."""
+        super().error(message + nearest_names(message, self) if self.exit_on_error else message, ex)
+
+
+class CodecCLI(LightningCLI):
+    """LightningCLI for codec modules and the data module.
+
+    - `data.sample_rate`, `data.output_sample_rate` and `data.hop_length` come from the model's codec.
+    - The configuration of the command line is never overridden by a checkpoint's; the model's part of it is kept in
+      the checkpoints, where `codec.load_codec` finds it.
+    - Lightning does not shard the data again (`use_distributed_sampler`): the data module has done so.
+    """
+
+    def __init__(
+        self, model_class: type, datamodule_class: type, *, forced_callbacks: dict[str, type] | None = None
+    ) -> None:
+        self.forced_callbacks = forced_callbacks or {}
+        super().__init__(
+            model_class,
+            datamodule_class,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"use_distributed_sampler": False, "max_epochs": -1},
+            seed_everything_default=0,
+            parser_class=HelpfulParser,
+            parser_kwargs={"allow_abbrev": False},
+            subclass_mode_model=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link the codec's rates to the data, and add callbacks that are always on."""
+        for name in ("sample_rate", "output_sample_rate", "hop_length"):
+            parser.link_arguments("model", f"data.{name}", compute_fn=_codec_attribute(name), apply_on="instantiate")
+        for name, callback in self.forced_callbacks.items():
+            parser.add_lightning_class_args(callback, name)
+
+    def after_instantiate_classes(self) -> None:
+        """Give the model its own configuration, which it writes into its checkpoints."""
+        self.model.config = self._get(self.config, "model").as_dict()
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the command line: Lightning would put the checkpoint's hyper-parameters over it (PL#20801)."""
+
+
+def _codec_attribute(name: str) -> Any:
+    def read(model: Any) -> int:
+        return getattr(model.codec, name)
+
+    read.__name__ = f"codec.{name}"
+    return read
+
+
+def nearest_names(message: str, parser: ArgumentParser) -> str:
+    """A sentence with the valid name nearest to each unknown one in an error message; empty where there is none."""
+    sentences = []
+    for owner, wrong in _unknown_names(message):
+        nearest = difflib.get_close_matches(wrong, _valid_names(owner, parser), n=1, cutoff=0.0)
+        if nearest:
+            sentences.append(f"\nDid you mean '{nearest[0]}' instead of '{wrong}'?")
+    return "".join(dict.fromkeys(sentences))
+
+
+def _unknown_names(message: str) -> list[tuple[str, str]]:
+    """(owner, unknown name) of each complaint: a class or module path, or empty for the command's own options."""
+    found = re.findall(r"class_path '([\w.]+)':\s*Option '(\w+)' is not accepted", message)
+    found += re.findall(r"module '([\w.]+)' has no attribute '(\w+)'", message)
+    found += [("", name) for name in re.findall(r"does not accept option '([\w.]+)'", message)]
+    found += [("", name) for name in re.findall(r"unrecognized arguments: --([\w.]+)", message)]
+    found += [("*", name) for name in re.findall(r"No module named '(\w+)'", message)]
+    return [(o, n) if o.split(".")[0] in ["", "*", *PACKAGES] else ("*", o.split(".")[0]) for o, n in found]
+
+
+def _valid_names(owner: str, parser: ArgumentParser) -> list[str]:
+    if owner == "*":
+        return PACKAGES
+    if not owner:
+        subcommands = [p for a in parser._actions if isinstance(a.choices, dict) for p in a.choices.values()]
+        return [action.dest for p in (parser, *subcommands) for action in p._actions if action.dest != "help"]
+    try:
+        target = import_module(owner)
+    except ImportError:
+        module, _, name = owner.rpartition(".")
+        return list(inspect.signature(getattr(import_module(module), name)).parameters)
+    return [name for name in dir(target) if not name.startswith("_")]

@@ -1,0 +1,100 @@
+"""The neural codec on one screen: encoder, quantizer and decoder, audio to codes and back."""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codec.bitstream import code_bits
+from codec.decoders import Decoder
+from codec.encoders import Encoder
+from codec.quantizers.base import Quantizer
+
+
+class CodecOutput(NamedTuple):
+    """Audio `[B, 1, T']`, codes `[B, K, F]`, latents before and after quantization `[B, D, F]`, quantizer loss."""
+
+    audio: Tensor
+    codes: Tensor
+    z_e: Tensor
+    z_q: Tensor
+    loss: Tensor
+
+
+class NeuralCodec(nn.Module):
+    """Audio to codes and back.
+
+    Audio is float32 `[B, 1, T]` in [−1, 1] with any T ≥ 1, codes are int64 `[B, K, F]` with F = ⌈T / hop_length⌉.
+
+    Args:
+        encoder: audio to latents; its `hop_length` sets the frame rate.
+        quantizer: latents to codes.
+        decoder: latents to audio.
+        sample_rate: of the input in Hz.
+
+    Raises:
+        ValueError: the parts' widths differ, or the hops give no whole output rate.
+    """
+
+    def __init__(self, encoder: Encoder, quantizer: Quantizer, decoder: Decoder, *, sample_rate: int = 16_000) -> None:
+        super().__init__()
+        if not encoder.dim == quantizer.dim == decoder.dim:
+            raise ValueError(
+                f"encoder, quantizer and decoder have widths {encoder.dim}, {quantizer.dim} and {decoder.dim}: "
+                "set their `dim` to one value."
+            )
+        if sample_rate * decoder.hop_length % encoder.hop_length:
+            raise ValueError(
+                f"decoder hop {decoder.hop_length} over encoder hop {encoder.hop_length} at {sample_rate} Hz gives no "
+                "whole output rate: set the decoder's hop_length to encoder hop x output rate / sample rate."
+            )
+        self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
+        self.sample_rate, self.hop_length = sample_rate, encoder.hop_length
+        self.output_sample_rate = sample_rate * decoder.hop_length // encoder.hop_length
+
+    def encode(self, audio: Tensor) -> Tensor:
+        """Code audio: `[B, 1, T]` to int64 `[B, K, ⌈T / hop_length⌉]`."""
+        return self.quantizer(self.encoder(self._whole_frames(audio))).codes
+
+    def decode(self, codes: Tensor, erased: Tensor | None = None, *, length: int | None = None) -> Tensor:
+        """Reconstruct audio from codes.
+
+        Args:
+            codes: int64 `[B, K, F]`.
+            erased: bool `[B, K, F]`, codes that were lost on the way.
+            length: samples wanted, at most F decoder hops; all of them by default.
+
+        Returns:
+            float32 `[B, 1, length]` at `output_sample_rate`.
+        """
+        return self.decoder(self.quantizer.decode(codes, erased))[..., :length]
+
+    def forward(self, audio: Tensor) -> CodecOutput:
+        """Code and reconstruct `[B, 1, T]`; the output has `output_length(T)` samples."""
+        z_e = self.encoder(self._whole_frames(audio))
+        z_q, codes, loss = self.quantizer(z_e)
+        return CodecOutput(self.decoder(z_q)[..., : self.output_length(audio.shape[-1])], codes, z_e, z_q, loss)
+
+    def output_length(self, length: int) -> int:
+        """Samples at the output rate that last as long as `length` samples at the input rate, rounded up."""
+        return -(-length * self.output_sample_rate // self.sample_rate)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def bits_per_frame(self) -> int:
+        """Bits of all codebooks' words in one frame."""
+        return sum(code_bits(self.quantizer.codebook_sizes))
+
+    @property
+    def bit_rate(self) -> float:
+        """Bits per second."""
+        return self.frame_rate * self.bits_per_frame
+
+    def _whole_frames(self, audio: Tensor) -> Tensor:
+        if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
+            raise ValueError(f"audio of shape {list(audio.shape)} must be [B, 1, T] with T of at least 1.")
+        return F.pad(audio, (0, -audio.shape[-1] % self.hop_length))

@@ -1,0 +1,217 @@
+"""Map-style data sets: training crops numbered by their draw, and whole clips for evaluation."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import Dataset
+
+from data.audio_io import (
+    AudioReadError,
+    Crop,
+    check_readable,
+    probe,
+    read_crop,
+    read_whole,
+    within_full_scale,
+)
+from data.bad_files import BadFiles
+from data.sampling import ClipTable, Draw, draw_uniforms
+from data.sources import Clip
+
+MAX_ATTEMPTS = 100  # unreadable clips in one draw before giving up
+READ_THREADS = 8
+
+logger = logging.getLogger(__name__)
+
+
+class AudioFormat(NamedTuple):
+    """Rates in Hz of the model's input and, where it differs, of its target; high-pass cut-off in Hz."""
+
+    rates: tuple[int, ...]
+    highpass_hz: float | None = None
+
+    def item(self, waves: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+        return dict(zip(("audio", "target"), waves, strict=False))
+
+
+class Augmentation(NamedTuple):
+    """Random gain in dB, and for a share of the crops noise at a random signal-to-noise ratio in dB."""
+
+    gain_db: tuple[float, float] | None = None
+    noise_clips: Sequence[Clip] = ()
+    noise_table: ClipTable | None = None
+    snr_db: tuple[float, float] = (5.0, 30.0)
+    noise_probability: float = 0.5
+
+
+class CropDataset(Dataset[dict[str, torch.Tensor]]):
+    """Training crops: item i is a pure function of (seed, i), so any process may make it.
+
+    Items are {"audio": float32 [1, samples]} and {"target": [1, T']} for a second rate. A clip that cannot be
+    read is reported to `bad_files` and drawn again; one shorter than a crop is reported and followed by
+    zeros. With `strict`, both raise AudioReadError. Raises ValueError after MAX_ATTEMPTS unreadable clips in
+    one draw.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        table: ClipTable,
+        *,
+        samples: int,
+        audio_format: AudioFormat,
+        seed: int,
+        bad_files: BadFiles,
+        strict: bool = False,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self._clips, self._table, self._samples, self._format = clips, table, samples, audio_format
+        self._seed, self._bad_files, self._strict = seed, bad_files, strict
+        self._augmentation = augmentation or Augmentation()
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        for attempt in range(MAX_ATTEMPTS):
+            draw = draw_uniforms(self._seed, index, attempt)
+            try:
+                crop = self._read(self._clips[self._table.choose(draw.clip)], draw.position)
+                return self._format.item(self._augment(crop.waves, draw))
+            except AudioReadError as error:
+                if self._strict:
+                    raise
+                self._bad_files.report(error.path, error.reason)
+        raise ValueError(
+            f"{MAX_ATTEMPTS} clips drawn in a row cannot be read; {len(self._bad_files)} bad files so far are named "
+            "in the log: check that the corpus is complete and readable"
+        )
+
+    def _read(self, clip: Clip, position: float) -> Crop:
+        crop = read_crop(
+            clip.path,
+            self._samples,
+            rates=self._format.rates,
+            position=position,
+            highpass_hz=self._format.highpass_hz,
+        )
+        refuse_cut_file(clip, crop.file_seconds)
+        wanted = self._samples / self._format.rates[0]
+        if crop.file_seconds < wanted:
+            reason = f"shorter than a crop ({crop.file_seconds:.3f} s of {wanted:.3f} s)"
+            if self._strict:
+                raise AudioReadError(clip.path, reason)
+            self._bad_files.report(clip.path, f"{reason}, used with zeros after it")
+        return crop
+
+    def _augment(self, waves: tuple[torch.Tensor, ...], draw: Draw) -> tuple[torch.Tensor, ...]:
+        options = self._augmentation
+        if options.noise_table is not None and draw.noise < options.noise_probability:
+            clip = options.noise_clips[options.noise_table.choose(draw.noise_clip)]
+            noises = read_crop(
+                clip.path, self._samples, rates=self._format.rates, position=draw.noise_position
+            ).waves
+            scale = noise_scale(waves[0], noises[0], snr_db=_between(options.snr_db, draw.snr))
+            waves = tuple(wave + scale * noise for wave, noise in zip(waves, noises, strict=True))
+        if options.gain_db is not None:
+            factor = 10.0 ** (_between(options.gain_db, draw.gain) / 20.0)
+            waves = tuple(wave * factor for wave in waves)
+        return within_full_scale(waves)
+
+
+class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
+    """Whole clips: {"audio": float32 [1, T], "id", "path"} and {"target": [1, T']} for a second rate.
+
+    Clips are cut to `max_seconds`. Raises AudioReadError for a file that has become unreadable since it was
+    listed.
+    """
+
+    def __init__(
+        self, clips: Sequence[Clip], audio_format: AudioFormat, *, max_seconds: float | None = None
+    ) -> None:
+        self._clips, self._format, self._max_seconds = clips, audio_format, max_seconds
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
+        clip, audio = self._clips[index], self._format
+        waves = read_whole(
+            clip.path, audio.rates, max_seconds=self._max_seconds, highpass_hz=audio.highpass_hz
+        )
+        return {**audio.item(waves), "id": clip.id, "path": clip.path}
+
+
+def noise_scale(speech: torch.Tensor, noise: torch.Tensor, *, snr_db: float) -> float:
+    """The factor for `noise` that gives `snr_db` (10 log10 of mean squares); 0 where either is silent."""
+    speech_power, noise_power = speech.square().mean().item(), noise.square().mean().item()
+    if speech_power == 0.0 or noise_power == 0.0:
+        return 0.0
+    return math.sqrt(speech_power / noise_power / 10.0 ** (snr_db / 10.0))
+
+
+def refuse_cut_file(clip: Clip, seconds: float) -> None:
+    """A cut Ogg file looks whole, just shorter: compare with the manifest. Raises AudioReadError."""
+    if clip.seconds is not None and seconds < 0.9 * clip.seconds - 0.2:
+        raise AudioReadError(
+            clip.path, f"truncated: {seconds:.2f} s of the {clip.seconds:.2f} s that its list states"
+        )
+
+
+def clip_seconds(clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool) -> list[float]:
+    """The length of each clip in seconds, from the header where the source does not know it.
+
+    A file without a usable header is reported and gets 0 seconds, or raises AudioReadError when `strict`.
+    """
+
+    def seconds(clip: Clip) -> float:
+        if clip.seconds is not None:
+            return clip.seconds
+        info = probe(clip.path)
+        return info.frames / info.rate
+
+    return [0.0 if found is None else found for found in _try_all(seconds, clips, bad_files, strict)]
+
+
+def readable_clips(
+    clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool, max_seconds: float | None = None
+) -> list[Clip]:
+    """The clips that decode without an error, each tried once, so that all ranks keep the same ones.
+
+    The others are reported, or raise AudioReadError when `strict`. Clips longer than `max_seconds` are named.
+    """
+
+    def seconds(clip: Clip) -> float:
+        found = check_readable(clip.path, max_seconds=max_seconds)
+        refuse_cut_file(clip, found)
+        return found
+
+    lengths = _try_all(seconds, clips, bad_files, strict)
+    for clip, length in zip(clips, lengths, strict=True):
+        if length is not None and max_seconds is not None and length > max_seconds:
+            logger.info("%s: only the first %g s of %.1f s are used", clip.id, max_seconds, length)
+    return [clip for clip, length in zip(clips, lengths, strict=True) if length is not None]
+
+
+def _try_all(
+    seconds: Callable[[Clip], float], clips: Sequence[Clip], bad_files: BadFiles, strict: bool
+) -> list[float | None]:
+    """`seconds` of each clip, in threads; None where it raised AudioReadError and the clip was reported."""
+
+    def attempt(clip: Clip) -> float | None:
+        try:
+            return seconds(clip)
+        except AudioReadError as error:
+            if strict:
+                raise
+            bad_files.report(error.path, error.reason)
+            return None
+
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        return list(pool.map(attempt, clips))
+
+
+def _between(limits: tuple[float, float], uniform: float) -> float:
+    low, high = limits
+    return low + (high - low) * uniform

@@ -1,0 +1,64 @@
+"""Run by `torchrun`: the same clips on two ranks, unevenly and with one rank that has none, into two folders.
+
+Usage: torchrun --nproc-per-node 2 two_ranks.py FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from callbacks.channel_evaluation import ChannelEvaluation
+from callbacks.codebook_usage import CodebookUsage
+from callbacks.metrics import SISDR, STOI
+
+NAMES = [f"voice/clip_{number}" for number in range(5)]
+
+
+def evaluation(fit_clips: int | None = None) -> ChannelEvaluation:
+    return ChannelEvaluation(
+        bit_error_rates=(0.0, 0.1), metrics=[STOI(), SISDR()], repeats=2, fit_clips=fit_clips, num_workers=0, audio_clips=1
+    )
+
+
+def make_module() -> LightningModule:
+    torch.manual_seed(0)
+    return CountingModule(tiny_codec())
+
+
+def batches(numbers: range) -> DataLoader:  # type: ignore[type-arg]
+    return loader([clip(NAMES[number], speech_like(number, 0.8 + 0.1 * number)) for number in numbers])
+
+
+def shares(rank: int, ranks: int) -> dict[str, range]:
+    return {"uneven": range(rank, len(NAMES), ranks), "empty": range(len(NAMES) if rank == 0 else 0)}
+
+
+def run(folder: Path, rank: int, ranks: int, strategy: str) -> None:
+    """Test on every share of the clips, then validate within a fit, and write the scores."""
+    for name, numbers in shares(rank, ranks).items():
+        runner: Trainer = trainer(folder / name, [evaluation()], devices=ranks, strategy=strategy)
+        runner.test(make_module(), batches(numbers), verbose=False)
+    fit = evaluation(fit_clips=3)
+    options = {"devices": ranks, "strategy": strategy, "max_epochs": 1, "limit_train_batches": 1}
+    runner = trainer(
+        folder / "fit", [fit, CodebookUsage(1)], num_sanity_val_steps=0, enable_checkpointing=False, **options
+    )
+    unwrapped = make_module()
+    # Without learning, so that one rank and two validate the same weights.
+    for parameter in unwrapped.parameters():
+        parameter.register_hook(torch.zeros_like)
+    runner.fit(unwrapped, batches(range(1)), batches(shares(rank, ranks)["uneven"]))
+    scores = {name: float(value) for name, value in runner.callback_metrics.items() if "codebook/train" not in name}
+    torch.save(scores, folder / f"rank_{rank}_of_{ranks}.pt")
+
+
+if __name__ == "__main__":
+    import os
+
+    run(Path(sys.argv[1]), int(os.environ["RANK"]), 2, "ddp_find_unused_parameters_true")

@@ -1,0 +1,15 @@
+"""Train, score and use neural speech codecs: `python train.py {fit,validate,test,predict} --config configs/….yaml`."""
+
+from lightning import LightningModule
+
+from codec.cli import CodecCLI
+from data import SpeechDataModule
+
+
+def main() -> None:
+    """Parse the command line, build trainer, model and data, and run."""
+    CodecCLI(LightningModule, SpeechDataModule)
+
+
+if __name__ == "__main__":
+    main()
