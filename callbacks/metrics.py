@@ -6,7 +6,6 @@ computed raises `Unscorable`, and the caller counts it.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from functools import lru_cache
 from math import gcd, isfinite
@@ -112,7 +111,7 @@ class PESQ(SpeechMetric):
 
 
 class STOI(SpeechMetric):
-    """Short-time objective intelligibility (Taal 2011), or its extended form (Jensen 2016), through `pystoi`.
+    """Short-time objective intelligibility (Taal 2011), or its extended form (Jensen 2016); see `intelligibility`.
 
     Args:
         extended: Compute ESTOI instead of STOI.
@@ -124,17 +123,13 @@ class STOI(SpeechMetric):
         self.label = self.name.upper()
 
     def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-        from pystoi import stoi
+        from callbacks import intelligibility
 
-        with warnings.catch_warnings():
-            # pystoi answers 1e-5 with this warning when under 30 frames (0.4 s) are louder than its -40 dB gate.
-            warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
-            try:
-                return stoi(reference, degraded, sample_rate, extended=self.extended)
-            except RuntimeWarning as warning:
-                raise Unscorable(f"{self.label}: too few frames with speech") from warning
-            except ValueError as error:  # pystoi's framing fails so for signals shorter than one frame
-                raise Unscorable(f"{self.label}: signal too short") from error
+        try:
+            pair = intelligibility.segments(reference, degraded, sample_rate)
+        except intelligibility.TooShort as error:
+            raise Unscorable(f"{self.label}: too few frames with speech") from error
+        return intelligibility.extended_stoi(pair) if self.extended else intelligibility.stoi(pair)
 
 
 class SISDR(SpeechMetric):

@@ -1,6 +1,7 @@
 """Manual optimisation of several optimizers done right: batches counted once, clipping, accumulation, skipped steps."""
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -38,6 +39,10 @@ class AlternatingOptimization(L.LightningModule):
         self._scale_at_start: dict[int, float] = {}
         self._norms: dict[int, Tensor] = {}
         self._accumulation: dict | None = None
+
+    def on_fit_start(self) -> None:
+        """Lightning offers to save the state before the optimizer step; here a checkpoint is what a batch left."""
+        warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
 
     # -- one batch ---------------------------------------------------------------------------------------------
 

@@ -18,9 +18,7 @@ from torchaudio.transforms import Resample
 from data.lengths import length_at
 
 HIGHPASS_LEAD_SECONDS = 0.1  # the high-pass filter hears this much before a crop, so that it has settled
-STREAMED_WAV_BYTES = (
-    2**31 - 2**16
-)  # a WAV written to a pipe declares about 2 or 4 GiB: not a sign of truncation
+STREAMED_WAV_BYTES = 2**31 - 2**16  # a WAV written to a pipe declares about 2 or 4 GiB: not a sign of truncation
 
 
 class AudioReadError(ValueError):
@@ -121,9 +119,7 @@ def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
     """Open a file; every failure, here or inside the block, becomes an AudioReadError with its reason."""
     path = str(path)
     if not os.path.isfile(path):
-        raise AudioReadError(
-            path, "is a folder" if os.path.isdir(path) else "does not exist or cannot be reached"
-        )
+        raise AudioReadError(path, "is a folder" if os.path.isdir(path) else "does not exist or cannot be reached")
     if os.path.getsize(path) == 0:
         raise AudioReadError(path, "empty: the file has 0 bytes")
     if not os.access(path, os.R_OK):
@@ -185,9 +181,7 @@ def _read_resampled(
     settle = round(HIGHPASS_LEAD_SECONDS * file.samplerate) if highpass_hz else 0
     step = math.lcm(*steps)
     lead = math.ceil((margin + settle) / step) * step
-    needed = max(
-        math.ceil(length * file.samplerate / rate) for length, rate in zip(lengths, rates, strict=True)
-    )
+    needed = max(math.ceil(length * file.samplerate / rate) for length, rate in zip(lengths, rates, strict=True))
     stop, first = start + needed + margin, max(0, start - lead)
     file.seek(first)
     wave = torch.from_numpy(_read_frames(file, max(0, min(stop, file.frames) - first)))[None]  # [1, T]

@@ -33,9 +33,7 @@ class _DownloadedSource(AudioSource):
         for subset in self.subsets:
             folder = self.root / self.folder / subset
             if not folder.is_dir():
-                raise ValueError(
-                    f"the folder {folder} does not exist; set `download: true`, or correct `root`"
-                )
+                raise ValueError(f"the folder {folder} does not exist; set `download: true`, or correct `root`")
             found += FolderSource(str(folder), (".wav", ".flac"), name=f"{self.folder}/{subset}").clips()
         return found
 
@@ -84,12 +82,9 @@ class VCTKSource(_DownloadedSource):
         there = {clip.speaker for clip in everyone}
         unknown = sorted(set(self.speakers or ()) - {speaker for speaker in there if speaker})
         if unknown:
-            raise ValueError(
-                f"VCTK in {self.root} has no speakers {unknown}; it has {sorted(filter(None, there))}"
-            )
+            raise ValueError(f"VCTK in {self.root} has no speakers {unknown}; it has {sorted(filter(None, there))}")
         return [
             clip
             for clip in everyone
-            if Path(clip.path).stem.endswith(self.microphone)
-            and (not self.speakers or clip.speaker in self.speakers)
+            if Path(clip.path).stem.endswith(self.microphone) and (not self.speakers or clip.speaker in self.speakers)
         ]

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -66,16 +67,12 @@ class SpeechDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.crop_samples = crop_length(crop_seconds, sample_rate, hop_length)
-        rates = (
-            (sample_rate,) if output_sample_rate in (None, sample_rate) else (sample_rate, output_sample_rate)
-        )
+        rates = (sample_rate,) if output_sample_rate in (None, sample_rate) else (sample_rate, output_sample_rate)
         for rate in rates:
             length_at(rate, self.crop_samples, sample_rate)
         self.audio_format = AudioFormat(rates, highpass_hz)
         self.sources = {"train": as_list(train), "val": as_list(val), "test": as_list(test)}
-        self.sources["predict"] = as_list(
-            FolderSource(predict_from) if isinstance(predict_from, str) else predict_from
-        )
+        self.sources["predict"] = as_list(FolderSource(predict_from) if isinstance(predict_from, str) else predict_from)
         self.batch_size, self.weights, self.seed, self.strict = batch_size, weights, seed, strict
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.val_clips, self.val_seconds, self.max_clip_seconds = val_clips, val_seconds, max_clip_seconds
@@ -90,7 +87,7 @@ class SpeechDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Download or make what the sources need; in one process a machine."""
-        for source in [*sum(self.sources.values(), []), *as_list(self.noise)]:
+        for source in chain(*self.sources.values(), as_list(self.noise)):
             source.prepare()
 
     def setup(self, stage: str) -> None:
@@ -139,7 +136,7 @@ class SpeechDataModule(LightningDataModule):
         table = self._table(corpora, self.weights)
         noise_clips = self.noise.clips() if self.noise else []
         return CropDataset(
-            sum(corpora, []),
+            list(chain(*corpora)),
             table,
             samples=self.crop_samples,
             audio_format=self.audio_format,
@@ -165,7 +162,9 @@ class SpeechDataModule(LightningDataModule):
         if not self.sources[role]:
             option = "predict_from" if role == "predict" else role
             raise ValueError(f"no data for {role}: set `data.{option}`")
-        clips = spread_clips(unique_clips(sum((source.clips() for source in self.sources[role]), [])), count)
+        clips = spread_clips(
+            unique_clips(list(chain.from_iterable(source.clips() for source in self.sources[role]))), count
+        )
         longest = min(seconds or self.max_clip_seconds, self.max_clip_seconds)
         usable = readable_clips(clips, self._record(), strict=self.strict, max_seconds=longest)
         if not usable:
@@ -204,9 +203,7 @@ class SpeechDataModule(LightningDataModule):
         if self.trainer is None or self.trainer.world_size == 1:
             return 0, 1
         if self.trainer._accelerator_connector.use_distributed_sampler:
-            raise ValueError(
-                "set the Trainer's `use_distributed_sampler: false`: SpeechDataModule shards by itself"
-            )
+            raise ValueError("set the Trainer's `use_distributed_sampler: false`: SpeechDataModule shards by itself")
         return self.trainer.global_rank, self.trainer.world_size
 
     def _shared_record(self) -> BadFiles:

@@ -109,9 +109,7 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
         options = self._augmentation
         if options.noise_table is not None and draw.noise < options.noise_probability:
             clip = options.noise_clips[options.noise_table.choose(draw.noise_clip)]
-            noises = read_crop(
-                clip.path, self._samples, rates=self._format.rates, position=draw.noise_position
-            ).waves
+            noises = read_crop(clip.path, self._samples, rates=self._format.rates, position=draw.noise_position).waves
             scale = noise_scale(waves[0], noises[0], snr_db=_between(options.snr_db, draw.snr))
             waves = tuple(wave + scale * noise for wave, noise in zip(waves, noises, strict=True))
         if options.gain_db is not None:
@@ -127,9 +125,7 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
     listed.
     """
 
-    def __init__(
-        self, clips: Sequence[Clip], audio_format: AudioFormat, *, max_seconds: float | None = None
-    ) -> None:
+    def __init__(self, clips: Sequence[Clip], audio_format: AudioFormat, *, max_seconds: float | None = None) -> None:
         self._clips, self._format, self._max_seconds = clips, audio_format, max_seconds
 
     def __len__(self) -> int:
@@ -137,9 +133,7 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         clip, audio = self._clips[index], self._format
-        waves = read_whole(
-            clip.path, audio.rates, max_seconds=self._max_seconds, highpass_hz=audio.highpass_hz
-        )
+        waves = read_whole(clip.path, audio.rates, max_seconds=self._max_seconds, highpass_hz=audio.highpass_hz)
         return {**audio.item(waves), "id": clip.id, "path": clip.path}
 
 
@@ -154,9 +148,7 @@ def noise_scale(speech: torch.Tensor, noise: torch.Tensor, *, snr_db: float) -> 
 def refuse_cut_file(clip: Clip, seconds: float) -> None:
     """A cut Ogg file looks whole, just shorter: compare with the manifest. Raises AudioReadError."""
     if clip.seconds is not None and seconds < 0.9 * clip.seconds - 0.2:
-        raise AudioReadError(
-            clip.path, f"truncated: {seconds:.2f} s of the {clip.seconds:.2f} s that its list states"
-        )
+        raise AudioReadError(clip.path, f"truncated: {seconds:.2f} s of the {clip.seconds:.2f} s that its list states")
 
 
 def clip_seconds(clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool) -> list[float]:

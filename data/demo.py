@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,7 +142,7 @@ def _make(folder: Path, seed: int, counts: dict[str, int]) -> None:
     with open(folder / "manifest.tsv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(("path", "duration", "speaker", "split", "language", "text"))
-        writer.writerows(sum(rows, []))
+        writer.writerows(chain(*rows))
 
 
 def _voices(split: str, count: int, seed: int) -> list[Voice]:
@@ -184,17 +185,13 @@ def _speak_voice(folder: Path, split: str, voice: Voice, seed: int) -> list[tupl
         for number, text in enumerate(texts):
             uniform = torch.rand(3, generator=generator).tolist()
             rate, spread = round(120 + 45 * uniform[0]), round(35 + 40 * uniform[2])
-            utterances.append(
-                Utterance(f"{raw}/{number}.wav", text, rate, round(pitch - 6 + 12 * uniform[1]), spread)
-            )
+            utterances.append(Utterance(f"{raw}/{number}.wav", text, rate, round(pitch - 6 + 12 * uniform[1]), spread))
         speak(voice.name, utterances)
         for number, utterance in enumerate(utterances):
             wave = _finish(utterance.path, voice.rate, generator)
             path = f"{split}/{voice.name.replace('+', '_')}_{number:02d}.flac"
             soundfile.write(folder / path, wave.numpy(), SAMPLE_RATE, subtype="PCM_16")
-            rows.append(
-                (path, f"{len(wave) / SAMPLE_RATE:.4f}", voice.name, split, voice.language, utterance.text)
-            )
+            rows.append((path, f"{len(wave) / SAMPLE_RATE:.4f}", voice.name, split, voice.language, utterance.text))
     return rows
 
 

@@ -4,11 +4,7 @@
 def crop_length(crop_seconds: float, sample_rate: int, hop_length: int) -> int:
     """`crop_seconds` in samples; a ValueError naming the nearest valid value unless it is whole hops."""
     samples = round(crop_seconds * sample_rate)
-    if (
-        samples < hop_length
-        or samples % hop_length
-        or abs(samples - crop_seconds * sample_rate) > 1e-6 * samples
-    ):
+    if samples < hop_length or samples % hop_length or abs(samples - crop_seconds * sample_rate) > 1e-6 * samples:
         nearest = max(1, round(crop_seconds * sample_rate / hop_length)) * hop_length
         raise ValueError(
             f"crop_seconds={crop_seconds} at sample_rate={sample_rate} is {crop_seconds * sample_rate:g} samples, "

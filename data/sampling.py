@@ -80,9 +80,7 @@ class DrawBatchSampler(Sampler[list[int]]):
         self, batch_size: int, rank: int = 0, *, world_size: int = 1, start_batch: int | Callable[[], int] = 0
     ) -> None:
         if batch_size < 1 or not 0 <= rank < world_size:
-            raise ValueError(
-                f"need batch_size >= 1 and 0 <= rank < world_size, got {batch_size}, {rank}, {world_size}"
-            )
+            raise ValueError(f"need batch_size >= 1 and 0 <= rank < world_size, got {batch_size}, {rank}, {world_size}")
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self._start_batch = start_batch
 

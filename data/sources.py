@@ -53,9 +53,7 @@ class FolderSource(AudioSource):
 
     def clips(self) -> list[Clip]:
         if not self.root.is_dir():
-            raise ValueError(
-                f"the folder {self.root} does not exist; give a folder with audio files as `root`"
-            )
+            raise ValueError(f"the folder {self.root} does not exist; give a folder with audio files as `root`")
         ids = sorted(
             path.relative_to(self.root).as_posix()
             for path in self.root.rglob("*")
@@ -63,9 +61,7 @@ class FolderSource(AudioSource):
         )
         if not ids:
             wanted = ", ".join(self.extensions)
-            raise ValueError(
-                f"no audio below {self.root}: looked for files ending in {wanted}; set `extensions`?"
-            )
+            raise ValueError(f"no audio below {self.root}: looked for files ending in {wanted}; set `extensions`?")
         return [Clip(str(self.root / id), _named(self.name, id), speaker=_parent(id)) for id in ids]
 
 
@@ -95,9 +91,7 @@ class ManifestSource(AudioSource):
         if not clips:
             raise ValueError(f"the manifest {self.path} lists no clips")
         if not any(Path(clip.path).exists() for clip in clips[:100]):
-            raise ValueError(
-                f"{self.path} lists {clips[0].path}, which does not exist; set `root` to the audio folder"
-            )
+            raise ValueError(f"{self.path} lists {clips[0].path}, which does not exist; set `root` to the audio folder")
         return clips
 
     def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
@@ -121,9 +115,7 @@ class ManifestSource(AudioSource):
         try:
             row = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{self.path}, line {line}: not JSON ({error}); write one object a line"
-            ) from None
+            raise ValueError(f"{self.path}, line {line}: not JSON ({error}); write one object a line") from None
         if not isinstance(row, dict):
             raise ValueError(f'{self.path}, line {line}: {text[:40]!r} is not an object like {{"path": ...}}')
         return {str(key): str(value) for key, value in row.items() if value is not None}
@@ -139,9 +131,7 @@ class ManifestSource(AudioSource):
         except ValueError:
             seconds = math.nan
         if seconds is not None and not math.isfinite(seconds):
-            raise ValueError(
-                f"{where}: the duration {text!r} is not a number; give seconds, or leave it empty"
-            )
+            raise ValueError(f"{where}: the duration {text!r} is not a number; give seconds, or leave it empty")
         relative = Path(path).as_posix() if not Path(path).is_absolute() else _below(Path(path), self.root)
         known = seconds if seconds and seconds > 0 else None
         return Clip(str(self.root / path), _named(self.name, relative), known, row.get("speaker"))
@@ -158,9 +148,7 @@ def unique_clips(clips: list[Clip]) -> list[Clip]:
     """The clips; a ValueError when two have the same id."""
     twice = [id for id, count in Counter(clip.id for clip in clips).items() if count > 1]
     if twice:
-        raise ValueError(
-            f"{len(twice)} clip ids occur twice, such as {twice[0]!r}; give the sources different `name`s"
-        )
+        raise ValueError(f"{len(twice)} clip ids occur twice, such as {twice[0]!r}; give the sources different `name`s")
     return clips
 
 

@@ -1,4 +1,7 @@
-"""Measures reading random one-second crops by seeking against decoding whole files: python -m tests.benchmarks.crop_reading"""
+"""Measures random one-second crops read by seeking against decoding whole files.
+
+Run as `python -m tests.benchmarks.crop_reading`.
+"""
 
 import argparse
 import sys
@@ -10,7 +13,7 @@ import numpy as np
 import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from data.audio_io import read_crop, read_whole  # noqa: E402
+from data.audio_io import read_crop, read_whole
 
 RATE = 16000
 
@@ -53,9 +56,7 @@ def main() -> float:
         seeking, decoding = measure(make_files(Path(folder), options.files, options.minutes), options.crops)
     ratio = decoding / seeking
     print(f"one 1 s crop of a {options.minutes:g}-minute FLAC: {1e3 * seeking:.2f} ms by seeking, ", end="")
-    print(
-        f"{1e3 * decoding:.1f} ms by decoding the whole file: {ratio:.0f} times faster (at least 10 wanted)"
-    )
+    print(f"{1e3 * decoding:.1f} ms by decoding the whole file: {ratio:.0f} times faster (at least 10 wanted)")
     return ratio
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
 
 from callbacks.ema import CodecEMA
@@ -52,6 +52,17 @@ class Record(Callback):
                 trainer.save_checkpoint(path, weights_only=name == "weights only")
 
 
+class Save(Checkpoint):
+    """Saves after one training batch, and is run last, as all checkpoint callbacks."""
+
+    def __init__(self, path: Path, batch: int) -> None:
+        self.path, self.batch = path, batch
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self.batch:
+            trainer.save_checkpoint(self.path)
+
+
 def fit(root: Path, callbacks: list[Callback], *, ckpt_path: Path | None = None, **options: Any) -> CountingModule:
     module = new_module()
     defaults = {"num_sanity_val_steps": 0, "enable_checkpointing": False, "max_steps": 6, "max_epochs": -1}
@@ -85,11 +96,12 @@ def test_validation_and_the_fitted_codec_use_the_average_and_training_the_raw(tm
     assert equal(record.validated[-1], weights(module))
 
 
+@pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization")
 def test_every_checkpoint_holds_the_average_as_its_codec(tmp_path: Path) -> None:
     names = ("during validation", "after validation", "weights only")
     record = Record({name: tmp_path / f"{name}.ckpt" for name in names})
     saver = ModelCheckpoint(tmp_path, filename="last", every_n_train_steps=6)
-    light = ModelCheckpoint(tmp_path, filename="light", every_n_train_steps=6, save_weights_only=True)
+    light = ModelCheckpoint(tmp_path, filename="light", every_n_train_steps=6, save_weights_only=True, mode="max")
     module = fit(tmp_path, [saver, light, CodecEMA(0.9), record], enable_checkpointing=True)
     for name in (*names, "last", "light"):
         checkpoint = torch.load(tmp_path / f"{name}.ckpt", weights_only=True)
@@ -109,8 +121,7 @@ def test_resuming_is_exact(tmp_path: Path, stop: int) -> None:
     whole_record, record = Record(), Record()
     whole = fit(tmp_path, [CodecEMA(0.9), whole_record])
     checkpoint = tmp_path / "stop.ckpt"
-    saver = ModelCheckpoint(tmp_path, filename="stop", every_n_train_steps=stop)
-    fit(tmp_path, [CodecEMA(0.9), saver], max_steps=stop, enable_checkpointing=True)
+    fit(tmp_path, [CodecEMA(0.9), Save(checkpoint, stop)], max_steps=stop, enable_checkpointing=True)
     # The loader is not stateful: feed what is left.
     rest = CodecEMA(0.9)
     resumed = new_module()

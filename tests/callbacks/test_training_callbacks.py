@@ -68,7 +68,7 @@ def test_throughput_counts_audio_and_waiting(tmp_path: Path, module: CountingMod
     batches = float(values["throughput/batches_per_second"])
     assert values["throughput/audio_seconds_per_second"] == pytest.approx(batches * 0.4, rel=1e-4)
     waited = float(values["throughput/data_wait"])
-    assert 0 < waited < 1 and waited / batches > 0.9 * pause
+    assert 0 < waited < 1 and waited / batches > 0.5 * pause  # one batch is fetched ahead
     assert "throughput/data_wait" in (tmp_path / "version_0/metrics.csv").read_text()
     assert BATCHES[0]["audio"].shape[-1] == 0.4 * RATE
 

@@ -14,9 +14,7 @@ Write = Callable[..., Path]
 def write(tmp_path: Path) -> Write:
     """write(name, seconds, rate=..., channels=...): a file of seeded noise below tmp_path; returns its path."""
 
-    def make(
-        name: str, seconds: float = 2.0, *, rate: int = 16000, channels: int = 1, **options: str
-    ) -> Path:
+    def make(name: str, seconds: float = 2.0, *, rate: int = 16000, channels: int = 1, **options: str) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         seed = sum(name.encode())

@@ -33,9 +33,7 @@ def test_crop_places_cover_the_file(write: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("rate", [8000, 22050, 24000, 44100, 48000])
 @pytest.mark.parametrize("position", [0.0, 0.4, 0.999999])
-def test_resampled_crop_equals_slice_of_resampled_file(
-    write: Callable[..., Path], rate: int, position: float
-) -> None:
+def test_resampled_crop_equals_slice_of_resampled_file(write: Callable[..., Path], rate: int, position: float) -> None:
     path = write("a.wav", 2.0, rate=rate)
     crop = read_crop(path, 8000, rates=(16000, 24000), position=position)
     for wave, out in zip(crop.waves, (16000, 24000), strict=True):
@@ -67,9 +65,7 @@ def test_input_and_target_are_aligned_sines(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "sine.wav", 0.5 * np.sin(2 * math.pi * 440 * times), 44100, subtype="FLOAT")
     crop = read_crop(tmp_path / "sine.wav", 16000, rates=(16000, 24000), position=0.37)
     for wave, rate in zip(crop.waves, (16000, 24000), strict=True):
-        expected = 0.5 * torch.sin(
-            2 * math.pi * 440 * (crop.start / 44100 + torch.arange(rate) / rate).double()
-        )
+        expected = 0.5 * torch.sin(2 * math.pi * 440 * (crop.start / 44100 + torch.arange(rate) / rate).double())
         torch.testing.assert_close(wave[0].double(), expected, atol=1e-3, rtol=0)
 
 
@@ -95,9 +91,7 @@ def test_short_file_is_followed_by_zeros(write: Callable[..., Path]) -> None:
     path = write("short.wav", 0.25)
     crop = read_crop(path, 16000, rates=(16000,), position=0.7)
     assert crop.waves[0].shape == (1, 16000) and crop.start == 0 and crop.file_seconds == 0.25
-    assert crop.waves[0][:, :4000].abs().sum() > 0 and torch.equal(
-        crop.waves[0][:, 4000:], torch.zeros(1, 12000)
-    )
+    assert crop.waves[0][:, :4000].abs().sum() > 0 and torch.equal(crop.waves[0][:, 4000:], torch.zeros(1, 12000))
 
 
 def test_loud_file_is_scaled_not_clipped(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.demos.boring_classes import BoringModel
+from jsonargparse import ArgumentParser
 
 from data import AudioReadError, FolderSource, ManifestSource, SpeechDataModule
 from data.audio_io import read_whole
@@ -67,7 +66,6 @@ def test_ranks_together_get_the_batches_of_one(corpus: FolderSource) -> None:
     for rank in range(2):
         module = SpeechDataModule(corpus, batch_size=2, num_workers=0)
         place(module, rank, 2)
-        module.bad_files = None
         parts.append(batches(module, 3))
     for one, a, b in zip(whole, *parts, strict=True):
         assert torch.equal(one["audio"], torch.cat((a["audio"], b["audio"])))
@@ -128,9 +126,7 @@ def test_whole_clips_and_validation_subset(corpus: FolderSource, tmp_path: Path)
     assert torch.equal(last["audio"][0], read_whole(last["path"][0], (16000, 24000))[0])
 
 
-@pytest.mark.parametrize(
-    "kind", ["empty", "text", "nan", "truncated.wav", "truncated.flac", "folder", "link"]
-)
+@pytest.mark.parametrize("kind", ["empty", "text", "nan", "truncated.wav", "truncated.flac", "folder", "link"])
 def test_bad_file_is_named_once_and_training_goes_on(
     corpus: FolderSource, bad_file: Callable[[str], Path], kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -138,21 +134,19 @@ def test_bad_file_is_named_once_and_training_goes_on(
     module = SpeechDataModule(corpus, crop_seconds=0.2, batch_size=4, num_workers=0)
     again = SpeechDataModule(corpus, crop_seconds=0.2, batch_size=4, num_workers=0)
     with caplog.at_level(logging.WARNING):
-        first = batches(module, 30)
-        list(itertools.islice(module.train_dataloader(), 30))
+        first = batches(module, 12)
+        list(itertools.islice(module.train_dataloader(), 12))
     named = [record.getMessage() for record in caplog.records if str(path) in record.getMessage()]
     assert len(named) == 1 and module.bad_file_count() == 1
     assert list(module.bad_file_reasons()) == [str(path)]
     again.setup("fit")  # knows of no bad file found while reading, and yet draws the same
-    assert torch.equal(list(itertools.islice(again.train_dataloader(), 30))[29]["audio"], first[29]["audio"])
+    assert torch.equal(list(itertools.islice(again.train_dataloader(), 12))[11]["audio"], first[11]["audio"])
 
 
 def test_workers_share_the_record(corpus: FolderSource, write: Callable[..., Path], capfd: Any) -> None:
     path = write("corpus/short.wav", 0.1)
     module = SpeechDataModule(corpus, batch_size=16, num_workers=2)
     module.setup("fit")
-    module.bad_files, shared = None, module.bad_files
-    module.bad_files = shared
     list(itertools.islice(module.train_dataloader(), 30))
     assert list(module.bad_file_reasons()) == [str(path)]
     assert capfd.readouterr().err.count(str(path)) <= 1
@@ -196,11 +190,11 @@ def test_bad_clips_are_left_out_of_evaluation_and_named(
 
 
 def test_cut_ogg_is_found_by_its_manifest(write: Callable[..., Path], tmp_path: Path) -> None:
-    path = write("a.ogg", 4.0)
-    (tmp_path / "list.tsv").write_text("path\tseconds\na.ogg\t4.0\n")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    path = write("a.ogg", 20.0)
+    (tmp_path / "list.tsv").write_text("path\tseconds\na.ogg\t20.0\n")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     module = SpeechDataModule(test=ManifestSource(str(tmp_path / "list.tsv")), num_workers=0, strict=True)
-    with pytest.raises(AudioReadError, match="truncated: .* of the 4.00 s"):
+    with pytest.raises(AudioReadError, match=r"truncated: .* of the 20.00 s"):
         module.setup("test")
 
 
@@ -243,12 +237,12 @@ def test_lengths_that_do_not_divide_are_refused(options: dict[str, Any], message
 def test_missing_source_names_its_option(stage: str, option: str) -> None:
     with pytest.raises(ValueError, match=f"data.{option}"):
         SpeechDataModule(num_workers=0).setup(stage)
-    with pytest.raises(ValueError, match="data.predict_from"):
+    with pytest.raises(ValueError, match=r"data\.predict_from"):
         SpeechDataModule(num_workers=0).setup("predict")
 
 
 def test_duplicate_ids_across_sources(corpus: FolderSource) -> None:
-    with pytest.raises(ValueError, match="6 clip ids occur twice, such as '0.flac'"):
+    with pytest.raises(ValueError, match=r"6 clip ids occur twice, such as '0\.flac'"):
         SpeechDataModule(test=[corpus, corpus], num_workers=0).setup("test")
 
 
@@ -259,43 +253,38 @@ def test_noise_has_the_wanted_ratio_and_gain_the_wanted_level(tmp_path: Path) ->
         soundfile.write(tmp_path / folder / "a.wav", samples, 16000, subtype="FLOAT")
     speech, noise = (FolderSource(str(tmp_path / name)) for name in ("speech", "noise"))
     (clean,) = batches(SpeechDataModule(speech, num_workers=0), 1)
-    noisy_module = SpeechDataModule(
-        speech, num_workers=0, noise=noise, snr_db=(10.0, 10.0), noise_probability=1.0
-    )
+    noisy_module = SpeechDataModule(speech, num_workers=0, noise=noise, snr_db=(10.0, 10.0), noise_probability=1.0)
     (noisy,) = batches(noisy_module, 1)
     ratio = clean["audio"].square().mean() / (noisy["audio"] - clean["audio"]).square().mean()
     assert 10 * ratio.log10().item() == pytest.approx(10.0, abs=0.05)
     (quiet,) = batches(SpeechDataModule(speech, num_workers=0, gain_db=(-20.0, -20.0)), 1)
     torch.testing.assert_close(quiet["audio"], 0.1 * clean["audio"])
     (loud,) = batches(SpeechDataModule(speech, num_workers=0, gain_db=(40.0, 40.0)), 1)
-    torch.testing.assert_close(
-        loud["audio"], clean["audio"] / clean["audio"].abs().amax(dim=-1, keepdim=True)
-    )
+    torch.testing.assert_close(loud["audio"], clean["audio"] / clean["audio"].abs().amax(dim=-1, keepdim=True))
     assert noise_scale(torch.zeros(1, 4), torch.ones(1, 4), snr_db=0.0) == 0.0
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # instantiate_classes has another name from 4.49 on
 @pytest.mark.parametrize("several", [False, True])
 def test_sources_from_yaml(corpus: FolderSource, tmp_path: Path, several: bool) -> None:
     source = f"{{class_path: data.FolderSource, init_args: {{root: {corpus.root}}}}}"
-    train = f"[{source}, {source}]" if several else source
-    weights = "[1.0, 3.0]" if several else "null"
     config = tmp_path / "config.yaml"
     config.write_text(
-        f"data:\n  train: {train}\n  weights: {weights}\n  val: {source}\n  predict_from: {corpus.root}\n"
+        f"data:\n  train: {f'[{source}, {source}]' if several else source}\n"
+        f"  weights: {'[1.0, 3.0]' if several else 'null'}\n  val: {source}\n  predict_from: {corpus.root}\n"
         f"  noise: {source}\n  snr_db: [0, 20]\n  num_workers: 0\n"
     )
-    cli = LightningCLI(
-        BoringModel, SpeechDataModule, run=False, args=["--config", str(config)], save_config_callback=None
-    )
-    assert len(cli.datamodule.sources["train"]) == 1 + several
-    assert isinstance(cli.datamodule.sources["predict"][0], FolderSource)
-    cli.datamodule.setup("fit")
-    assert next(iter(cli.datamodule.train_dataloader()))["audio"].shape == (8, 1, 16000)
+    parser = ArgumentParser()
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(SpeechDataModule, "data")
+    module = parser.instantiate_classes(parser.parse_args(["--config", str(config)])).data
+    assert len(module.sources["train"]) == 1 + several
+    assert isinstance(module.sources["predict"][0], FolderSource)
+    module.setup("fit")
+    assert next(iter(module.train_dataloader()))["audio"].shape == (8, 1, 16000)
 
 
 def test_data_imports_neither_codec_nor_callbacks() -> None:
     for module in Path(__file__).parents[2].joinpath("data").glob("*.py"):
         for line in module.read_text(encoding="utf-8").splitlines():
-            assert not line.strip().startswith(
-                ("import codec", "from codec", "import callbacks", "from callbacks")
-            )
+            assert not line.strip().startswith(("import codec", "from codec", "import callbacks", "from callbacks"))

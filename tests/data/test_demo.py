@@ -14,9 +14,7 @@ from data.sampling import seeded_generator
 
 def digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_voices_variants_and_sentences_of_splits_are_disjoint() -> None:
@@ -31,7 +29,7 @@ def test_voices_variants_and_sentences_of_splits_are_disjoint() -> None:
 
 
 def _said(split: str, language: str) -> list[str]:
-    return sum((_sentences(split, language, seeded_generator(seed)) for seed in range(30)), [])
+    return [text for seed in range(30) for text in _sentences(split, language, seeded_generator(seed))]
 
 
 def test_texts_suffice() -> None:
@@ -59,9 +57,7 @@ def test_corpus_is_reproducible_and_atomic(tmp_path: Path) -> None:
     for row in rows:
         info = soundfile.info(first / row["path"])
         assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
-        assert 2.5 <= info.duration <= 6.0 and float(row["duration"]) == pytest.approx(
-            info.duration, abs=1e-3
-        )
+        assert 2.5 <= info.duration <= 6.0 and float(row["duration"]) == pytest.approx(info.duration, abs=1e-3)
 
 
 def test_another_seed_is_another_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +67,23 @@ def test_another_seed_is_another_corpus(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(names) == 2
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert make_demo_corpus().parent == tmp_path / "cache/neural-speech-codec/demo"
+
+
+def test_the_slower_of_two_processes_takes_the_corpus_of_the_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(folder: Path, *_: object) -> None:
+        (folder / "manifest.tsv").write_text("slow" if nested else "fast")
+        if not nested:
+            nested.append(True)
+            faster = make_demo_corpus(str(tmp_path))
+            (faster / "manifest.tsv").write_text("fast")
+
+    nested: list[bool] = []
+    monkeypatch.setattr("data.demo.require_espeak", lambda: None)
+    monkeypatch.setattr("data.demo._make", make)
+    folder = make_demo_corpus(str(tmp_path))
+    assert (folder / "manifest.tsv").read_text() == "fast" and list(tmp_path.iterdir()) == [folder]
 
 
 def test_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

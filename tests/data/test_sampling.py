@@ -28,9 +28,7 @@ def test_draws_are_uniform_and_uncorrelated() -> None:
 
 
 def test_generator_sees_every_part_of_its_key() -> None:
-    numbers = {
-        torch.rand(1, generator=seeded_generator(*k)).item() for k in ((1, 23), (12, 3), ("1", 23), (23, 1))
-    }
+    numbers = {torch.rand(1, generator=seeded_generator(*k)).item() for k in ((1, 23), (12, 3), ("1", 23), (23, 1))}
     assert len(numbers) == 4
 
 
@@ -38,7 +36,7 @@ def test_generator_sees_every_part_of_its_key() -> None:
 def test_ranks_together_draw_what_one_rank_draws(world_size: int) -> None:
     one = first_batches(DrawBatchSampler(4 * world_size), 6)
     ranks = [first_batches(DrawBatchSampler(4, rank, world_size=world_size), 6) for rank in range(world_size)]
-    assert [sum((rank[n] for rank in ranks), []) for n in range(6)] == one
+    assert [[draw for rank in ranks for draw in rank[n]] for n in range(6)] == one
 
 
 @pytest.mark.parametrize("start", [1, 7])

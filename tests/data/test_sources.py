@@ -87,18 +87,14 @@ def test_corpus_layouts(write: Callable[..., Path], tmp_path: Path) -> None:
     for speaker, microphone in (("p225", "mic1"), ("p225", "mic2"), ("p226", "mic2")):
         write(f"VCTK-Corpus-0.92/wav48_silence_trimmed/{speaker}/{speaker}_001_{microphone}.flac")
     root = str(tmp_path)
-    assert [c.id for c in LibriTTSSource(root, ["dev-clean"]).clips()] == [
-        "LibriTTS/dev-clean/84/12/84_12_0_0.wav"
-    ]
+    assert [c.id for c in LibriTTSSource(root, ["dev-clean"]).clips()] == ["LibriTTS/dev-clean/84/12/84_12_0_0.wav"]
     both = LibriSpeechSource(root, ["dev-clean", "test-clean"]).clips()
     assert [(clip.speaker, Path(clip.path).name) for clip in both] == [
         ("84", "84-12-0000.flac"),
         ("61", "61-7-0000.flac"),
     ]
     assert [clip.speaker for clip in VCTKSource(root).clips()] == ["p225", "p226"]
-    assert [Path(c.path).name for c in VCTKSource(root, ["p225"], microphone="mic1").clips()] == [
-        "p225_001_mic1.flac"
-    ]
+    assert [Path(c.path).name for c in VCTKSource(root, ["p225"], microphone="mic1").clips()] == ["p225_001_mic1.flac"]
     with pytest.raises(ValueError, match=r"no speakers \['p999'\]"):
         VCTKSource(root, ["p999"]).clips()
     with pytest.raises(ValueError, match="set `download: true`"):
@@ -107,9 +103,7 @@ def test_corpus_layouts(write: Callable[..., Path], tmp_path: Path) -> None:
 
 def test_prepare_downloads_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str, bool]] = []
-    monkeypatch.setattr(
-        "data.corpora.LIBRITTS", lambda root, url, download: asked.append((root, url, download))
-    )
+    monkeypatch.setattr("data.corpora.LIBRITTS", lambda root, url, download: asked.append((root, url, download)))
     LibriTTSSource(str(tmp_path), ["dev-clean"]).prepare()
     assert asked == []
     LibriTTSSource(str(tmp_path / "new"), ["dev-clean", "test-clean"], download=True).prepare()
@@ -119,7 +113,7 @@ def test_prepare_downloads_only_when_asked(tmp_path: Path, monkeypatch: pytest.M
 def test_ids_are_unique_and_subsets_spread(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     clips = FolderSource(str(tmp_path)).clips()
-    with pytest.raises(ValueError, match="'a.wav'; give the sources different `name`s"):
+    with pytest.raises(ValueError, match=r"'a\.wav'; give the sources different `name`s"):
         unique_clips(clips + clips)
     assert spread_clips(list(range(10)), 3) == [0, 3, 6]  # type: ignore[arg-type]
     assert spread_clips(clips, 5) == clips
