@@ -2,13 +2,15 @@
 
 from lightning import LightningModule
 
+from callbacks import ChannelEvaluation, PredictionWriter
 from codec.cli import CodecCLI
 from data import SpeechDataModule
 
 
 def main() -> None:
     """Parse the command line, build trainer, model and data, and run."""
-    CodecCLI(LightningModule, SpeechDataModule)
+    callbacks = {"channels": ChannelEvaluation, "predictions": PredictionWriter}
+    CodecCLI(LightningModule, SpeechDataModule, forced_callbacks=callbacks)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,39 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, BAND = "#1f5fa8", "#9dbfe3"
+BLUE = "#1f5fa8"
 DECIBEL_RANGE = 80.0  # shown below the reference's peak
+
+
+def _panels(
+    rows: int,
+    columns: int,
+    *,
+    panel: tuple[float, float],
+    gaps: tuple[float, float],
+    margins: tuple[float, float, float, float],
+) -> tuple[Figure, list[Axes]]:
+    """A grid of panels with fixed sizes in inches: (width, height), gaps alike, margins (left, right, bottom, top).
+
+    Fixed, because Matplotlib's automatic layouts measure every label twice and take longer than the drawing.
+    """
+    from matplotlib.figure import Figure
+
+    left, right, bottom, top = margins
+    width = left + columns * panel[0] + (columns - 1) * gaps[0] + right
+    height = bottom + rows * panel[1] + (rows - 1) * gaps[1] + top
+    figure = Figure(figsize=(width, height))
+    axes = [
+        figure.add_axes((
+            (left + column * (panel[0] + gaps[0])) / width,
+            (bottom + (rows - 1 - row) * (panel[1] + gaps[1])) / height,
+            panel[0] / width,
+            panel[1] / height,
+        ))
+        for row in range(rows)
+        for column in range(columns)
+    ]  # fmt: skip
+    return figure, axes
 
 
 def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *, title: str) -> Figure:
@@ -23,17 +54,16 @@ def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], 
 
     The settings are evenly spaced and labelled, because a logarithmic axis has no place for a rate of 0.
     """
-    from matplotlib.figure import Figure
-
     columns = min(3, len(metrics))
     lines = -(-len(metrics) // columns)
-    figure = Figure(figsize=(4.2 * columns, 0.6 + 3.1 * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    figure, axes = _panels(
+        lines, columns, panel=(3.3, 2.2), gaps=(0.85, 0.85), margins=(0.75, 0.2, 0.6, 0.75)
+    )
     for axis, metric in zip(axes, metrics, strict=False):
         _quality_panel(axis, [row for row in rows if row.metric == metric.name], metric)
     for axis in axes[len(metrics) :]:
         axis.set_visible(False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
     return figure
 
 
@@ -51,19 +81,18 @@ def _quality_panel(axis: Axes, rows: Sequence[ChannelRow], metric: SpeechMetric)
         axis.plot(places, [row.mean for row in found], "o-", color=colour, markersize=4, label=family)
         for place, row in zip(places, found, strict=True):
             if row.unscorable:
-                axis.annotate(
-                    f"{row.unscorable}/{row.unscorable + row.scored}\nunscorable",
-                    (place, row.mean if np.isfinite(row.mean) else 0.5 * sum(axis.get_ylim())),
-                    textcoords="offset points",
-                    xytext=(0, 7),
-                    ha="center",
-                    fontsize=6,
-                    color="#a02020",
-                )
+                # Beside the mean it belongs to, where no curve crosses it: along the top edge, a line per family.
+                axis.text(
+                    place, 0.97 - 0.07 * number, f"{row.unscorable}/{row.unscorable + row.scored}",
+                    transform=axis.get_xaxis_transform(), ha="center", va="top", fontsize=7, color="#a02020",
+                )  # fmt: skip
     axis.set_xticks(range(len(ticks)), [f"{100 * tick:g}" for tick in ticks])
     axis.set_xlabel("bit error rate of the channel (%)")
     axis.set_ylabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
-    axis.set_title("higher is better" if metric.higher_is_better else "lower is better", fontsize=8, color="#555555")
+    note = "higher is better" if metric.higher_is_better else "lower is better"
+    unscorable = any(row.unscorable for row in rows)
+    axis.set_title(note + ("; red: unscorable draws" if unscorable else ""), fontsize=8, color="#555555")
+    axis.set_xlim(-0.5, len(ticks) - 0.5)
     axis.margins(y=0.15)
     axis.grid(alpha=0.3)
     if len(families) > 1:
@@ -78,10 +107,8 @@ def spectrogram_figure(signals: Mapping[str, np.ndarray], *, sample_rate: int, t
         sample_rate: Rate of all signals in Hz.
         title: Above all panels.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.5, 0.9 + 1.45 * len(signals)), layout="constrained")
-    axes = figure.subplots(len(signals), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    margins = (0.7, 1.3, 0.55, 0.65)
+    figure, axes = _panels(len(signals), 1, panel=(6.5, 1.15), gaps=(0.0, 0.3), margins=margins)
     size = max(16, round(0.032 * sample_rate))
     levels = [_levels(signal, size) for signal in signals.values()]
     top = float(levels[0].max())
@@ -92,11 +119,14 @@ def spectrogram_figure(signals: Mapping[str, np.ndarray], *, sample_rate: int, t
             level - top, origin="lower", aspect="auto", extent=extent, vmin=-DECIBEL_RANGE, vmax=0, cmap="magma"
         )
         axis.set_title(name, fontsize=9, loc="left", pad=3)
-    figure.supylabel("frequency (kHz)", fontsize=10)
+        axis.tick_params(labelbottom=axis is axes[-1])
+    figure.text(0.16 / figure.get_figwidth(), 0.5, "frequency (kHz)", rotation=90, va="center", fontsize=10)
     axes[-1].set_xlabel("time (s)")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
     assert image is not None
-    figure.colorbar(image, ax=list(axes), label="level below the original's peak (dB)", shrink=0.9)
+    bottom, top = axes[-1].get_position().y0, axes[0].get_position().y1
+    bar = figure.add_axes((1 - 1.1 / figure.get_figwidth(), bottom, 0.15 / figure.get_figwidth(), top - bottom))
+    figure.colorbar(image, cax=bar, label="level relative to the original's peak (dB)")
     return figure
 
 
@@ -115,23 +145,22 @@ def level_figure(shares: Sequence[np.ndarray], *, title: str) -> Figure:
         shares: For each dimension, the share of each of its levels, adding up to 1.
         title: Above all panels.
     """
-    from matplotlib.figure import Figure
-
     columns = min(4, len(shares))
     lines = -(-len(shares) // columns)
-    figure = Figure(figsize=(2.6 * columns, 0.7 + 1.9 * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
+    figure, axes = _panels(lines, columns, panel=(2.0, 1.3), gaps=(0.35, 0.5), margins=(0.75, 0.2, 0.6, 0.8))
+    highest = 105 * max(float(share.max()) for share in shares)
     for number, (axis, share) in enumerate(zip(axes, shares, strict=False)):
         axis.bar(range(len(share)), 100 * share, color=BLUE)
         axis.axhline(100 / len(share), color="#555555", linewidth=0.8, linestyle="--")
         axis.set_title(f"dimension {number}", fontsize=9)
+        axis.set_ylim(0, highest)
         if len(share) <= 16:
             axis.set_xticks(range(len(share)))
     for axis in axes[len(shares) :]:
         axis.set_visible(False)
-    figure.supxlabel("level", fontsize=10)
-    figure.supylabel("share of codes (%)", fontsize=10)
-    figure.suptitle(f"{title} (dashed: uniform)", fontsize=10)
+    figure.text(0.5, 0.12 / figure.get_figheight(), "level", ha="center", fontsize=10)
+    figure.text(0.16 / figure.get_figwidth(), 0.5, "share of codes (%)", rotation=90, va="center", fontsize=10)
+    figure.suptitle(f"{title} (dashed: uniform)", fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
     return figure
 
 

@@ -29,7 +29,7 @@ class PredictionWriter(Callback):
         output_dir: Folder to write to; made when missing.
     """
 
-    def __init__(self, output_dir: str | Path) -> None:
+    def __init__(self, output_dir: str | Path = "predictions") -> None:
         self.output_dir = Path(output_dir)
         self._written: set[PurePosixPath] = set()
         self._clipped: dict[str, int] = {}

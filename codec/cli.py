@@ -2,11 +2,15 @@
 
 import difflib
 import inspect
+import json
 import re
+import warnings
 from importlib import import_module
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
+from lightning import Trainer
+from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 PACKAGES = ["callbacks", "codec", "data", "lightning", "torch"]
@@ -24,12 +28,24 @@ class HelpfulParser(LightningArgumentParser):
         super().error(message + nearest_names(message, self) if self.exit_on_error else message, ex)
 
 
+class BatchProgressBar(TQDMProgressBar):
+    """Counts batches up to `max_steps`: the training stream has no epochs."""
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Start a bar that goes on where an interrupted run stopped."""
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description("Training")
+        if trainer.max_steps > 0:
+            self.train_progress_bar.total = trainer.max_steps
+
+
 class CodecCLI(LightningCLI):
     """LightningCLI for codec modules and the data module.
 
     - `data.sample_rate`, `data.output_sample_rate` and `data.hop_length` come from the model's codec.
     - The configuration of the command line is never overridden by a checkpoint's; the model's part of it is kept in
       the checkpoints, where `codec.load_codec` finds it.
+    - `forced_callbacks` are on in every run, each configured under its own key.
     - Lightning does not shard the data again (`use_distributed_sampler`): the data module has done so.
     """
 
@@ -57,9 +73,18 @@ class CodecCLI(LightningCLI):
         for name, callback in self.forced_callbacks.items():
             parser.add_lightning_class_args(callback, name)
 
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer, its default progress bar replaced by one that counts batches."""
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        trainer = super().instantiate_trainer(**kwargs)
+        bars = [i for i, c in enumerate(trainer.callbacks) if type(c) in (RichProgressBar, TQDMProgressBar)]
+        for index in bars:
+            trainer.callbacks[index] = BatchProgressBar()
+        return trainer
+
     def after_instantiate_classes(self) -> None:
         """Give the model its own configuration, which it writes into its checkpoints."""
-        self.model.config = self._get(self.config, "model").as_dict()
+        self.model.config = json.loads(json.dumps(self._get(self.config, "model").as_dict(), default=str))
 
     def _parse_ckpt_path(self) -> None:
         """Keep the command line: Lightning would put the checkpoint's hyper-parameters over it (PL#20801)."""

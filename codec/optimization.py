@@ -36,6 +36,7 @@ class AlternatingOptimization(L.LightningModule):
         self.automatic_optimization = False
         self.gradient_clip, self.accumulate, self.seed = gradient_clip, accumulate, seed
         self.skipped_steps = 0
+        self.config: dict | None = None  # class_path and init_args as parsed by the command line
         self._scale_at_start: dict[int, float] = {}
         self._norms: dict[int, Tensor] = {}
         self._accumulation: dict | None = None
@@ -118,8 +119,10 @@ class AlternatingOptimization(L.LightningModule):
     # -- checkpoints -------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Add the count of skipped steps and, inside an accumulation, the gradients gathered so far (rank mean)."""
+        """Add configuration, count of skipped steps and, inside an accumulation, the gradients so far (rank mean)."""
         checkpoint["skipped_steps"] = self.skipped_steps
+        if self.config is not None:
+            checkpoint["model_config"] = self.config
         if self.global_step % self.accumulate:
             gathered = {n: p.grad.clone() for n, p in self.named_parameters() if p.grad is not None}
             average_over_ranks(list(gathered.values()))
