@@ -1,14 +1,11 @@
-"""Scores a codec's codes behind noisy channels during `fit`, `validate` and `test`, after NeuCodec (arXiv 2509.09550)."""
+"""Scores a codec's codes behind noisy channels in `fit`, `validate` and `test`, after NeuCodec (arXiv 2509.09550)."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -17,30 +14,12 @@ from torch import Tensor
 from callbacks.channel_output import ClipAudio, show, write
 from callbacks.channel_report import format_table
 from callbacks.channel_scores import ChannelRow, ClipScores, summarise
+from callbacks.channel_scoring import ChannelScorer, Clip, check_unique, clip_of, order
 from callbacks.metrics import SpeechMetric, default_metrics
 from callbacks.outputs import gather_objects, log_folder, log_scalars
-from callbacks.scoring import ScoringPool, default_workers
-from callbacks.transmission import decode_receptions, transmit
+from callbacks.scoring import default_workers
 from codec.channels import BinarySymmetricChannel, Channel
 from codec.codec import NeuralCodec
-
-
-@dataclass
-class _Clip:
-    """A clip whose codes wait for their channels: reference [T], codes [1, K, F] on the CPU."""
-
-    clip_id: str
-    reference: np.ndarray
-    codes: Tensor
-
-
-@dataclass
-class _Run:
-    """What one validation or test has collected on this rank."""
-
-    waiting: list[_Clip] = field(default_factory=list)
-    scores: list[ClipScores] = field(default_factory=list)
-    audio: list[ClipAudio] = field(default_factory=list)
 
 
 class ChannelEvaluation(Callback):
@@ -112,8 +91,9 @@ class ChannelEvaluation(Callback):
         self.bootstrap, self.confidence = bootstrap, confidence
         self.results: list[ChannelRow] = []
         self.clip_scores: list[ClipScores] = []
-        self._pool: ScoringPool | None = None
-        self._run: _Run | None = None
+        self._scorer: ChannelScorer | None = None
+        self._active = False
+        self._waiting: list[Clip] = []  # in fit: the clips to score when validation has seen all
         self._validations = 0
         self._values: dict[str, float] = {}
         self._checkpoint_step: int | None = None
@@ -122,26 +102,29 @@ class ChannelEvaluation(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         workers = default_workers(trainer.num_devices) if self.num_workers is None else self.num_workers
-        self._pool = ScoringPool(self.metrics, workers)
+        self._scorer = ChannelScorer(
+            self.channels,
+            self.metrics,
+            num_workers=workers,
+            repeats=self.repeats,
+            seed=self.seed,
+            decode_batch=self.decode_batch,
+            audio_clips=self.audio_clips,
+            audio_channels=self.audio_channels,
+        )
 
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._checkpoint_step = checkpoint.get("global_step")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._run = None
-        if trainer.sanity_checking:
-            return
-        if trainer.state.fn == TrainerFn.FITTING:
-            skipped = self.fit_clips == 0 or self._validations % self.fit_every_n_validations
+        self._active = not trainer.sanity_checking
+        self._waiting = []
+        if self._active and trainer.state.fn == TrainerFn.FITTING:
+            self._active = self.fit_clips != 0 and self._validations % self.fit_every_n_validations == 0
             self._validations += 1
-            if skipped:
-                return
-        self._run = _Run()
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._run = _Run()
+        self._active = True
 
     def on_validation_batch_end(
         self,
@@ -189,78 +172,49 @@ class ChannelEvaluation(Callback):
     def _take(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None, batch: Any
     ) -> None:
-        """Score the clip of one batch now, or in `fit` keep it if its id is among the lowest."""
-        if self._run is None:
+        """Score the clip of one batch now, or in `fit` keep it if its id is among the lowest so far."""
+        if not self._active:
             return
+        assert self._scorer is not None
         codec = _codec_of(pl_module)
-        clip = _clip_of(batch, outputs, codec)
-        if trainer.state.fn != TrainerFn.FITTING or self.fit_clips is None:
-            self._evaluate(codec, clip)
-            return
-        kept = sorted([*self._run.waiting, clip], key=lambda clip: _order(clip.clip_id))
-        self._run.waiting = kept[: self.fit_clips]
+        clip = clip_of(batch, outputs, codec)
+        if self._scores_subset(trainer):
+            kept = sorted([*self._waiting, clip], key=lambda clip: order(clip.clip_id))
+            self._waiting = kept[: self.fit_clips]
+        else:
+            self._scorer.add(codec, clip)
 
-    def _evaluate(self, codec: NeuralCodec, clip: _Clip) -> None:
-        """Transmit and decode one clip, and queue its signals for scoring."""
-        assert self._run is not None and self._pool is not None
-        sent = transmit(
-            clip.codes,
-            self.channels,
-            codebook_sizes=codec.quantizer.codebook_sizes,
-            clip_id=clip.clip_id,
-            seed=self.seed,
-            repeats=self.repeats,
-        )
-        number = len(self._run.scores)
-        words = clip.codes.numel()
-        bits = clip.codes.shape[-1] * codec.bits_per_frame
-        seconds = len(clip.reference) / codec.output_sample_rate
-        self._run.scores.append(
-            ClipScores(clip.clip_id, seconds, bits, words, sent.signals, sent.bit_errors, sent.erased_words)
-        )
-        heard = {self.channels[c].name: int(sent.signals[c, 0]) for c in self._heard()}
-        audio: dict[int, np.ndarray] = {}
-        signals = decode_receptions(codec, sent, length=len(clip.reference), batch_size=self.decode_batch)
-        for index, signal in enumerate(signals):
-            self._pool.submit((number, index), clip.reference, signal, sample_rate=codec.output_sample_rate)
-            if index in heard.values():
-                audio[index] = signal
-        kept = ClipAudio(clip.clip_id, clip.reference, {name: audio[index] for name, index in heard.items()})
-        best = sorted([*self._run.audio, kept], key=lambda kept: _order(kept.clip_id))
-        self._run.audio = best[: self.audio_clips]
-
-    def _heard(self) -> Sequence[int]:
-        """The channels whose audio is kept, spread evenly."""
-        count = min(self.audio_channels, len(self.channels))
-        return sorted({round(i) for i in np.linspace(0, len(self.channels) - 1, count)})
+    def _scores_subset(self, trainer: Trainer) -> bool:
+        return trainer.state.fn == TrainerFn.FITTING and self.fit_clips is not None
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score what waits, gather over ranks and report; every rank issues the same collectives."""
-        if self._run is None:
+        if not self._active:
             if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
                 self._publish(pl_module)
             return
-        assert self._pool is not None
-        codec = _codec_of(pl_module)
-        if trainer.state.fn == TrainerFn.FITTING and self.fit_clips is not None:
-            waiting = {clip.clip_id: clip for clip in self._run.waiting}
-            chosen = sorted(chain(*gather_objects(list(waiting))), key=_order)[: self.fit_clips]
+        assert self._scorer is not None
+        self._active = False
+        if self._scores_subset(trainer):
+            waiting = {clip.clip_id: clip for clip in self._waiting}
+            chosen = sorted(chain(*gather_objects(list(waiting))), key=order)[: self.fit_clips]
             for clip_id in chosen:
                 if clip_id in waiting:
-                    self._evaluate(codec, waiting[clip_id])
-        scored = self._pool.results()
-        for number, clip in enumerate(self._run.scores):
-            clip.scores = [scored[number, index] for index in range(clip.signals.max() + 1)]
-        gathered = gather_objects((self._run.scores, self._run.audio))
+                    self._scorer.add(_codec_of(pl_module), waiting[clip_id])
+            self._waiting = []
+        gathered = gather_objects(self._scorer.collect())
         self.clip_scores = sorted(chain(*(scores for scores, _ in gathered)), key=lambda clip: clip.clip_id)
-        audio = sorted(chain(*(audio for _, audio in gathered)), key=lambda kept: _order(kept.clip_id))
-        self._run = None
-        _check_unique([clip.clip_id for clip in self.clip_scores])
+        check_unique(clip.clip_id for clip in self.clip_scores)
         self.results = summarise(
-            self.clip_scores, self.channels, self.metrics,
-            repeats=self.repeats, resamples=self.bootstrap, confidence=self.confidence, seed=self.seed,
-        )  # fmt: skip
-        self._report(trainer, pl_module, audio[: self.audio_clips])
+            self.clip_scores,
+            self.channels,
+            self.metrics,
+            repeats=self.repeats,
+            resamples=self.bootstrap,
+            confidence=self.confidence,
+            seed=self.seed,
+        )
+        self._report(trainer, pl_module, self._scorer.first_audio(chain(*(audio for _, audio in gathered))))
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, audio: list[ClipAudio]) -> None:
         fitting = trainer.state.fn == TrainerFn.FITTING
@@ -306,41 +260,13 @@ class ChannelEvaluation(Callback):
         }
 
     def _close(self) -> None:
-        self._run = None
-        if self._pool is not None:
-            self._pool.close()
+        self._active = False
+        self._waiting = []
+        if self._scorer is not None:
+            self._scorer.close()
 
 
 def _codec_of(pl_module: LightningModule) -> NeuralCodec:
     codec = pl_module.codec
     assert isinstance(codec, torch.nn.Module)
     return codec  # type: ignore[return-value]
-
-
-def _clip_of(batch: Any, outputs: Tensor | Mapping[str, Any] | None, codec: NeuralCodec) -> _Clip:
-    audio = batch["audio"]
-    if audio.ndim != 3 or audio.shape[:2] != (1, 1) or len(batch["id"]) != 1:
-        raise ValueError(
-            f"channel evaluation needs one whole clip per batch, audio [1, 1, T]; got {tuple(audio.shape)}: "
-            "use batch size 1 for validation and test"
-        )
-    codes = outputs.get("codes") if isinstance(outputs, Mapping) else None
-    if codes is None:
-        with torch.no_grad():
-            codes = codec.encode(audio)
-    reference = batch.get("target", audio)[0, 0].float().cpu().numpy()
-    return _Clip(batch["id"][0], reference, codes.detach().cpu())
-
-
-def _order(clip_id: str) -> bytes:
-    """A fixed pseudo-random order of clips that mixes speakers and corpora."""
-    return hashlib.sha256(clip_id.encode()).digest()
-
-
-def _check_unique(ids: Sequence[str]) -> None:
-    twice = sorted({a for a, b in zip(ids[:-1], ids[1:], strict=True) if a == b})
-    if twice:
-        raise ValueError(
-            f"clips {twice[:3]} were evaluated twice: give each clip its own id, and each rank its own clips "
-            "(a DistributedSampler pads with duplicates; set use_distributed_sampler=False)"
-        )

@@ -78,8 +78,10 @@ def format_table(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *,
         rate = f"{100 * first.measured_bit_error_rate:.3g} %"
         lines.append([channel, rate, *cells, f"{unscorable}/{total}" if unscorable else "0"])
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    text = ["  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
-            for line in lines]  # fmt: skip
+    text = []
+    for first_cell, *others in lines:
+        right = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        text.append("  ".join([first_cell.ljust(widths[0]), *right]))
     text.insert(1, "-" * len(text[0]))
     first = rows[0]
     text.insert(

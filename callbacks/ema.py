@@ -59,9 +59,7 @@ class CodecEMA(Callback):
             self._other = {name: tensor.detach().clone() for name, tensor in _weights(pl_module).items()}
         self._wrap_on_save_checkpoint(pl_module)
 
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if not self._other:  # not in fit: the codec has the averaged weights already
             return
         weights = _weights(pl_module)
@@ -117,9 +115,7 @@ class CodecEMA(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         pl_module.__dict__.pop("on_save_checkpoint", None)
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if not self._other:
             return
         weights = _weights(pl_module)

@@ -56,9 +56,7 @@ def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], 
     """
     columns = min(3, len(metrics))
     lines = -(-len(metrics) // columns)
-    figure, axes = _panels(
-        lines, columns, panel=(3.3, 2.2), gaps=(0.85, 0.85), margins=(0.75, 0.2, 0.6, 0.75)
-    )
+    figure, axes = _panels(lines, columns, panel=(3.3, 2.2), gaps=(0.85, 0.85), margins=(0.75, 0.2, 0.6, 0.75))
     for axis, metric in zip(axes, metrics, strict=False):
         _quality_panel(axis, [row for row in rows if row.metric == metric.name], metric)
     for axis in axes[len(metrics) :]:

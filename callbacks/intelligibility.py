@@ -44,9 +44,10 @@ def segments(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> S
         TooShort: Fewer than 30 frames of the reference are louder than the gate.
     """
     global _last
-    if _last is not None and _last[2] == sample_rate:
-        if np.array_equal(_last[0], reference) and np.array_equal(_last[1], degraded):
-            return _last[3]
+    if _last is not None:
+        x, y, rate, found = _last
+        if rate == sample_rate and np.array_equal(x, reference) and np.array_equal(y, degraded):
+            return found
     found = _analyse(reference, degraded, sample_rate)
     _last = reference, degraded, sample_rate, found
     return found

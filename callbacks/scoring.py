@@ -153,5 +153,3 @@ def default_workers(local_ranks: int = 1) -> int:
     """The share of this machine's usable cores that falls to one of `local_ranks` processes; at least 1."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, usable // max(1, local_ranks))
-
-

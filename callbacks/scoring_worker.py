@@ -30,9 +30,7 @@ class Scores(NamedTuple):
     reasons: dict[str, str]
 
 
-def score(
-    metrics: Sequence[SpeechMetric], reference: np.ndarray, degraded: np.ndarray, *, sample_rate: int
-) -> Scores:
+def score(metrics: Sequence[SpeechMetric], reference: np.ndarray, degraded: np.ndarray, *, sample_rate: int) -> Scores:
     """Score one degraded signal [T] against its reference [T] with every metric, in order."""
     from callbacks.metrics import Unscorable
 

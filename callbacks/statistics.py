@@ -15,9 +15,7 @@ class Interval(NamedTuple):
     high: np.ndarray
 
 
-def bootstrap_means(
-    values: np.ndarray, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> Interval:
+def bootstrap_means(values: np.ndarray, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
     """Mean over clips of each row, with a percentile-bootstrap interval over clips.
 
     All rows share the resampled clips, so rows that hold the same clips are compared as pairs.

@@ -45,9 +45,7 @@ class Throughput(Callback):
         self._warm = False
         self._restart()
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         now = time.perf_counter()
         if self._mark is not None:
             self._waited += now - self._mark

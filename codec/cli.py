@@ -17,11 +17,7 @@ PACKAGES = ["callbacks", "codec", "data", "lightning", "torch"]
 
 
 class HelpfulParser(LightningArgumentParser):
-    """Adds the nearest valid name to an error about an unknown option or class, under a usage of one line."""
-
-    def print_usage(self, file: Any = None) -> None:
-        """Print the command alone; its options fill several screens."""
-        print(f"usage: {self.prog} ...", file=file)
+    """Adds the nearest valid name to an error about an unknown option or class."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and exit with status 2."""
@@ -67,7 +63,8 @@ class CodecCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link the codec's rates to the data, and add callbacks that are always on."""
+        """Link the codec's rates to the data, add callbacks that are always on, and keep the usage to one line."""
+        parser.usage = "%(prog)s [--config FILE] ... [--OPTION VALUE] ..."
         for name in ("sample_rate", "output_sample_rate", "hop_length"):
             parser.link_arguments("model", f"data.{name}", compute_fn=_codec_attribute(name), apply_on="instantiate")
         for name, callback in self.forced_callbacks.items():

@@ -40,9 +40,7 @@ def run_test(root: Path, module: CountingModule, clips: list[dict[str, Any]], **
     return callback
 
 
-def test_the_encoder_runs_once_and_equal_receptions_are_decoded_once(
-    tmp_path: Path, module: CountingModule
-) -> None:
+def test_the_encoder_runs_once_and_equal_receptions_are_decoded_once(tmp_path: Path, module: CountingModule) -> None:
     run_test(tmp_path, module, CLIPS, bit_error_rates=(0.0, 0.2, 0.3), repeats=3)
     assert module.encoded == len(CLIPS)
     assert module.decoded == len(CLIPS) * (1 + 2 * 3)  # one for rate 0, one for each damaged draw

@@ -22,7 +22,12 @@ NAMES = [f"voice/clip_{number}" for number in range(5)]
 
 def evaluation(fit_clips: int | None = None) -> ChannelEvaluation:
     return ChannelEvaluation(
-        bit_error_rates=(0.0, 0.1), metrics=[STOI(), SISDR()], repeats=2, fit_clips=fit_clips, num_workers=0, audio_clips=1
+        bit_error_rates=(0.0, 0.1),
+        metrics=[STOI(), SISDR()],
+        repeats=2,
+        fit_clips=fit_clips,
+        num_workers=0,
+        audio_clips=1,
     )
 
 

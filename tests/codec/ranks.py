@@ -1,4 +1,4 @@
-"""Trains the tiny module on the ranks it is launched on; each rank saves its weights: ranks.py OUT STEPS SIZE ACCUMULATE BROKEN."""
+"""Trains the tiny module on the ranks it is launched on: ranks.py OUT STEPS SIZE ACCUMULATE BROKEN; each rank saves."""
 
 import sys
 from pathlib import Path

@@ -112,6 +112,7 @@ def test_clipping_bounds_the_unscaled_gradient(precision, accumulate):
 
 def test_fp16_accumulation_survives_a_change_of_scale():
     """The discriminators' overflow halves the shared scale between two halves of the codec's gradient."""
+
     class Overflow(L.Callback):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
             if optimizer is trainer.optimizers[0]:
@@ -178,9 +179,9 @@ def test_everything_promised_is_logged():
     logged = set(trainer.logged_metrics)
     losses = {"mel", "quantizer", "adversarial", "feature_matching", "discriminator", "generator"}
     assert {f"train/{name}" for name in losses | {"skipped_steps"}} <= logged
-    assert {f"{kind}/{side}" for kind in ("gradient_norm", "learning_rate") for side in ("generator", "discriminator")} <= (
-        logged
-    )
+    assert {
+        f"{kind}/{side}" for kind in ("gradient_norm", "learning_rate") for side in ("generator", "discriminator")
+    } <= (logged)
 
 
 def test_a_loss_at_another_rate_is_refused():

@@ -67,4 +67,3 @@ def test_losses_match_the_golden_log():
     assert len(golden) == len(rows) == STEPS // EVERY
     for row, expected in zip(rows, golden, strict=True):
         assert row == pytest.approx(expected, rel=TOLERANCE), f"at step {row['step']}"
-

@@ -1,0 +1,188 @@
+"""The command line: every configuration runs, mistakes name the nearest valid word, checkpoints and predictions."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import train
+from codec import load_codec
+from tests.codec.training import voice
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+OVERLAYS = {"channels.yaml", "debug.yaml", "own_speech.yaml"}
+CODEC = "--model.init_args.codec.init_args"
+
+
+@pytest.fixture
+def speech(tmp_path, monkeypatch):
+    """Six short recordings in two folders; what a run leaves in the current folder goes with the test."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "speech"
+    for speaker in ("anna", "ben"):
+        (folder / speaker).mkdir(parents=True)
+        for number in range(3):
+            samples = voice(100 * number + len(speaker), size=1, samples=20_000 + 77 * number)[0, 0].numpy()
+            soundfile.write(folder / speaker / f"{number}.wav", samples, 16_000)
+    return folder
+
+
+def run(monkeypatch, *words: str | Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, words)])
+    train.main()
+
+
+def small(speech: Path, runs: Path) -> list[str]:
+    """Options that point any configuration at the recordings and shrink it to seconds."""
+    options = []
+    for split in ("train", "val", "test"):
+        options += [f"--data.{split}", "data.FolderSource", f"--data.{split}.init_args.root", str(speech)]
+    options += [
+        "--data.num_workers",
+        "0",
+        "--data.batch_size",
+        "2",
+        "--trainer.devices",
+        "1",
+        "--trainer.strategy",
+        "auto",
+    ]
+    options += [
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.precision",
+        "32-true",
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
+    options += ["--channels.num_workers", "0", "--channels.metrics", '[{"class_path": "callbacks.STOI"}]']
+    return [*options, "--trainer.enable_model_summary", "false", "--trainer.logger.init_args.save_dir", str(runs)]
+
+
+@pytest.mark.parametrize("config", sorted(p.name for p in CONFIGS.glob("*.yaml")))
+def test_every_configuration_trains_a_batch(monkeypatch, tmp_path, speech, config):
+    layers = [CONFIGS / ("quickstart.yaml" if config in OVERLAYS else config)]
+    layers += [CONFIGS / config] if config in OVERLAYS else []
+    words = [word for layer in layers for word in ("--config", layer)]
+    if config == "fsq.yaml":  # the same graph, narrower
+        words += [f"{CODEC}.encoder.init_args.width", "2", f"{CODEC}.decoder.init_args.backbone.init_args.depth", "1"]
+    run(monkeypatch, "fit", *words, *small(speech, tmp_path), "--trainer.fast_dev_run", "1")
+
+
+@pytest.mark.parametrize("config", sorted(p.name for p in CONFIGS.glob("*.yaml")))
+def test_every_configuration_opens_with_its_command_and_expected_score(config):
+    head = [line for line in (CONFIGS / config).read_text().splitlines()[:10] if line.startswith("#")]
+    assert any("train.py" in line or "make " in line for line in head)
+    assert any(line.startswith("# Expected: ") for line in head)
+
+
+@pytest.mark.parametrize(("words", "nearest"), [
+    ([f"{CODEC}.quantizer.init_args.level", "[4]"], "'levels' instead of 'level'"),
+    ([f"{CODEC}.quantizer", "codec.FSX"], "'FSQ' instead of 'FSX'"),
+    ([f"{CODEC}.quantizer.class_path", "codecs.FSQ"], "'codec' instead of 'codecs'"),
+    (["--data.batchsize", "3"], "'data.batch_size' instead of 'data.batchsize'"),
+    (["--trainer.max_step", "3"], "'trainer.max_steps' instead of 'trainer.max_step'"),
+    (["--data.train.class_path", "data.FolderSorce"], "'FolderSource' instead of 'FolderSorce'"),
+])  # fmt: skip
+def test_a_mistyped_word_fails_at_parse_with_the_nearest_valid_one(monkeypatch, capsys, words, nearest):
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, "fit", "--config", CONFIGS / "quickstart.yaml", *words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.rstrip().endswith(f"Did you mean {nearest}?")
+
+
+@pytest.mark.parametrize(("text", "nearest"), [
+    ("model: {init_args: {gradient_clp: 1}}", "'gradient_clip' instead of 'gradient_clp'"),
+    ("trainr: {max_steps: 3}", "'trainer.max_steps' instead of 'trainr.max_steps'"),
+    ("chanels: {repeats: 3}", "'channels.repeats' instead of 'chanels.repeats'"),
+])  # fmt: skip
+def test_a_mistyped_key_in_a_file_fails_likewise(monkeypatch, capsys, tmp_path, text, nearest):
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "fit", "--config", CONFIGS / "quickstart.yaml", "--config", tmp_path / "wrong.yaml")
+    assert capsys.readouterr().err.rstrip().endswith(f"Did you mean {nearest}?")
+
+
+def test_rates_are_stated_once(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "fit", "--config", CONFIGS / "quickstart.yaml", "--data.hop_length", "160")
+    assert 'Linked "data.hop_length" must be given via "model"' in capsys.readouterr().err
+
+
+def test_help_is_readable(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "fit", "--help")
+    text = capsys.readouterr().out
+    assert text.startswith("usage: train.py")
+    assert len(text.split("\n\n")[0].splitlines()) < 5
+    for word in ("--data.crop_seconds", "--channels.bit_error_rates", "--model", "--trainer.max_steps"):
+        assert word in text
+
+
+def test_fit_test_predict_and_load(monkeypatch, tmp_path, speech):
+    """One run through all four commands; the checkpoint's configuration rebuilds the codec outside of them."""
+    words = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "debug.yaml", *small(speech, tmp_path)]
+    words += [
+        "--trainer.max_steps",
+        "3",
+        "--trainer.val_check_interval",
+        "3",
+        "--model.init_args.discriminator_start",
+        "1",
+    ]
+    run(monkeypatch, "fit", *words)
+    last = tmp_path / "debug" / "checkpoints" / "last.ckpt"
+    assert last.is_file()
+    run(monkeypatch, "fit", *words, "--trainer.max_steps", "4", "--ckpt_path", "last")
+    assert torch.load(last, weights_only=True)["global_step"] == 4
+    for command in ("validate", "test"):
+        run(monkeypatch, command, *words, "--ckpt_path", "last")
+        report = json.loads((tmp_path / "debug" / "channel.json").read_text())
+        assert report["codec"]["bit_rate"] == 800.0
+
+    out = tmp_path / "out"
+    run(
+        monkeypatch,
+        "predict",
+        *words,
+        "--ckpt_path",
+        last,
+        "--data.predict_from",
+        speech,
+        "--predictions.output_dir",
+        out,
+    )
+    codec = load_codec(last)
+    for source in speech.rglob("*.wav"):
+        audio, rate = soundfile.read(source, dtype="float32")
+        coded = np.load(out / source.relative_to(speech).with_suffix(".codes.npz"))
+        decoded, decoded_rate = soundfile.read(out / source.relative_to(speech), dtype="float32")
+        assert (len(decoded), decoded_rate) == (len(audio), rate)
+        expected = codec.encode(torch.from_numpy(audio)[None, None])
+        assert np.array_equal(coded["codes"], expected[0].numpy())
+        with torch.no_grad():
+            again = codec.decode(expected, length=len(audio))[0, 0].numpy()
+        assert np.abs(again - decoded).max() < 1e-3
+
+
+def test_the_command_line_wins_over_the_checkpoint(monkeypatch, tmp_path, speech):
+    words = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "debug.yaml", *small(speech, tmp_path)]
+    run(monkeypatch, "fit", *words, "--trainer.max_steps", "1")
+    last = tmp_path / "debug" / "checkpoints" / "last.ckpt"
+    run(
+        monkeypatch,
+        "fit",
+        *words,
+        "--trainer.max_steps",
+        "2",
+        "--model.init_args.gradient_clip",
+        "7",
+        "--ckpt_path",
+        last,
+    )
+    assert torch.load(last, weights_only=True)["model_config"]["init_args"]["gradient_clip"] == 7
