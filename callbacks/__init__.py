@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from callbacks.prediction_writer import PredictionWriter
     from callbacks.scoring import ScoringPool
     from callbacks.throughput import Throughput
+    from callbacks.training_curves import TrainingCurves
 
 _HOMES = {
     "ChannelEvaluation": "callbacks.channel_evaluation",
@@ -29,6 +30,7 @@ _HOMES = {
     "ScoringPool": "callbacks.scoring",
     "SpeechMetric": "callbacks.metrics",
     "Throughput": "callbacks.throughput",
+    "TrainingCurves": "callbacks.training_curves",
     "Unscorable": "callbacks.metrics",
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "ScoringPool",
     "SpeechMetric",
     "Throughput",
+    "TrainingCurves",
     "Unscorable",
 ]
 

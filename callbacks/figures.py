@@ -18,7 +18,7 @@ BLUE = "#1f5fa8"
 DECIBEL_RANGE = 80.0  # shown below the reference's peak
 
 
-def _panels(
+def panels(
     rows: int,
     columns: int,
     *,
@@ -56,7 +56,7 @@ def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], 
     """
     columns = min(3, len(metrics))
     lines = -(-len(metrics) // columns)
-    figure, axes = _panels(lines, columns, panel=(3.3, 2.2), gaps=(0.85, 0.85), margins=(0.75, 0.2, 0.6, 0.75))
+    figure, axes = panels(lines, columns, panel=(3.3, 2.2), gaps=(0.85, 0.85), margins=(0.75, 0.2, 0.6, 0.75))
     for axis, metric in zip(axes, metrics, strict=False):
         _quality_panel(axis, [row for row in rows if row.metric == metric.name], metric)
     for axis in axes[len(metrics) :]:
@@ -106,7 +106,7 @@ def spectrogram_figure(signals: Mapping[str, np.ndarray], *, sample_rate: int, t
         title: Above all panels.
     """
     margins = (0.7, 1.3, 0.55, 0.65)
-    figure, axes = _panels(len(signals), 1, panel=(6.5, 1.15), gaps=(0.0, 0.3), margins=margins)
+    figure, axes = panels(len(signals), 1, panel=(6.5, 1.15), gaps=(0.0, 0.3), margins=margins)
     size = max(16, round(0.032 * sample_rate))
     levels = [_levels(signal, size) for signal in signals.values()]
     top = float(levels[0].max())
@@ -145,7 +145,7 @@ def level_figure(shares: Sequence[np.ndarray], *, title: str) -> Figure:
     """
     columns = min(4, len(shares))
     lines = -(-len(shares) // columns)
-    figure, axes = _panels(lines, columns, panel=(2.0, 1.3), gaps=(0.35, 0.5), margins=(0.75, 0.2, 0.6, 0.8))
+    figure, axes = panels(lines, columns, panel=(2.0, 1.3), gaps=(0.35, 0.5), margins=(0.75, 0.2, 0.6, 0.8))
     highest = 105 * max(float(share.max()) for share in shares)
     for number, (axis, share) in enumerate(zip(axes, shares, strict=False)):
         axis.bar(range(len(share)), 100 * share, color=BLUE)

@@ -18,8 +18,9 @@ class PredictionWriter(Callback):
     """Writes `<id>.wav` (16-bit PCM) and `<id>.codes.npz` under `output_dir` for each prediction.
 
     `predict_step` returns `audio` [1, 1, T], `codes` [1, K, F], `id` [one string] and `length`, the samples of the
-    input at the codec's input rate; the audio is cut to `codec.output_length(length)`. An id is a relative path with "/" between folders; an audio extension is taken off, unless
-    another file of this process has taken the name (`a.wav` and `a.flac`). Existing files are replaced.
+    input at the codec's input rate; the audio is cut to `codec.output_length(length)`. An id is a relative path with
+    "/" between folders; an audio extension is taken off, unless another file of this process has taken the name
+    (`a.wav` and `a.flac`). Existing files are replaced.
 
     The archive holds `codes` [K, F] in the smallest unsigned type, `sample_rate` (Hz, of the encoder's input),
     `output_sample_rate` (Hz), `hop_length` (input samples per frame), `length` (input samples),

@@ -1,13 +1,14 @@
 """Codecs from checkpoints: weights and the parts' configuration, read without running any code in the file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jsonargparse import ArgumentParser
-from torch import nn
 
 from codec.codec import NeuralCodec
+
+Part = TypeVar("Part")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -49,8 +50,13 @@ def load_codec(path: str | Path) -> NeuralCodec:
 
 def build_codec(config: dict[str, Any]) -> NeuralCodec:
     """Build a codec from its block of a YAML file: `class_path` and `init_args` of each part."""
+    return build(config, NeuralCodec)
+
+
+def build(config: dict[str, Any], base: type[Part]) -> Part:
+    """Build any part from its block of a YAML file, an instance of `base` or of a class below it."""
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(NeuralCodec, "codec")
-    codec: nn.Module = parser.instantiate_classes(parser.parse_object({"codec": config})).codec
-    assert isinstance(codec, NeuralCodec)
-    return codec
+    parser.add_subclass_arguments(base, "part")
+    part = parser.instantiate_classes(parser.parse_object({"part": config})).part
+    assert isinstance(part, base)
+    return part

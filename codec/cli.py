@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 from lightning import Trainer
-from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 PACKAGES = ["callbacks", "codec", "data", "lightning", "torch"]
@@ -74,9 +74,10 @@ class CodecCLI(LightningCLI):
         """The trainer, its default progress bar replaced by one that counts batches."""
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
         trainer = super().instantiate_trainer(**kwargs)
-        bars = [i for i, c in enumerate(trainer.callbacks) if type(c) in (RichProgressBar, TQDMProgressBar)]
-        for index in bars:
-            trainer.callbacks[index] = BatchProgressBar()
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for index, callback in enumerate(callbacks):
+            if type(callback) in (RichProgressBar, TQDMProgressBar):
+                callbacks[index] = BatchProgressBar()
         return trainer
 
     def after_instantiate_classes(self) -> None:

@@ -60,6 +60,7 @@ def small(speech: Path, runs: Path) -> list[str]:
         "--trainer.enable_progress_bar",
         "false",
     ]
+    options += ["--data.pin_memory", "false"]
     options += ["--channels.num_workers", "0", "--channels.metrics", '[{"class_path": "callbacks.STOI"}]']
     return [*options, "--trainer.enable_model_summary", "false", "--trainer.logger.init_args.save_dir", str(runs)]
 
@@ -186,3 +187,27 @@ def test_the_command_line_wins_over_the_checkpoint(monkeypatch, tmp_path, speech
         last,
     )
     assert torch.load(last, weights_only=True)["model_config"]["init_args"]["gradient_clip"] == 7
+
+
+def test_a_resumed_run_draws_what_the_uninterrupted_one_would(monkeypatch, tmp_path, speech):
+    """Mid-epoch, through the real data module with a worker, augmentation, validation and averages: bit for bit."""
+    words = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "debug.yaml", *small(speech, tmp_path)]
+    words += [
+        "--model.init_args.discriminator_start",
+        "1",
+        "--trainer.val_check_interval",
+        "2",
+        "--data.num_workers",
+        "1",
+    ]
+    words += ["--data.gain_db", "[-6, 3]", "--data.noise", "data.FolderSource", "--data.noise.init_args.root", speech]
+    run(monkeypatch, "fit", *words, "--trainer.max_steps", "5")
+    last = tmp_path / "debug" / "checkpoints" / "last.ckpt"
+    whole = torch.load(last, weights_only=True)
+    last.unlink()
+    run(monkeypatch, "fit", *words, "--trainer.max_steps", "3")
+    run(monkeypatch, "fit", *words, "--trainer.max_steps", "5", "--ckpt_path", "last")
+    resumed = torch.load(last, weights_only=True)
+    assert whole["global_step"] == resumed["global_step"] == 5
+    for part in ("state_dict", "codec_ema", "optimizer_states"):
+        torch.testing.assert_close(whole[part], resumed[part], rtol=0, atol=0)

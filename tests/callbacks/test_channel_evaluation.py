@@ -22,7 +22,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from callbacks.channel_evaluation import ChannelEvaluation
 from callbacks.metrics import SISDR, STOI, MelDistance
 from callbacks.transmission import decode_receptions, transmit
-from codec.channels import BinarySymmetricChannel, Channel
+from codec.bitstream import bits_to_codes, codes_to_bits
+from codec.channels import BinarySymmetricChannel, Channel, draw_generator
 
 CLIPS = [clip(f"voice/clip_{number}", speech_like(number, 0.8 + 0.1 * number)) for number in range(4)]
 SHORT = clip("voice/short", speech_like(9, 0.2))  # too short for STOI
@@ -64,6 +65,16 @@ def test_scores_are_those_of_a_plain_loop(tmp_path: Path, module: CountingModule
     assert (row.clips, row.scored, row.unscorable, row.repeats) == (4, 8, 0, 2)
     assert row.key == "channel/si_sdr/ber_0.1"
     assert row.measured_bit_error_rate == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_draw_depends_on_seed_clip_and_repeat() -> None:
+    codes = torch.randint(256, (1, 1, 50), generator=torch.Generator().manual_seed(0))
+    channel = BinarySymmetricChannel(0.1)
+    sent = transmit(codes, [channel], codebook_sizes=(256,), clip_id="a", seed=7, repeats=2)
+    for repeat in range(2):
+        bits = channel(codes_to_bits(codes, (256,))[0], draw_generator(7, "a", "bsc", repeat))
+        assert torch.equal(sent.codes[sent.signals[0, repeat]], bits_to_codes(bits[None], (256,)).codes[0])
+    assert not torch.equal(sent.codes[0], sent.codes[1])
 
 
 def test_order_and_batches_do_not_matter(tmp_path: Path, module: CountingModule) -> None:
