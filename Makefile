@@ -33,7 +33,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml | system
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet --editable '.[demo,hf,dev]'
+	$(RUN) -m pip install --quiet --editable '.[demo,dev]'
 	touch $@
 
 # pesq is compiled at installation: it needs a C compiler and Python's headers.

@@ -8,17 +8,19 @@ from codec.decoders import ConvNeXtBackbone, Decoder, TransformerBackbone, Vocos
 from codec.discriminators import Discriminator, MultiPeriodDiscriminator, MultiResolutionSpectrogramDiscriminator
 from codec.encoders import AcousticEncoder, Encoder, SpectralEncoder
 from codec.losses import AdversarialLoss, HingeLoss, LeastSquaresLoss, MultiScaleMelLoss
-from codec.quantizers import FSQ, DoubleTanhBound, Quantizer, TanhBound
+from codec.quantizers import FSQ, RVQ, Codebook, DoubleTanhBound, EMACodebook, LearnedCodebook, Quantizer, TanhBound
 from codec.schedules import Constant, Schedule, WarmupLinearDecay
 from codec.strategies import AlternatingDDPStrategy
 
 __all__ = [
     "FSQ",
+    "RVQ",
     "AcousticEncoder",
     "AdversarialLoss",
     "AlternatingDDPStrategy",
     "BinarySymmetricChannel",
     "Channel",
+    "Codebook",
     "CodecModule",
     "CodecOutput",
     "Constant",
@@ -26,8 +28,10 @@ __all__ = [
     "Decoder",
     "Discriminator",
     "DoubleTanhBound",
+    "EMACodebook",
     "Encoder",
     "HingeLoss",
+    "LearnedCodebook",
     "LeastSquaresLoss",
     "LossWeights",
     "MultiPeriodDiscriminator",

@@ -11,9 +11,9 @@ from tests.codec.training import VoiceData, quiet_trainer, sgd, tiny_module, wei
 SETTINGS = {"optimizer": sgd, "discriminator_optimizer": sgd, "gradient_clip": 0.0}
 
 
-def two_ranks(folder, *, steps, size, accumulate=1, broken=-1):
+def two_ranks(folder, *, steps, size, accumulate=1, broken=-1, rvq=0):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = [folder, steps, size, accumulate, broken]
+    words = [folder, steps, size, accumulate, broken, rvq]
     result = subprocess.run(
         [*launch, "-m", "tests.codec.ranks", *map(str, words)], capture_output=True, text=True, timeout=240, check=False
     )
@@ -39,3 +39,13 @@ def test_a_broken_batch_on_one_rank_is_skipped_by_all(tmp_path):
     for name, value in weights(kept).items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], value, atol=1e-6, rtol=1e-4)
+
+
+def test_codebooks_are_the_same_on_both_ranks_and_have_learned(tmp_path):
+    first, second = two_ranks(tmp_path, steps=4, size=2, broken=2, rvq=1)
+    tables = [name for name in first if "codebooks" in name]
+    assert len(tables) == 2 * 4 + 1
+    for name in first:
+        if name != "skipped":
+            assert torch.equal(first[name], second[name]), name
+    assert first["codec.quantizer.codebooks.0.batches"] == 3  # the broken batch taught nothing
