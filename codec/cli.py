@@ -72,6 +72,9 @@ class CodecCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, its default progress bar replaced by one that counts batches."""
+        warnings.filterwarnings(
+            "ignore", message=r"It is recommended to use `self\.log\(.*sync_dist"
+        )  # reduced already
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
         trainer = super().instantiate_trainer(**kwargs)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]

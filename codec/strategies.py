@@ -1,7 +1,7 @@
-"""Data-parallel strategy for modules with several optimizers: no wrapper, no search for unused parameters."""
+"""The data-parallel strategy `ddp_alternating` for modules with several optimizers: no wrapper, no search for unused parameters."""
 
 from lightning.pytorch.overrides.distributed import _sync_module_states
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 
 
 class AlternatingDDPStrategy(DDPStrategy):
@@ -16,3 +16,6 @@ class AlternatingDDPStrategy(DDPStrategy):
         """Give every rank the weights and buffers of rank 0; leave the module unwrapped."""
         assert self.lightning_module is not None
         _sync_module_states(self.lightning_module)
+
+
+StrategyRegistry.register("ddp_alternating", AlternatingDDPStrategy, description=AlternatingDDPStrategy.__doc__ or "")
