@@ -1,6 +1,6 @@
 """Neural speech codecs whose codes survive a noisy channel: quantizers, channels, losses and training."""
 
-from codec.channels import BinarySymmetricChannel, Channel
+from codec.channels import BinarySymmetricChannel, Channel, GilbertElliottChannel
 from codec.checkpoint import load_codec
 from codec.codec import CodecOutput, NeuralCodec
 from codec.codec_module import CodecModule, LossWeights
@@ -30,6 +30,7 @@ __all__ = [
     "DoubleTanhBound",
     "EMACodebook",
     "Encoder",
+    "GilbertElliottChannel",
     "HingeLoss",
     "LearnedCodebook",
     "LeastSquaresLoss",

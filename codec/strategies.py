@@ -1,4 +1,4 @@
-"""The data-parallel strategy `ddp_alternating` for modules with several optimizers: no wrapper, no search for unused parameters."""
+"""The strategy `ddp_alternating`: data parallelism for several optimizers, without DDP's wrapper around the module."""
 
 from lightning.pytorch.overrides.distributed import _sync_module_states
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
