@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 quickstart: install  ## Make the demo corpus, train a small FSQ codec, score it through a noisy channel.
 	$(RUN) train.py fit --config configs/quickstart.yaml
-	$(RUN) train.py test --config configs/quickstart.yaml --config configs/channels.yaml --ckpt_path last
+	$(RUN) train.py test --config configs/quickstart.yaml --ckpt_path last
 
 test: install lint  ## Style, types and tests.
 	$(RUN) -m pytest

@@ -31,39 +31,11 @@ SECONDS = (2.5, 6.0)
 SPLITS = ("train", "val", "test")
 VARIANTS = {
     "train": (
-        *(
-            "m1",
-            "f1",
-            "m2",
-            "f2",
-            "m3",
-            "f4",
-            "m5",
-            "linda",
-            "m7",
-            "belinda",
-            "Alex",
-            "Alicia",
-            "Andy",
-            "Andrea",
-        ),
-        *(
-            "Denis",
-            "Mario",
-            "shelby",
-            "Lee",
-            "Michael",
-            "Reed",
-            "Nguyen",
-            "boris",
-            "max",
-            "quincy",
-            "rob",
-            "robert",
-        ),
-    ),
-    "val": ("m4", "f3", "Mike", "travis"),
-    "test": ("m6", "f5", "m8", "Annie", "victor", "aunty"),
+        "m1 f1 m2 f2 m3 f4 m5 linda m7 belinda Alex Alicia Andy "
+        "Andrea Denis Mario shelby Lee Michael Reed Nguyen boris max quincy rob robert"
+    ).split(),
+    "val": "m4 f3 Mike travis".split(),
+    "test": "m6 f5 m8 Annie victor aunty".split(),
 }
 VOICES = {"train": 78, "val": 6, "test": 12}
 SENTENCES = {"train": {"en": 11, "other": 6}, "val": {"en": 2, "other": 2}, "test": {"en": 2, "other": 2}}
