@@ -73,7 +73,7 @@ def show(
             writer.add_image(f"channel/{name}", image, step, dataformats="HWC")
         for number, clip in enumerate(audio):
             for name, signal in {"original": clip.reference, **clip.decoded}.items():
-                clipped = np.clip(signal, -1, 1)
+                clipped = np.clip(np.pad(signal, (0, max(0, 2 - len(signal)))), -1, 1)  # one sample alone is refused
                 writer.add_audio(f"channel/clip_{number}/{name}", clipped[None], step, sample_rate=sample_rate)
 
 

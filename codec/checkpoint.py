@@ -20,7 +20,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ValueError(f"There is no checkpoint {path}: give the path of a .ckpt file that a run has written.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the reader raises many kinds for damaged files
         reason = str(error).splitlines()[0][:200]
         raise ValueError(

@@ -13,6 +13,8 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from codec.checkpoint import read_checkpoint
+
 PACKAGES = ["callbacks", "codec", "data", "lightning", "torch"]
 
 
@@ -86,6 +88,30 @@ class CodecCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Give the model its own configuration, which it writes into its checkpoints."""
         self.model.config = json.loads(json.dumps(self._get(self.config, "model").as_dict(), default=str))
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse, in one sentence, what would fail later and less clearly."""
+        options = self._get(self.config, "trainer")
+        for wrong, right in (("gradient_clip_val", "gradient_clip"), ("accumulate_grad_batches", "accumulate")):
+            if options[wrong] not in (None, 1 if right == "accumulate" else 0):
+                self._fail(f"trainer.{wrong} {options[wrong]} must be unset: use model.init_args.{right} instead.")
+        path = self._get(self.config, "ckpt_path")
+        if path and path not in ("last", "best", "hpc", "registry"):
+            try:
+                read_checkpoint(path)
+            except ValueError as error:
+                self._fail(str(error))
+
+    def instantiate_classes(self) -> None:
+        """Build everything; a part that refuses its arguments ends the command with its own sentence."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            reasons = re.findall(r"^\s*- (.+)$", str(error), re.MULTILINE) or str(error).splitlines()[:1]
+            self._fail(next(r for r in reasons if not r.startswith("Expected a")))
+
+    def _fail(self, message: str) -> NoReturn:
+        self._parser(self.subcommand).error(message)
 
     def _parse_ckpt_path(self) -> None:
         """Keep the command line: Lightning would put the checkpoint's hyper-parameters over it (PL#20801)."""

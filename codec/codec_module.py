@@ -88,6 +88,11 @@ class CodecModule(AlternatingOptimization):
                 f"reconstruction_loss expects {self.reconstruction_loss.sample_rate} Hz, the codec puts out "
                 f"{codec.output_sample_rate} Hz: set the loss's sample_rate to that."
             )
+        if discriminator_start < 0 or discriminator_crop < 0:
+            raise ValueError(
+                f"discriminator_start {discriminator_start} and discriminator_crop {discriminator_crop} "
+                "must be 0 or more."
+            )
         self.adversarial_loss = adversarial_loss or LeastSquaresLoss()
         self.weights = weights
         self.make_optimizer, self.make_discriminator_optimizer = optimizer, discriminator_optimizer

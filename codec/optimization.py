@@ -31,6 +31,8 @@ class AlternatingOptimization(L.LightningModule):
 
     def __init__(self, *, gradient_clip: float, accumulate: int, seed: int) -> None:
         super().__init__()
+        if gradient_clip < 0:
+            raise ValueError(f"gradient_clip {gradient_clip} must be a norm above 0, or 0 for no clipping.")
         if accumulate < 1:
             raise ValueError(f"accumulate {accumulate} must be at least 1 batch per optimizer step.")
         self.automatic_optimization = False

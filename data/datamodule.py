@@ -66,6 +66,8 @@ class SpeechDataModule(LightningDataModule):
         noise_probability: float = 0.5,
     ) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size} must be at least 1.")
         self.crop_samples = crop_length(crop_seconds, sample_rate, hop_length)
         rates = (sample_rate,) if output_sample_rate in (None, sample_rate) else (sample_rate, output_sample_rate)
         for rate in rates:
@@ -99,8 +101,13 @@ class SpeechDataModule(LightningDataModule):
             if self.sources["val"]:
                 self._datasets["val"] = self._clip_dataset("val", self.val_clips, self.val_seconds)
         else:
-            role = {"validate": "val"}.get(stage, stage)
+            role = {"validate": "val"}.get(stage, str(getattr(stage, "value", stage)))
             self._datasets[role] = self._clip_dataset(role)
+
+    def teardown(self, stage: str) -> None:
+        """Say how many files were unusable or too short; each has been named when it was met."""
+        if self.bad_file_count():
+            logger.warning("%d bad audio files in all, each named above", self.bad_file_count())
 
     def bad_file_count(self) -> int:
         """How many files all processes of this machine have reported as unusable or too short so far."""
@@ -161,7 +168,7 @@ class SpeechDataModule(LightningDataModule):
     def _clip_dataset(self, role: str, count: int | None = None, seconds: float | None = None) -> ClipDataset:
         if not self.sources[role]:
             option = "predict_from" if role == "predict" else role
-            raise ValueError(f"no data for {role}: set `data.{option}`")
+            raise ValueError(f"no data for {role}: set `data.{option}` to a source, for example data.FolderSource")
         clips = spread_clips(
             unique_clips(list(chain.from_iterable(source.clips() for source in self.sources[role]))), count
         )

@@ -121,6 +121,41 @@ def test_a_mistyped_key_in_a_file_fails_likewise(monkeypatch, capsys, tmp_path, 
     assert capsys.readouterr().err.rstrip().endswith(f"Did you mean {nearest}?")
 
 
+@pytest.mark.parametrize(("words", "sentence"), [
+    ([f"{CODEC}.quantizer.init_args.dim", "100"],
+     "encoder, quantizer and decoder have widths 192, 100 and 192: set their `dim` to one value."),
+    ([f"{CODEC}.quantizer.init_args.levels", "[1, 4]"],
+     "levels [1, 4] must each be at least 2, for example [4, 4, 4, 4]."),
+    (["--model.init_args.accumulate", "0"], "accumulate 0 must be at least 1 batch per optimizer step."),
+    (["--model.init_args.gradient_clip", "-1"], "gradient_clip -1.0 must be a norm above 0, or 0 for no clipping."),
+    (["--model.init_args.discriminator_start", "-5"],
+     "discriminator_start -5 and discriminator_crop 6400 must be 0 or more."),
+    (["--trainer.gradient_clip_val", "1"],
+     "trainer.gradient_clip_val 1 must be unset: use model.init_args.gradient_clip instead."),
+    (["--trainer.accumulate_grad_batches", "2"],
+     "trainer.accumulate_grad_batches 2 must be unset: use model.init_args.accumulate instead."),
+    (["--ckpt_path", "nowhere.ckpt"],
+     "There is no checkpoint nowhere.ckpt: give the path of a .ckpt file that a run has written."),
+    (["--data.batch_size", "0"], "batch_size 0 must be at least 1."),
+    (["--data.crop_seconds", "0.333"], "the nearest is crop_seconds=0.34"),
+    (["--channels.bit_error_rates", "[1.5]"], "bit_error_rate 1.5 must lie in [0, 1], for example 0.01."),
+])  # fmt: skip
+def test_a_wrong_value_ends_in_one_sentence(monkeypatch, capsys, words, sentence):
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, "fit", "--config", CONFIGS / "quickstart.yaml", *words)
+    assert stop.value.code == 2
+    last = capsys.readouterr().err.rstrip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert last.endswith(sentence)
+
+
+def test_a_damaged_checkpoint_ends_in_one_sentence(monkeypatch, capsys, tmp_path):
+    (tmp_path / "cut.ckpt").write_bytes(b"PK half a file")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "test", "--config", CONFIGS / "quickstart.yaml", "--ckpt_path", tmp_path / "cut.ckpt")
+    assert "cut.ckpt is damaged" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_rates_are_stated_once(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "fit", "--config", CONFIGS / "quickstart.yaml", "--data.hop_length", "160")
