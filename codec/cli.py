@@ -94,7 +94,7 @@ class CodecCLI(LightningCLI):
         options = self._get(self.config, "trainer")
         for wrong, right in (("gradient_clip_val", "gradient_clip"), ("accumulate_grad_batches", "accumulate")):
             if options[wrong] not in (None, 1 if right == "accumulate" else 0):
-                self._fail(f"trainer.{wrong} {options[wrong]} must be unset: use model.init_args.{right} instead.")
+                self._fail(f"trainer.{wrong} {options[wrong]:g} must be unset: use model.init_args.{right} instead.")
         path = self._get(self.config, "ckpt_path")
         if path and path not in ("last", "best", "hpc", "registry"):
             try:
