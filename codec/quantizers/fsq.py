@@ -5,14 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.quantizers.base import Quantizer, QuantizerOutput
-
-
-def round_ste(x: Tensor) -> Tensor:
-    """Round to the nearest integer with gradient one (straight-through)."""
-    return x + (x.round() - x).detach()
+from codec.quantizers.rounding import Rounding, StraightThrough, round_ste
 
 
 class Bound(ABC):
@@ -24,13 +21,16 @@ class Bound(ABC):
 
 
 class TanhBound(Bound):
-    """The FSQ paper's bound (its appendix A.1): a scaled tanh, shifted by half a step where the level count is even."""
+    """The FSQ paper's bound (its appendix A.1): a scaled tanh, shifted by half a step where the level count is even.
+
+    It reaches `margin` of its range beyond the outermost levels, and a quarter step at most.
+    """
 
     def __init__(self, margin: float = 1e-3) -> None:
         self.margin = margin
 
     def __call__(self, z: Tensor, levels: Tensor) -> Tensor:
-        half = (levels - 1) * (1 + self.margin) / 2
+        half = torch.minimum((levels - 1) * (1 + self.margin) / 2, (levels - 1) / 2 + 0.25)
         offset = torch.where(levels % 2 == 0, 0.5, 0.0)
         shift = torch.atanh(offset / half)
         return torch.tanh(z + shift) * half - offset
@@ -50,6 +50,7 @@ class FSQ(Quantizer):
         dim: latent width D; projected linearly to and from `len(levels)` dimensions where they differ.
         levels: values per dimension, each at least 2; [4] * 8 gives 16 bits.
         bound: TanhBound, or DoubleTanhBound for NeuCodec's weights.
+        rounding: in training; StraightThrough, or Dithered. Evaluation always rounds.
 
     Raises:
         ValueError: fewer than two levels in a dimension, or more than 2^48 codes.
@@ -58,7 +59,14 @@ class FSQ(Quantizer):
     levels_tensor: Tensor
     basis: Tensor
 
-    def __init__(self, dim: int, levels: Sequence[int] = (4,) * 8, *, bound: Bound | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        levels: Sequence[int] = (4,) * 8,
+        *,
+        bound: Bound | None = None,
+        rounding: Rounding | None = None,
+    ) -> None:
         super().__init__()
         if not levels or min(levels) < 2:
             raise ValueError(f"levels {list(levels)} must each be at least 2, for example [4, 4, 4, 4].")
@@ -67,6 +75,7 @@ class FSQ(Quantizer):
             raise ValueError(f"levels {list(levels)} make {size} codes, more than 2^48: use fewer dimensions.")
         self.dim, self.levels, self.codebook_sizes = dim, tuple(levels), (size,)
         self.bound = TanhBound() if bound is None else bound
+        self.rounding = StraightThrough() if rounding is None else rounding
         basis = [math.prod(levels[:i]) for i in range(len(levels))]
         self.register_buffer("levels_tensor", torch.tensor(levels), persistent=False)
         self.register_buffer("basis", torch.tensor(basis), persistent=False)
@@ -77,26 +86,42 @@ class FSQ(Quantizer):
     def forward(self, latents: Tensor) -> QuantizerOutput:
         with torch.autocast(latents.device.type, enabled=False):
             z = self.project_in(latents.float().transpose(1, 2))  # [B, F, d]
-            steps = round_ste(self.bound(z, self.levels_tensor))
-            z_q = self.project_out(steps / self.middle).transpose(1, 2)  # [B, D, F]
-            levels = steps.detach().round().long() + self.middle
-            codes = (levels * self.basis).sum(-1).unsqueeze(1)  # [B, 1, F]
+            bounded = self.bound(z, self.levels_tensor)
+            levels = bounded.detach().round().long() + self.middle
+            codes = self.levels_to_codes(levels.transpose(1, 2))  # [B, K, F]
+            steps = self.rounding(bounded) if self.training else round_ste(bounded)
+            values = self._shorten(steps / self.middle, codes)
+            z_q = self.project_out(values).transpose(1, 2)  # [B, D, F]
         return QuantizerOutput(z_q, codes, z_q.new_zeros(()))
 
     def decode(self, codes: Tensor, erased: Tensor | None = None) -> Tensor:
         with torch.autocast(codes.device.type, enabled=False):
-            values = (self.codes_to_levels(codes) - self.middle[:, None]) / self.middle[:, None]  # [B, d, F]
+            values = self._contributions(codes)  # [B, K, d, F]
             if erased is not None:
-                values = values.masked_fill(erased, 0.0)
-            return self.project_out(values.to(self.dtype).transpose(1, 2)).transpose(1, 2)  # [B, D, F]
+                values = values.masked_fill(erased.unsqueeze(2), 0.0)
+            return self.project_out(values.sum(1).to(self.dtype).transpose(1, 2)).transpose(1, 2)  # [B, D, F]
+
+    def decode_mean(self, probabilities: Sequence[Tensor]) -> Tensor:
+        self._check_probabilities(probabilities)
+        device = probabilities[0].device
+        with torch.autocast(device.type, enabled=False):
+            entries = torch.arange(self.codebook_sizes[0], device=device).expand(1, len(probabilities), -1)
+            tables = self._contributions(entries)[0]  # [K, d, size]
+            means = [F.linear(p.float(), table) for p, table in zip(probabilities, tables, strict=True)]
+            return self.project_out(torch.stack(means).sum(0).to(self.dtype)).transpose(1, 2)  # [B, D, F]
 
     def codes_to_levels(self, codes: Tensor) -> Tensor:
-        """Split codes into the level of each dimension: int64 `[B, 1, F]` to `[B, d, F]`, in 0 … Lᵢ − 1."""
+        """Split codes into the level of each dimension: int64 `[B, K, F]` to `[B, d, F]`."""
         return codes // self.basis[:, None] % self.levels_tensor[:, None]
 
     def levels_to_codes(self, levels: Tensor) -> Tensor:
-        """Inverse of `codes_to_levels`: int64 `[B, d, F]` to `[B, 1, F]`."""
+        """Inverse of `codes_to_levels`: int64 `[B, d, F]` to `[B, K, F]`."""
         return (levels * self.basis[:, None]).sum(1, keepdim=True)
+
+    @property
+    def digits(self) -> tuple[tuple[int, ...], ...]:
+        """The levels of each dimension, once for each codebook."""
+        return (self.levels,) * len(self.codebook_sizes)
 
     @property
     def middle(self) -> Tensor:
@@ -107,3 +132,11 @@ class FSQ(Quantizer):
     def dtype(self) -> torch.dtype:
         """The floating-point type of the projections."""
         return next((p.dtype for p in self.parameters()), torch.float32)
+
+    def _contributions(self, codes: Tensor) -> Tensor:
+        """What each code adds to the values before the output projection: `[B, K, F]` to float32 `[B, K, d, F]`."""
+        return ((self.codes_to_levels(codes) - self.middle[:, None]) / self.middle[:, None]).unsqueeze(1)
+
+    def _shorten(self, values: Tensor, codes: Tensor) -> Tensor:
+        """The values `[B, F, d]` to decode in training; all of them here, where one code holds everything."""
+        return values

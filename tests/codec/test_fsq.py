@@ -1,12 +1,14 @@
-"""FSQ: levels, thresholds, straight-through gradient, precision, index map."""
+"""FSQ: levels, thresholds, straight-through and dithered rounding, precision, index map, means of codes."""
+
+import copy
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.quantizers import FSQ, DoubleTanhBound, TanhBound
-from codec.quantizers.fsq import round_ste
+from codec.quantizers import FSQ, Dithered, DoubleTanhBound, StraightThrough, TanhBound
+from codec.quantizers.rounding import round_ste
 
 
 @pytest.mark.parametrize(("bound", "thresholds"), [
@@ -120,3 +122,107 @@ def test_casting_the_module_keeps_working():
     """A property must not shadow nn.Module's own methods, `half` among them."""
     fsq = FSQ(8, (4, 4)).half().float()
     assert fsq(torch.randn(1, 8, 3)).latents.dtype == torch.float32
+
+
+def one_hot(codes, sizes):
+    """Probabilities `[B, F, size]` of each codebook that are certain of `codes`."""
+    return [torch.nn.functional.one_hot(codes[:, k], size).float() for k, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("dim", [4, 16])
+def test_the_mean_of_a_certain_code_is_its_latent(dim):
+    fsq = FSQ(dim, (8, 5, 3, 4))
+    codes = torch.randint(480, (2, 1, 50))
+    torch.testing.assert_close(fsq.decode_mean(one_hot(codes, fsq.codebook_sizes)), fsq.decode(codes))
+    assert fsq.digits == ((8, 5, 3, 4),)
+
+
+def test_the_mean_of_uncertain_codes_is_the_weighted_latent():
+    fsq = FSQ(16, (4, 4, 3))
+    probabilities = torch.rand(2, 7, 48).softmax(-1)
+    every = fsq.decode(torch.arange(48).view(1, 1, 48))[0]  # [16, 48]
+    expected = torch.einsum("bfc,dc->bdf", probabilities, every)
+    torch.testing.assert_close(fsq.decode_mean([probabilities]), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(fsq.decode_mean([probabilities]), expected)
+
+
+def test_means_that_cannot_be_taken_are_refused():
+    with pytest.raises(ValueError, match=r"codebook of 4294967296 entries is too large .* 2\^20"):
+        FSQ(8, (16,) * 8).decode_mean([torch.zeros(1, 1, 1)])
+    for wrong in ([], [torch.ones(1, 5, 15)], [torch.ones(5, 16)], [torch.ones(1, 5, 16)] * 2):
+        with pytest.raises(ValueError, match=r"must be \[B, F, size\] for codebooks of \[16\]"):
+            FSQ(8, (4, 4)).decode_mean(wrong)
+
+
+def dithered(shares, *, clips=4000):
+    """What `Dithered` makes of clips between steps: input and output `[B, F, d]`."""
+    torch.manual_seed(0)
+    x = 4 * torch.rand(clips, 6, 2) - 2
+    x = torch.where((x - x.round()).abs() < 0.01, x + 0.1, x)  # no value that rounding leaves as it is
+    return x, Dithered(shares[0], shares[1], noise=shares[2])(x)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.25, 0.25), (0.2, 0.1, 0.7), (0.5, 0.0, 0.5), (0.0, 1.0, 0.0)])
+def test_dither_treats_the_stated_shares_of_clips(shares):
+    x, y = dithered(shares)
+    rounded, same = (y == x.round()).all((1, 2)), (y == x).all((1, 2))
+    other = ~rounded & ~same
+    for share, kind in zip(shares, (rounded, same, other), strict=True):
+        tolerance = 4 * (share * (1 - share) / len(x)) ** 0.5 + 1e-9
+        assert kind.float().mean().item() == pytest.approx(share, abs=tolerance)
+    torch.testing.assert_close(y[rounded], x[rounded].round())
+    assert (y[other] != x[other].round()).float().mean() > 0.99 or not other.any()  # whole clips, not single values
+
+
+def test_dither_noise_is_uniform_over_one_step():
+    x, y = dithered((0.0, 0.0, 1.0))
+    noise = (y - x).flatten()
+    assert noise.abs().max() <= 0.5 + 1e-6
+    counts = torch.histc(noise, 10, min=-0.5, max=0.5)
+    expected = len(noise) / 10
+    assert ((counts - expected).abs() < 5 * expected**0.5).all()
+    neighbours = torch.corrcoef(torch.stack(((y - x)[:, 0, 0], (y - x)[:, 0, 1])))
+    assert abs(neighbours[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("shares", [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
+def test_every_kind_of_rounding_has_gradient_one(shares):
+    x = torch.randn(5, 6, 2, requires_grad=True)
+    Dithered(shares[0], shares[1], noise=shares[2])(x).sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_dither_leaves_codes_and_evaluation_alone():
+    plain = FSQ(16, (4, 4, 5))
+    noisy = copy.deepcopy(plain)
+    noisy.rounding = Dithered(0.2, 0.2, noise=0.6)
+    z = torch.randn(8, 16, 40)
+    expected, output = plain(z), noisy(z)
+    assert torch.equal(output.codes, expected.codes)
+    assert not torch.allclose(output.latents, expected.latents, atol=0.01)
+    noisy.eval()
+    assert torch.equal(noisy(z).latents, expected.latents)
+    assert noisy.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_straight_through_is_the_default():
+    assert isinstance(FSQ(4, (4, 4)).rounding, StraightThrough)
+    assert FSQ(16, (4, 4)).state_dict().keys() == {
+        f"project_{way}.{kind}" for way in ("in", "out") for kind in ("weight", "bias")
+    }
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5), (1.5, -0.5, 0.0), (0.1, 0.1, 0.1)])
+def test_impossible_shares_are_refused(shares):
+    with pytest.raises(ValueError, match=rf"quantized {shares[0]}, .* sum to 1"):
+        Dithered(shares[0], shares[1], noise=shares[2])
+
+
+@pytest.mark.parametrize("bound", [TanhBound(), DoubleTanhBound()])
+@pytest.mark.parametrize("levels", [255, 1024, 4001, 2**16])
+def test_many_levels_stay_within_their_range(bound, levels):
+    """A margin in proportion would reach beyond the outermost level from 1001 levels on."""
+    fsq = FSQ(1, (levels,), bound=bound)
+    codes = fsq(torch.tensor([[[-50.0, 50.0]]])).codes
+    assert codes.flatten().tolist() == [0, levels - 1]

@@ -1,0 +1,94 @@
+"""Residual finite scalar quantization: several codes a frame, each refining the levels of those before it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from codec.quantizers.base import check_stages, stages_in_use
+from codec.quantizers.fsq import FSQ, Bound
+from codec.quantizers.rounding import Rounding
+
+
+class ResidualFSQ(FSQ):
+    """FSQ in K stages: each divides every cell of the stage before it into L equal cells, in each dimension.
+
+    Values are projected and bounded once; the first stage rounds them to L levels, and every further one rounds what
+    is left, less than one cell, to the L centres of that cell's parts. K stages of L levels are thereby a uniform
+    quantizer of Lᴷ levels, all of which the bound reaches, and level = Σₖ digitₖ · Lᴷ⁻ᵏ: rounding to the finest grid
+    gives the digits of all stages. One stage is FSQ. The first k codes alone name the cells after k stages and decode
+    to their centres.
+
+    Residual FSQ as in vector-quantize-pytorch, which NeuCodec wraps around its single stage, instead bounds each
+    residual anew, magnified by (L − 1)ᵏ, so that its cells are unequal and overlap; StableCodec (arXiv 2411.19842)
+    splits a trained FSQ into stages much as here.
+
+    Args:
+        dim: latent width D; projected linearly to and from `len(levels)` dimensions where they differ.
+        levels: values per dimension and stage, each at least 2; two stages of [4] * 8 give 32 bits.
+        stages: K, codes per frame.
+        bound: TanhBound or DoubleTanhBound, to the Lᴷ levels.
+        rounding: in training, to the finest grid; StraightThrough, or Dithered. Evaluation always rounds.
+        dropout: probability per training clip of decoding a random number of stages from 1 to K − 1 only, so that
+            fewer stages make a lower bit-rate.
+
+    Raises:
+        ValueError: no stage, more than 2^16 levels of a dimension in all stages together, or a `dropout` outside
+            [0, 1]; see also FSQ.
+    """
+
+    radix: Tensor
+    weight: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        levels: Sequence[int] = (4,) * 8,
+        *,
+        stages: int = 2,
+        bound: Bound | None = None,
+        rounding: Rounding | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(dim, levels, bound=bound, rounding=rounding)
+        if stages < 1 or max(levels) ** stages > 2**16:
+            raise ValueError(
+                f"stages {stages} of levels {list(levels)} must be at least 1 and make at most 2^16 levels of a "
+                "dimension, for example 2 stages of [4, 4, 4, 4]."
+            )
+        if not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"dropout {dropout} must lie in [0, 1].")
+        self.stages, self.dropout, self.codebook_sizes = stages, dropout, self.codebook_sizes * stages
+        weight = [[level**power for level in levels] for power in reversed(range(stages))]
+        self.register_buffer("radix", torch.tensor(levels), persistent=False)
+        self.register_buffer("weight", torch.tensor(weight), persistent=False)  # Lᴷ⁻ᵏ, [K, d]
+        self.levels_tensor = self.radix**stages
+
+    def codes_to_levels(self, codes: Tensor) -> Tensor:
+        """Join the stages' digits: int64 `[B, K, F]` to the finest levels `[B, d, F]`, in 0 … Lᵢᴷ − 1."""
+        return (self._digits(codes) * self.weight[:, :, None]).sum(1)
+
+    def levels_to_codes(self, levels: Tensor) -> Tensor:
+        """Inverse of `codes_to_levels`: int64 `[B, d, F]` to `[B, K, F]`."""
+        digits = levels.unsqueeze(1) // self.weight[:, :, None] % self.radix[:, None]  # [B, K, d, F]
+        return (digits * self.basis[:, None]).sum(2)
+
+    def _digits(self, codes: Tensor) -> Tensor:
+        """Each code's digits: `[B, K, F]` to `[B, K, d, F]`."""
+        return codes.unsqueeze(2) // self.basis[:, None] % self.radix[:, None]
+
+    def _contributions(self, codes: Tensor) -> Tensor:
+        """The centre of the first stage's cell, and each further stage's step from the centre of the cell before."""
+        check_stages(codes, self.codebook_sizes)
+        weight = self.weight[: codes.shape[1]]
+        inner = (self.radix - 1) * weight / 2  # [K, d], from the lowest part of a cell to its centre
+        first = self.middle - (weight[:1] - 1) / 2
+        origin = torch.cat((first, inner[1:]))
+        return (self._digits(codes) * weight[:, :, None] - origin[:, :, None]) / self.middle[:, None]
+
+    def _shorten(self, values: Tensor, codes: Tensor) -> Tensor:
+        if not self.training or self.dropout == 0 or self.stages == 1:
+            return values
+        used = stages_in_use(codes, self.dropout)  # [B, K]
+        coarse = (self._contributions(codes) * used[:, :, None, None]).sum(1).transpose(1, 2)  # [B, F, d]
+        return torch.where(used[:, -1, None, None] > 0, values, values + (coarse - values).detach())
