@@ -1,5 +1,6 @@
 """The neural codec on one screen: encoder, quantizer and decoder, audio to codes and back."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -67,12 +68,24 @@ class NeuralCodec(nn.Module):
         Returns:
             float32 `[B, 1, length]` at `output_sample_rate`.
         """
-        return self.decoder(self.quantizer.decode(codes, erased))[..., :length]
+        return self.decode_latents(self.quantizer.decode(codes, erased), length=length)
 
-    def forward(self, audio: Tensor) -> CodecOutput:
-        """Code and reconstruct `[B, 1, T]`; the output has `output_length(T)` samples."""
+    def decode_latents(self, latents: Tensor, *, length: int | None = None) -> Tensor:
+        """Reconstruct audio `[B, 1, length]` from quantized latents `[B, D, F]`."""
+        return self.decoder(latents)[..., :length]
+
+    def forward(self, audio: Tensor, transmit: Callable[[Tensor], Tensor] | None = None) -> CodecOutput:
+        """Code and reconstruct `[B, 1, T]`; the output has `output_length(T)` samples.
+
+        Args:
+            audio: in [−1, 1].
+            transmit: makes received latents `[B, D, F]` of codes, a channel; the decoder gets them, and their gradient
+                passes straight through to the latents that were sent.
+        """
         z_e = self.encoder(self._whole_frames(audio))
         z_q, codes, loss = self.quantizer(z_e)
+        if transmit is not None:
+            z_q = z_q + (transmit(codes) - z_q).detach()
         return CodecOutput(self.decoder(z_q)[..., : self.output_length(audio.shape[-1])], codes, z_e, z_q, loss)
 
     def output_length(self, length: int) -> int:

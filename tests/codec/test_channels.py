@@ -1,10 +1,21 @@
 """Channels: rates two-sidedly, both extremes, draws as functions of their names."""
 
+import math
+
 import pytest
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
-from codec.channels import BinarySymmetricChannel, GilbertElliottChannel, draw_generator
+from codec.channels import (
+    AWGNChannel,
+    BinarySymmetricChannel,
+    FrameErasureChannel,
+    GilbertElliottChannel,
+    MixedChannel,
+    PacketLossChannel,
+    SelectedBitsChannel,
+    draw_generator,
+)
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
@@ -97,3 +108,124 @@ def test_bursts_start_in_the_stationary_state():
 def test_impossible_bursts_are_refused(settings, match):
     with pytest.raises(ValueError, match=match):
         GilbertElliottChannel(**settings)
+
+
+@pytest.mark.parametrize("es_n0_db", [-3.0, 0.0, 4.0, 7.0])
+def test_hard_decisions_in_white_noise_err_as_bpsk_does(es_n0_db):
+    """The error rate is Q(√(2 Es/N0)), here from the normal distribution's tail rather than from erfc."""
+    channel, count = AWGNChannel(es_n0_db), 1_000_000
+    bits = torch.randint(2, (count,), dtype=torch.uint8)
+    wrong = int((channel(bits, draw_generator(0, "clip", "awgn", 0)) != bits).sum())
+    expected = norm.sf(math.sqrt(2 * 10 ** (es_n0_db / 10)))
+    assert channel.error_rate == pytest.approx(expected, rel=1e-9)
+    assert binomtest(wrong, count, expected).pvalue > 1e-4
+
+
+def test_soft_decisions_are_calibrated_and_agree_with_the_hard_ones():
+    """Of the bits that are ones with probability p, a share of p are ones; each side of 1/2 is the hard decision."""
+    bits = torch.randint(2, (400_000,), dtype=torch.uint8)
+    soft = AWGNChannel(0.0, soft=True)(bits, draw_generator(0, "clip", "awgn", 0))
+    hard = AWGNChannel(0.0)(bits, draw_generator(0, "clip", "awgn", 0))
+    assert soft.dtype == torch.float32
+    assert torch.equal((soft > 0.5).to(torch.uint8), hard)
+    for low in (0.0, 0.1, 0.3, 0.45, 0.6, 0.8, 0.95):
+        inside = (soft >= low) & (soft < low + 0.05)
+        ones, count, mean = int(bits[inside].sum()), int(inside.sum()), soft[inside].double().mean().item()
+        assert binomtest(ones, count, mean).pvalue > 1e-4
+
+
+def test_noise_extremes_are_exact():
+    bits = torch.randint(2, (3, 1000), dtype=torch.uint8)
+    assert torch.equal(AWGNChannel(math.inf)(bits, torch.Generator()), bits)
+    assert torch.equal(AWGNChannel(math.inf, soft=True)(bits, torch.Generator()), bits.float())
+    nothing = AWGNChannel(-math.inf)
+    assert nothing.error_rate == 0.5
+    assert binomtest(int((nothing(bits, torch.Generator()) != bits).sum()), 3000, 0.5).pvalue > 1e-4
+    assert (AWGNChannel(-math.inf, soft=True)(bits, torch.Generator()) == 0.5).all()
+
+
+def lost_units(channel, units, per_unit=1, repeat=0):
+    """Which packets of 3 bits a frame are lost; checks that a packet is lost whole and the rest arrives unharmed."""
+    bits = torch.randint(2, (units * per_unit, 3), dtype=torch.uint8)
+    received = channel(bits, draw_generator(0, "clip", channel.family, repeat))
+    lost = received == 0.5
+    assert torch.equal(received[~lost], bits.float()[~lost])
+    packets = lost.view(units, -1)
+    assert torch.equal(packets.any(1), packets.all(1))
+    return packets[:, 0]
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
+def test_losses_happen_at_the_stated_rate(rate):
+    for channel, per_unit in ((FrameErasureChannel(rate), 1), (PacketLossChannel(rate, 4), 4)):
+        lost = lost_units(channel, 50_000, per_unit)
+        assert binomtest(int(lost.sum()), len(lost), rate).pvalue > 1e-4
+        following = lost[1:][lost[:-1]]  # independent of the one before
+        assert binomtest(int(following.sum()), len(following), rate).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("rate", "length"), [(0.05, 3.0), (0.3, 8.0)])
+def test_bursts_of_losses_have_the_stated_rate_and_length(rate, length):
+    channel = FrameErasureChannel(rate, burst_length=length)
+    lost = lost_units(channel, 300_000)
+    good_length = length * (1 - rate) / rate
+    memory = 1 - 1 / length - 1 / good_length
+    variance = rate * (1 - rate) * (1 + memory) / (1 - memory)  # of a mean of the chain
+    assert abs(lost.double().mean().item() - rate) < 4 * (variance / len(lost)) ** 0.5
+    lengths = runs(lost).double()
+    assert abs(lengths.mean().item() - length) < 4 * (length * (length - 1) / len(lengths)) ** 0.5
+
+
+def test_loss_extremes_are_exact():
+    bits = torch.randint(2, (2, 50, 16), dtype=torch.uint8)
+    for make in (FrameErasureChannel, PacketLossChannel):
+        assert torch.equal(make(0.0)(bits, torch.Generator()), bits.float())
+        assert (make(1.0)(bits, torch.Generator()) == 0.5).all()
+        assert torch.equal(make(0.0, burst_length=5)(bits, torch.Generator()), bits.float())
+
+
+def test_the_last_packet_may_be_short():
+    lost = PacketLossChannel(0.5, 4)(torch.zeros(4001, 2, dtype=torch.uint8), torch.Generator().manual_seed(3)) == 0.5
+    assert lost.shape == (4001, 2)
+    shares = lost[:4000, 0].view(-1, 4).double().mean(1)
+    assert set(shares.tolist()) == {0.0, 1.0}
+
+
+def test_each_clip_of_a_batch_has_its_own_losses():
+    lost = FrameErasureChannel(0.5)(torch.zeros(2, 100, 4, dtype=torch.uint8), torch.Generator().manual_seed(0)) == 0.5
+    assert not torch.equal(lost[0], lost[1])
+
+
+def test_a_mixed_channel_draws_by_weight():
+    channel = MixedChannel([BinarySymmetricChannel(0.0), BinarySymmetricChannel(1.0)], [3, 1])
+    bits = torch.zeros(4000, 5, 2, dtype=torch.uint8)
+    flipped = channel(bits, torch.Generator().manual_seed(0)).flatten(1)
+    assert torch.equal(flipped.any(1), flipped.all(1))  # one draw a clip
+    assert binomtest(int(flipped[:, 0].sum()), 4000, 0.25).pvalue > 1e-4
+    assert channel.error_rate == 0.25
+    mixed = MixedChannel([BinarySymmetricChannel(0.5), FrameErasureChannel(0.5)])(bits[:20], torch.Generator())
+    assert mixed.dtype == torch.float32 and mixed.shape == (20, 5, 2)
+
+
+def test_selected_bits_alone_are_hit():
+    bits = torch.randint(2, (100_000, 8), dtype=torch.uint8)
+    received = SelectedBitsChannel(BinarySymmetricChannel(0.2), [5, 2])(bits, torch.Generator().manual_seed(0))
+    wrong = (received != bits).sum(0).tolist()
+    assert [count for i, count in enumerate(wrong) if i not in (2, 5)] == [0] * 6
+    assert all(binomtest(wrong[i], 100_000, 0.2).pvalue > 1e-4 for i in (2, 5))
+
+
+@pytest.mark.parametrize(("make", "match"), [
+    (lambda: FrameErasureChannel(1.5), "frame_erasure_rate 1.5"),
+    (lambda: FrameErasureChannel(0.9, burst_length=2), "at least 9"),
+    (lambda: PacketLossChannel(0.1, 0), "frames_per_packet 0"),
+    (lambda: AWGNChannel(float("nan")), "es_n0_db nan"),
+    (lambda: MixedChannel([]), "at least one"),
+    (lambda: MixedChannel([BinarySymmetricChannel(0.1)], [0.0]), "not all 0"),
+    (lambda: SelectedBitsChannel(BinarySymmetricChannel(0.1), [1, 1]), "different bits"),
+    (lambda: SelectedBitsChannel(BinarySymmetricChannel(0.1), [9])(torch.zeros(2, 8), torch.Generator()), "below the"),
+    (lambda: FrameErasureChannel(0.1)(torch.zeros(8), torch.Generator()), "one frame of n bits a row"),
+])  # fmt: skip
+def test_impossible_settings_are_refused(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()

@@ -1,0 +1,117 @@
+"""Several codecs and links side by side: the module of `train.py test --config configs/compare.yaml`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from codec.checkpoint import load_codec
+from codec.codec import NeuralCodec
+from codec.link import Connection, Link
+
+
+@dataclass
+class System:
+    """One entry of a comparison: a codec and the way its codes travel.
+
+    Attributes:
+        name: in tables and figures, unique.
+        checkpoint: a run's file to take the codec from; several systems may share one.
+        codec: or the codec itself, for example a `codec.TransformersCodec`.
+        link: index map, error correction, concealment; None for the plain one.
+    """
+
+    name: str
+    checkpoint: str | None = None
+    codec: NeuralCodec | None = None
+    link: Link | None = None
+
+
+class Contestant:
+    """A system ready to run.
+
+    Attributes:
+        name: of the system.
+        codec: its codec; contestants whose checkpoint is the same share one.
+        connection: its link, fitted to the codec.
+    """
+
+    def __init__(self, name: str, codec: NeuralCodec, link: Link | None = None) -> None:
+        self.name, self.codec = name, codec
+        self.connection: Connection = (link or Link()).connect(codec)
+
+
+class ComparisonModule(L.LightningModule):
+    """Encodes each clip with every codec once; `callbacks.ChannelEvaluation` scores what arrives of it.
+
+    Args:
+        systems: to compare; the first of each bit rate is what the others of that rate are measured against.
+        sample_rate: in Hz, of the clips and of scoring; codecs at other rates are resampled on the way in and out.
+
+    Raises:
+        ValueError: no system, names that collide, or a system with neither or both of checkpoint and codec.
+    """
+
+    def __init__(self, systems: list[System], *, sample_rate: int = 16_000) -> None:
+        super().__init__()
+        names = [system.name for system in systems]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"systems {names} must be at least one, with unique names.")
+        loaded: dict[str, NeuralCodec] = {}
+        self.contestants: list[Contestant] = []
+        for system in systems:
+            if (system.checkpoint is None) == (system.codec is None):
+                raise ValueError(f"system {system.name!r} must have either a checkpoint or a codec.")
+            codec = system.codec
+            if system.checkpoint is not None:
+                if system.checkpoint not in loaded:
+                    loaded[system.checkpoint] = load_codec(system.checkpoint)
+                codec = loaded[system.checkpoint]
+            assert codec is not None
+            self.contestants.append(Contestant(system.name, codec.eval(), system.link))
+        self.codecs = nn.ModuleList({id(c.codec): c.codec for c in self.contestants}.values())
+        self.sample_rate = self.output_sample_rate = sample_rate
+        self.hop_length = 1
+
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        found: dict[int, Tensor] = {}
+        for contestant in self.contestants:
+            if id(contestant.codec) not in found:
+                found[id(contestant.codec)] = encode_at(contestant.codec, batch["audio"], self.sample_rate)
+        return {"codes": {c.name: found[id(c.codec)] for c in self.contestants}}
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        return self.test_step(batch, batch_idx)
+
+    def training_step(self, *_: Any) -> None:
+        raise ValueError("A ComparisonModule has nothing to train: use `train.py test` or `validate`.")
+
+    def configure_optimizers(self) -> None:
+        """None: the codecs are trained already."""
+
+
+def encode_at(codec: NeuralCodec, audio: Tensor, sample_rate: int) -> Tensor:
+    """Codes int64 `[B, K, F]` of audio `[B, 1, T]` at any rate in Hz."""
+    with torch.no_grad():
+        return codec.encode(torchaudio.functional.resample(audio, sample_rate, codec.sample_rate))
+
+
+def decode_at(codec: NeuralCodec, latents: Tensor, sample_rate: int, *, length: int) -> Tensor:
+    """Audio float32 `[B, 1, length]` at any rate in Hz, from quantized latents `[B, D, F]`."""
+    if codec.output_sample_rate == sample_rate:
+        return codec.decode_latents(latents, length=length)
+    audio = torchaudio.functional.resample(codec.decode_latents(latents), codec.output_sample_rate, sample_rate)
+    return nn.functional.pad(audio, (0, max(0, length - audio.shape[-1])))[..., :length]
+
+
+def contestants_of(module: L.LightningModule, link: Link | None) -> tuple[list[Contestant], int]:
+    """The systems of a module, nameless where it is one codec's, and the rate in Hz at which to score them."""
+    if isinstance(module, ComparisonModule):
+        return module.contestants, module.output_sample_rate
+    codec = module.codec
+    assert isinstance(codec, NeuralCodec)
+    return [Contestant("", codec, link)], codec.output_sample_rate
