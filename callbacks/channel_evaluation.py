@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from callbacks.channel_output import ClipAudio, show, write
+from callbacks.channel_output import ClipAudio, Scored, codec_facts, show, write
 from callbacks.channel_report import format_table
 from callbacks.channel_scores import ChannelRow, ClipScores, summarise
 from callbacks.channel_scoring import ChannelScorer, Clip, check_unique, clip_of, order
+from callbacks.comparison_report import Difference, differences, format_differences
 from callbacks.metrics import SpeechMetric, default_metrics
 from callbacks.outputs import gather_objects, log_folder, log_scalars
 from callbacks.scoring import default_workers
+from callbacks.statistics import Bootstrap
 from codec.channels import BinarySymmetricChannel, Channel
-from codec.codec import NeuralCodec
+from codec.comparison import Contestant, contestants_of
+from codec.link import Link
 
 
 class ChannelEvaluation(Callback):
@@ -33,12 +35,16 @@ class ChannelEvaluation(Callback):
     the same ones whatever the number of ranks. The sanity check is left alone. Evaluation batches hold one whole
     clip: `audio` [1, 1, T], `id` [one string], and `target` [1, 1, T'] where the output rate differs.
 
-    Results: `results` (rows), loggers and, in `fit`, `trainer.callback_metrics` under names such as
+    A module of several codecs (`codec.ComparisonModule`) has them all sent and scored on the same clips and draws; each
+    is then set against the first of its bit rate, in pairs.
+
+    Results: `results` (rows), `differences`, loggers and, in `fit`, `trainer.callback_metrics` under names such as
     `channel/stoi/ber_0.01`; a table on the terminal; `channel.csv`, `channel.json` and a folder `channel/` with
     figures and audio in the log folder, overwritten by each evaluation.
 
     Args:
         channels: Channels to score besides `bit_error_rates`.
+        link: Index map, error correction and concealment around the module's codec; a comparison has its own.
         bit_error_rates: Short for one `BinarySymmetricChannel` each.
         metrics: What to measure; `default_metrics()` if None.
         repeats: Draws per clip and channel.
@@ -60,6 +66,7 @@ class ChannelEvaluation(Callback):
     def __init__(
         self,
         channels: list[Channel] | None = None,
+        link: Link | None = None,
         *,
         bit_error_rates: tuple[float, ...] = (0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
         metrics: list[SpeechMetric] | None = None,
@@ -83,6 +90,7 @@ class ChannelEvaluation(Callback):
                             ("audio_channels", audio_channels), ("decode_batch", decode_batch)):  # fmt: skip
             if value < 1:
                 raise ValueError(f"{name} is {value} but must be at least 1")
+        self.link = link
         self.metrics = default_metrics() if metrics is None else metrics
         self.repeats, self.seed = repeats, seed
         self.fit_clips, self.fit_every_n_validations = fit_clips, fit_every_n_validations
@@ -90,10 +98,13 @@ class ChannelEvaluation(Callback):
         self.num_workers, self.decode_batch = num_workers, decode_batch
         self.bootstrap, self.confidence = bootstrap, confidence
         self.results: list[ChannelRow] = []
+        self.differences: list[Difference] = []
         self.clip_scores: list[ClipScores] = []
+        self._contestants: list[Contestant] = []
+        self._sample_rate = 0
         self._scorer: ChannelScorer | None = None
         self._active = False
-        self._waiting: list[Clip] = []  # in fit: the clips to score when validation has seen all
+        self._waiting: list[Clip] = []  # under a limit: the clips to score when all have been seen
         self._validations = 0
         self._values: dict[str, float] = {}
         self._checkpoint_step: int | None = None
@@ -101,6 +112,8 @@ class ChannelEvaluation(Callback):
     # Lightning's hooks, in the order in which they run.
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "predict":
+            return
         workers = default_workers(trainer.num_devices) if self.num_workers is None else self.num_workers
         self._scorer = ChannelScorer(
             self.channels,
@@ -122,9 +135,11 @@ class ChannelEvaluation(Callback):
         if self._active and trainer.state.fn == TrainerFn.FITTING:
             self._active = self.fit_clips != 0 and self._validations % self.fit_every_n_validations == 0
             self._validations += 1
+        self._connect(pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._active = True
+        self._active, self._waiting = True, []
+        self._connect(pl_module)
 
     def on_validation_batch_end(
         self,
@@ -172,20 +187,34 @@ class ChannelEvaluation(Callback):
     def _take(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None, batch: Any
     ) -> None:
-        """Score the clip of one batch now, or in `fit` keep it if its id is among the lowest so far."""
+        """Score the clip of one batch now, or under a limit keep it if its id is among the lowest so far."""
         if not self._active:
             return
         assert self._scorer is not None
-        codec = _codec_of(pl_module)
-        clip = clip_of(batch, outputs, codec)
-        if self._scores_subset(trainer):
-            kept = sorted([*self._waiting, clip], key=lambda clip: order(clip.clip_id))
-            self._waiting = kept[: self.fit_clips]
+        clip = clip_of(batch, outputs, self._contestants, sample_rate=self._input_rate(pl_module))
+        limit = self._limit(trainer)
+        if limit is not None:
+            self._waiting = sorted([*self._waiting, clip], key=lambda clip: order(clip.clip_id))[:limit]
         else:
-            self._scorer.add(codec, clip)
+            self._score(clip)
 
-    def _scores_subset(self, trainer: Trainer) -> bool:
-        return trainer.state.fn == TrainerFn.FITTING and self.fit_clips is not None
+    def _score(self, clip: Clip) -> None:
+        """Send and decode a clip of this rank, and queue what comes of it for scoring."""
+        assert self._scorer is not None
+        self._scorer.add(self._contestants, clip, sample_rate=self._sample_rate)
+
+    def _connect(self, pl_module: LightningModule) -> None:
+        """Fit links to the codecs as they are now: training moves learned codebooks."""
+        if self._active:
+            self._contestants, self._sample_rate = contestants_of(pl_module, self.link)
+
+    def _input_rate(self, pl_module: LightningModule) -> int:
+        module: Any = pl_module
+        return module.sample_rate if hasattr(module, "sample_rate") else module.codec.sample_rate
+
+    def _limit(self, trainer: Trainer) -> int | None:
+        """How many clips to score, None for all."""
+        return self.fit_clips if trainer.state.fn == TrainerFn.FITTING else None
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score what waits, gather over ranks and report; every rank issues the same collectives."""
@@ -195,25 +224,26 @@ class ChannelEvaluation(Callback):
             return
         assert self._scorer is not None
         self._active = False
-        if self._scores_subset(trainer):
+        limit = self._limit(trainer)
+        if limit is not None:
             waiting = {clip.clip_id: clip for clip in self._waiting}
-            chosen = sorted(chain(*gather_objects(list(waiting))), key=order)[: self.fit_clips]
+            chosen = sorted(chain(*gather_objects(list(waiting))), key=order)[:limit]
             for clip_id in chosen:
                 if clip_id in waiting:
-                    self._scorer.add(_codec_of(pl_module), waiting[clip_id])
+                    self._score(waiting[clip_id])
             self._waiting = []
         gathered = gather_objects(self._scorer.collect())
         self.clip_scores = sorted(chain(*(scores for scores, _ in gathered)), key=lambda clip: clip.clip_id)
-        check_unique(clip.clip_id for clip in self.clip_scores)
-        self.results = summarise(
-            self.clip_scores,
-            self.channels,
-            self.metrics,
-            repeats=self.repeats,
-            resamples=self.bootstrap,
-            confidence=self.confidence,
-            seed=self.seed,
-        )
+        by_codec = {c.name: [s for s in self.clip_scores if s.codec == c.name] for c in self._contestants}
+        for scores in by_codec.values():
+            check_unique(clip.clip_id for clip in scores)
+        bootstrap = Bootstrap(self.bootstrap, self.confidence, self.seed)
+        self.results = [
+            row
+            for scores in by_codec.values()
+            for row in summarise(scores, self.channels, self.metrics, repeats=self.repeats, bootstrap=bootstrap)
+        ]
+        self.differences = differences(by_codec, self.results, self.channels, self.metrics, bootstrap=bootstrap)
         self._report(trainer, pl_module, self._scorer.first_audio(chain(*(audio for _, audio in gathered))))
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, audio: list[ClipAudio]) -> None:
@@ -226,29 +256,26 @@ class ChannelEvaluation(Callback):
         folder = log_folder(trainer)
         if not trainer.is_global_zero:
             return
-        codec = _codec_of(pl_module)
-        facts = self._facts(codec, stage=str(trainer.state.fn), step=step)
-        figures = write(folder, self.results, self.clip_scores, audio, metrics=self.metrics, facts=facts)
-        show(trainer, figures, audio, sample_rate=codec.output_sample_rate, step=step)
+        facts = self._facts(stage=str(trainer.state.fn), step=step)
+        scores = Scored(self.results, self.differences, self.clip_scores)
+        figures = write(folder, scores, audio, metrics=self.metrics, facts=facts)
+        show(trainer, figures, audio, sample_rate=self._sample_rate, step=step)
         print(f"\n{format_table(self.results, self.metrics, confidence=self.confidence)}\n", flush=True)
+        if self.differences:
+            print(f"{format_differences(self.differences, self.metrics, confidence=self.confidence)}\n", flush=True)
 
     def _publish(self, pl_module: LightningModule) -> None:
         """For checkpoint callbacks; all ranks hold the same values, so nothing is left to reduce."""
         for name, value in self._values.items():
             pl_module.log(name, value, logger=False, sync_dist=False, rank_zero_only=False)
 
-    def _facts(self, codec: NeuralCodec, *, stage: str, step: int) -> dict[str, object]:
+    def _facts(self, *, stage: str, step: int) -> dict[str, Any]:
+        codecs = {contestant.name: codec_facts(contestant) for contestant in self._contestants}
         return {
             "stage": stage,
             "step": step,
-            "codec": {
-                "bit_rate": codec.bit_rate,
-                "frame_rate": codec.frame_rate,
-                "bits_per_frame": codec.bits_per_frame,
-                "codebook_sizes": list(codec.quantizer.codebook_sizes),
-                "sample_rate": codec.sample_rate,
-                "output_sample_rate": codec.output_sample_rate,
-            },
+            "sample_rate": self._sample_rate,
+            **({"codec": codecs[""]} if "" in codecs else {"codecs": codecs}),
             "settings": {
                 "channels": [channel.name for channel in self.channels],
                 "metrics": [metric.name for metric in self.metrics],
@@ -264,9 +291,3 @@ class ChannelEvaluation(Callback):
         self._waiting = []
         if self._scorer is not None:
             self._scorer.close()
-
-
-def _codec_of(pl_module: LightningModule) -> NeuralCodec:
-    codec = pl_module.codec
-    assert isinstance(codec, torch.nn.Module)
-    return codec  # type: ignore[return-value]

@@ -13,9 +13,12 @@ from matplotlib.figure import Figure
 
 from callbacks.channel_report import write_csv, write_json
 from callbacks.channel_scores import ChannelRow, ClipScores
-from callbacks.figures import quality_figure, render, spectrogram_figure
+from callbacks.comparison_report import Difference
+from callbacks.figures import render, spectrogram_figure
 from callbacks.metrics import SpeechMetric
 from callbacks.outputs import tensorboard_writers
+from callbacks.quality_figure import quality_figure
+from codec.comparison import Contestant
 
 
 class ClipAudio(NamedTuple):
@@ -26,16 +29,42 @@ class ClipAudio(NamedTuple):
     decoded: dict[str, np.ndarray]
 
 
+class Scored(NamedTuple):
+    """The outcome of an evaluation: rows, in a comparison paired differences, and the scores of every clip."""
+
+    rows: Sequence[ChannelRow]
+    differences: Sequence[Difference]
+    clips: Sequence[ClipScores]
+
+
+def codec_facts(contestant: Contestant) -> dict[str, Any]:
+    """What `channel.json` says of a codec and its link."""
+    codec, connection = contestant.codec, contestant.connection
+    return {
+        "bit_rate": codec.bit_rate,
+        "frame_rate": codec.frame_rate,
+        "bits_per_frame": codec.bits_per_frame,
+        "codebook_sizes": list(codec.quantizer.codebook_sizes),
+        "sample_rate": codec.sample_rate,
+        "output_sample_rate": codec.output_sample_rate,
+        "parameters": sum(parameter.numel() for parameter in codec.parameters()),
+        "index_map": connection.index_map.name,
+        "concealment": type(connection.concealment).__name__,
+        "error_correction": connection.link.code.name if connection.link.code else None,
+    }
+
+
 def write(
     folder: Path,
-    rows: Sequence[ChannelRow],
-    clips: Sequence[ClipScores],
+    scored: Scored,
     audio: Sequence[ClipAudio],
     *,
     metrics: Sequence[SpeechMetric],
     facts: Mapping[str, Any],
 ) -> dict[str, np.ndarray]:
     """Write `channel.csv`, `channel.json` and, under `channel/`, figures (PNG; curves also SVG) and WAV files.
+
+    A comparison also has `differences.csv`, and one figure for each kind of channel.
 
     Returns:
         The figures by name, as uint8 pixels [height, width, 3].
@@ -45,13 +74,16 @@ def write(
 
     media = folder / "channel"
     media.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / "channel.csv", rows)
-    write_json(folder / "channel.json", rows, clips, facts=facts)
+    write_csv(folder / "channel.csv", scored.rows, leave_out=("reasons",))
+    if scored.differences:
+        write_csv(folder / "differences.csv", scored.differences)
+    write_json(folder / "channel.json", scored.rows, scored.clips, facts=facts)
     figures: dict[str, Figure] = {}
-    rate = facts["codec"]["output_sample_rate"]
-    if clips:
-        figures["quality"] = quality_figure(rows, metrics, title=_title(clips, facts))
-        figures["quality"].savefig(media / "quality.svg")
+    rate = facts["sample_rate"]
+    if scored.clips:
+        for name, rows in _figures(scored.rows).items():
+            figures[name] = quality_figure(rows, metrics, title=_title(scored.clips, facts, rows))
+            figures[name].savefig(media / f"{name}.svg")
     for number, clip in enumerate(audio):
         signals = {"original": clip.reference, **clip.decoded}
         figures[f"spectrogram_{number}"] = spectrogram_figure(signals, sample_rate=rate, title=clip.clip_id)
@@ -77,12 +109,24 @@ def show(
                 writer.add_audio(f"channel/clip_{number}/{name}", clipped[None], step, sample_rate=sample_rate)
 
 
-def _title(clips: Sequence[ClipScores], facts: Mapping[str, Any]) -> str:
-    codec, settings = facts["codec"], facts["settings"]
-    return (
-        f"{codec['bit_rate'] / 1000:g} kbit/s at {codec['frame_rate']:g} frames/s, step {facts['step']}: mean over "
-        f"{len(clips)} clips, band: {100 * settings['confidence']:g} % interval"
+def _figures(rows: Sequence[ChannelRow]) -> dict[str, list[ChannelRow]]:
+    """Rows of each figure: all in one for a single codec; a figure for each kind of channel where codecs compare."""
+    curves = list(dict.fromkeys(row.curve for row in rows))
+    if len({row.codec for row in rows}) == 1 or len(curves) == 1:
+        return {"quality": list(rows)}
+    return {f"quality_{_safe(curve)}": [row for row in rows if row.curve == curve] for curve in curves}
+
+
+def _title(clips: Sequence[ClipScores], facts: Mapping[str, Any], rows: Sequence[ChannelRow]) -> str:
+    codec, settings = facts.get("codec"), facts["settings"]
+    count = len({clip.clip_id for clip in clips})
+    what = (
+        f"{codec['bit_rate'] / 1000:g} kbit/s at {codec['frame_rate']:g} frames/s, step {facts['step']}"
+        if codec
+        else ""
     )
+    what = what or f"channel {rows[0].curve}"
+    return f"{what}: mean over {count} clips, band: {100 * settings['confidence']:g} % interval"
 
 
 def _safe(name: str) -> str:

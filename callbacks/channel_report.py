@@ -7,22 +7,24 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from callbacks.channel_scores import ChannelRow, ClipScores
 from callbacks.metrics import SpeechMetric
 
-CSV_COLUMNS = tuple(column for column in ChannelRow._fields if column != "reasons")
+SAME_RATE = 1.02  # bit rates within this factor count as equal: a code's termination differs by clip
 
 
-def write_csv(path: Path, rows: Sequence[ChannelRow]) -> None:
-    """One line per channel and metric; the columns are `ChannelRow`'s fields, empty where there is no value."""
+def write_csv(path: Path, rows: Sequence[NamedTuple], *, leave_out: Sequence[str] = ()) -> None:
+    """One line per row; the columns are the rows' fields, empty where there is no value."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(CSV_COLUMNS)
+        columns = [column for column in (rows[0]._fields if rows else ()) if column not in leave_out]
+        writer.writerow(columns)
         for row in rows:
-            cells = (getattr(row, column) for column in CSV_COLUMNS)
+            cells = (getattr(row, column) for column in columns)
             writer.writerow("" if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells)
 
 
@@ -50,7 +52,8 @@ def _clip(clip: ClipScores, rows: Sequence[ChannelRow]) -> dict[str, object]:
             "scores": {metric: _numbers(clip.values(c, metric)) for metric in metrics},
             "unscorable": {metric: reasons for metric, reasons in unscorable.items() if reasons},
         }
-    return {"id": clip.clip_id, "seconds": clip.seconds, "bits": clip.bits, "channels": draws}
+    named = {"codec": clip.codec} if clip.codec else {}
+    return {"id": clip.clip_id, **named, "seconds": clip.seconds, "bits": clip.bits, "channels": draws}
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
@@ -62,34 +65,56 @@ def _finite(mapping: Mapping[str, object]) -> dict[str, object]:
 
 
 def format_table(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *, confidence: float) -> str:
-    """Channels as lines and metrics as columns, each "mean ±half-width"; unscorable draws in brackets and by reason."""
+    """Channels and codecs as lines, metrics as columns, each "mean ±half-width"; unscorable draws in brackets."""
     if not rows:
         return "Channel evaluation: no clips."
-    per_channel: dict[str, dict[str, ChannelRow]] = {}
-    for row in rows:
-        per_channel.setdefault(row.channel, {})[row.metric] = row
-    header = ["channel", "bit errors", *(m.label + (f" ({m.unit})" if m.unit else "") for m in metrics), "unscorable"]
-    lines = [header]
-    for channel, found in per_channel.items():
+    lines: dict[tuple[str, str], dict[str, ChannelRow]] = {}
+    for channel in dict.fromkeys(row.channel for row in rows):  # a channel's codecs stand together
+        for row in rows:
+            if row.channel == channel:
+                lines.setdefault((channel, row.codec), {})[row.metric] = row
+    several = len({row.codec for row in rows}) > 1
+    rates = {f"{row.bit_rate / 1000:.3g}" for row in rows}
+    head = ["channel", *(["codec"] if several else []), *(["kbit/s"] if several or len(rates) > 1 else [])]
+    table = [[*head, "bit errors", *(m.label + (f" ({m.unit})" if m.unit else "") for m in metrics), "unscorable"]]
+    for (channel, codec), found in lines.items():
         first = next(iter(found.values()))
-        cells = [_cell(found[metric.name]) for metric in metrics]
+        named = {"channel": channel, "codec": codec, "kbit/s": f"{first.bit_rate / 1000:.3g}"}
         unscorable = sum(row.unscorable for row in found.values())
         total = sum(row.unscorable + row.scored for row in found.values())
-        rate = f"{100 * first.measured_bit_error_rate:.3g} %"
-        lines.append([channel, rate, *cells, f"{unscorable}/{total}" if unscorable else "0"])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    text = []
-    for first_cell, *others in lines:
-        right = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        text.append("  ".join([first_cell.ljust(widths[0]), *right]))
-    text.insert(1, "-" * len(text[0]))
+        table.append([
+            *(named[column] for column in head),
+            f"{100 * first.measured_bit_error_rate:.3g} %",
+            *(_cell(found[metric.name]) for metric in metrics),
+            f"{unscorable}/{total}" if unscorable else "0",
+        ])  # fmt: skip
     first = rows[0]
-    text.insert(
-        0,
-        f"Scores through the channel: mean ± half the {100 * confidence:g} % interval over {first.clips} clips"
-        + (f", {first.repeats} draws each" if first.repeats > 1 else ""),
-    )
-    return "\n".join([*text, *_notes(rows, metrics)])
+    title = f"Scores through the channel: mean ± half the {100 * confidence:g} % interval over {first.clips} clips"
+    title += f", {first.repeats} draws each" if first.repeats > 1 else ""
+    return "\n".join([title, *aligned(table, left=2 if several else 1), *_rate_note(rows), *_notes(rows, metrics)])
+
+
+def aligned(table: Sequence[Sequence[str]], *, left: int) -> list[str]:
+    """Lines of a table whose first row is its head; the first `left` columns start at the left."""
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in table
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    return lines
+
+
+def _rate_note(rows: Sequence[ChannelRow]) -> list[str]:
+    """Says so where codecs or channels do not use the same number of bits per second."""
+    found = {(row.codec, row.bit_rate) for row in rows}
+    rates = [rate for _, rate in found]
+    if min(rates) <= 0 or max(rates) / min(rates) < SAME_RATE:
+        return []
+    return [f"Bit rates differ, from {min(rates) / 1000:.3g} to {max(rates) / 1000:.3g} kbit/s on the channel."]
 
 
 def _cell(row: ChannelRow) -> str:
@@ -107,7 +132,10 @@ def _notes(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> list[
         if row.unscorable:
             reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(row.reasons.items()))
             draws = row.unscorable + row.scored
-            notes.append(f"{row.channel}, {labels[row.metric]}: {row.unscorable} of {draws} unscorable: {reasons}")
+            codec = f"{row.codec}, " if row.codec else ""
+            notes.append(
+                f"{codec}{row.channel}, {labels[row.metric]}: {row.unscorable} of {draws} unscorable: {reasons}"
+            )
     if notes:
         notes.insert(0, "[n]: n draws are unscorable and missing from the mean.")
     return notes

@@ -11,7 +11,7 @@ import numpy as np
 
 from callbacks.metrics import SpeechMetric
 from callbacks.scoring_worker import Scores
-from callbacks.statistics import bootstrap_means
+from callbacks.statistics import Bootstrap
 
 
 class ChannelLabel(Protocol):
@@ -21,26 +21,34 @@ class ChannelLabel(Protocol):
     family: str
     error_rate: float
 
+    @property
+    def curve(self) -> str:
+        """The line in a figure that this setting lies on."""
+
 
 @dataclass
 class ClipScores:
-    """All scores of one clip; C channels, R repeats.
+    """All scores of one clip and one codec; C channels, R repeats.
 
     Attributes:
         clip_id: Stable name of the clip.
+        codec: Name of the codec in a comparison, empty for a module's own.
         seconds: Duration of the reference.
-        bits: Number of bits sent.
+        bits: Number of bits that stand for the codes.
         words: Number of codes sent.
+        bit_rates: Bits per second that cross each channel [C], parity included, over whole frames.
         signals: Index into `scores` for each draw [C, R].
-        bit_errors: Share of bits that arrived wrong [C, R].
+        bit_errors: Share of bits that arrived wrong or not at all [C, R].
         erased_words: Words that named no code [C, R].
         scores: One entry per distinct signal.
     """
 
     clip_id: str
+    codec: str
     seconds: float
     bits: int
     words: int
+    bit_rates: np.ndarray
     signals: np.ndarray
     bit_errors: np.ndarray
     erased_words: np.ndarray
@@ -61,7 +69,8 @@ class ChannelRow(NamedTuple):
     """One metric behind one channel.
 
     `mean` is over clips, of each clip's mean over its scorable repeats; `low` and `high` bound it. NaN means that
-    there is no value. `scored` and `unscorable` count draws and add up to `clips * repeats`.
+    there is no value. `scored` and `unscorable` count draws and add up to `clips * repeats`. `bit_rate` counts the bits
+    that cross the channel in a second, parity included.
     """
 
     channel: str
@@ -79,12 +88,15 @@ class ChannelRow(NamedTuple):
     measured_bit_error_rate: float
     erased_words: float
     reasons: dict[str, int]
+    codec: str
+    bit_rate: float
+    curve: str
 
     @property
     def key(self) -> str:
-        """Name for loggers, such as "channel/stoi/ber_0.01"."""
-        binary_symmetric = self.family == "bsc"
-        return f"channel/{self.metric}/{f'ber_{self.bit_error_rate:g}' if binary_symmetric else self.channel}"
+        """Name for loggers, such as "channel/stoi/ber_0.01", with the codec's name before it in a comparison."""
+        setting = f"ber_{self.bit_error_rate:g}" if self.channel == f"bsc-{self.bit_error_rate:g}" else self.channel
+        return f"channel/{self.metric}/{setting}" + (f"/{self.codec}" if self.codec else "")
 
 
 def summarise(
@@ -93,27 +105,19 @@ def summarise(
     metrics: Sequence[SpeechMetric],
     *,
     repeats: int,
-    resamples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> list[ChannelRow]:
-    """Rows for every channel and metric, channels outermost, over clips in the order given (sorted: reproducible)."""
+    """One codec's rows, channels outermost, over its clips in the order given (sorted: reproducible)."""
     pairs = [(c, metric) for c in range(len(channels)) for metric in metrics]
-    counts = np.zeros(len(pairs), dtype=int)
-    means = np.full((len(pairs), len(clips)), np.nan)
-    for row, (c, metric) in enumerate(pairs):
-        for column, clip in enumerate(clips):
-            values = clip.values(c, metric.name)
-            scored = np.isfinite(values)
-            counts[row] += scored.sum()
-            if scored.any():
-                means[row, column] = values[scored].mean()
-    interval = bootstrap_means(means, resamples=resamples, confidence=confidence, seed=seed)
+    counts = np.array([sum(np.isfinite(clip.values(c, m.name)).sum() for clip in clips) for c, m in pairs], dtype=int)
+    means = np.stack([clip_means(clips, c, metric.name) for c, metric in pairs])
+    interval = bootstrap.means(means)
     rows = []
     for row, (c, metric) in enumerate(pairs):
         channel = channels[c]
         bits = sum(clip.bits for clip in clips) * repeats
         words = sum(clip.words for clip in clips) * repeats
+        seconds = sum(clip.seconds for clip in clips)
         wrong = sum(float(clip.bit_errors[c].sum()) * clip.bits for clip in clips)
         erased = sum(int(clip.erased_words[c].sum()) for clip in clips)
         rows.append(
@@ -133,6 +137,22 @@ def summarise(
                 measured_bit_error_rate=wrong / bits if bits else 0.0,
                 erased_words=erased / words if words else 0.0,
                 reasons=dict(Counter(reason for clip in clips for reason in clip.reasons(c, metric.name))),
+                codec=clips[0].codec if clips else "",
+                bit_rate=round(sum(clip.bit_rates[c] * clip.seconds for clip in clips) / seconds, 3)
+                if seconds
+                else 0.0,
+                curve=channel.curve,
             )
         )
     return rows
+
+
+def clip_means(clips: Sequence[ClipScores], channel: int, metric: str) -> np.ndarray:
+    """Each clip's mean over its scorable repeats [clips]; NaN where there is none."""
+    means = np.full(len(clips), np.nan)
+    for place, clip in enumerate(clips):
+        values = clip.values(channel, metric)
+        scored = np.isfinite(values)
+        if scored.any():
+            means[place] = values[scored].mean()
+    return means

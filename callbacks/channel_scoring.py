@@ -18,20 +18,28 @@ from callbacks.metrics import SpeechMetric
 from callbacks.scoring import ScoringPool
 from callbacks.transmission import decode_receptions, transmit
 from codec.channels import Channel
-from codec.codec import NeuralCodec
+from codec.comparison import Contestant, encode_at
 
 
 @dataclass
 class Clip:
-    """A clip whose codes are to be sent: reference [T] at the output rate, codes [1, K, F] on the CPU."""
+    """A clip whose codes are to be sent: reference [T] at the scoring rate, each codec's codes [1, K, F] on the CPU."""
 
     clip_id: str
     reference: np.ndarray
-    codes: Tensor
+    codes: dict[str, Tensor]
 
 
-def clip_of(batch: Any, outputs: Tensor | Mapping[str, Any] | None, codec: NeuralCodec) -> Clip:
+def clip_of(
+    batch: Any, outputs: Tensor | Mapping[str, Any] | None, contestants: Sequence[Contestant], *, sample_rate: int
+) -> Clip:
     """The clip of an evaluation batch, with the step's `"codes"`, or encoded if the step has not returned them.
+
+    Args:
+        batch: `audio` [1, 1, T] at `sample_rate`, `id`, and `target` where the output rate differs.
+        outputs: of the step; its `"codes"` are a tensor, or in a comparison a tensor for each name.
+        contestants: codecs to encode with.
+        sample_rate: of the input, in Hz.
 
     Raises:
         ValueError: The batch holds anything but one clip.
@@ -44,10 +52,11 @@ def clip_of(batch: Any, outputs: Tensor | Mapping[str, Any] | None, codec: Neura
         )
     codes = outputs.get("codes") if isinstance(outputs, Mapping) else None
     if codes is None:
-        with torch.no_grad():
-            codes = codec.encode(audio)
+        codes = {c.name: encode_at(c.codec, audio, sample_rate) for c in contestants}
+    if isinstance(codes, Tensor):
+        codes = {contestants[0].name: codes}
     reference = batch.get("target", audio)[0, 0].float().cpu().numpy()
-    return Clip(batch["id"][0], reference, codes.detach().cpu())
+    return Clip(batch["id"][0], reference, {name: found.detach().cpu() for name, found in codes.items()})
 
 
 def order(clip_id: str) -> bytes:
@@ -100,37 +109,46 @@ class ChannelScorer:
         self._audio: list[ClipAudio] = []
         self._threads: int | None = None
 
-    def add(self, codec: NeuralCodec, clip: Clip) -> None:
-        """Transmit and decode one clip, and queue its signals for scoring."""
+    def add(self, contestants: Sequence[Contestant], clip: Clip, *, sample_rate: int) -> None:
+        """Transmit and decode one clip with every codec, and queue its signals for scoring."""
         self._leave_cores_to_scoring()
+        kept = ClipAudio(clip.clip_id, clip.reference, {})
+        for contestant in contestants:
+            kept.decoded.update(self._add(contestant, clip, sample_rate))
+        self._audio = self.first_audio([*self._audio, kept])
+
+    def _add(self, contestant: Contestant, clip: Clip, sample_rate: int) -> dict[str, np.ndarray]:
+        """One codec's part of `add`; returns the signals to keep, by name."""
+        codec, codes = contestant.codec, clip.codes[contestant.name]
+        channels = [contestant.connection.protect(channel) for channel in self.channels]
         sent = transmit(
-            clip.codes,
-            self.channels,
-            codebook_sizes=codec.quantizer.codebook_sizes,
-            clip_id=clip.clip_id,
-            seed=self.seed,
-            repeats=self.repeats,
+            contestant.connection, codes, channels, clip_id=clip.clip_id, seed=self.seed, repeats=self.repeats
         )
-        number, rate = len(self._scores), codec.output_sample_rate
+        number, frames = len(self._scores), codes.shape[-1]
+        crossing = [channel.channel_bits(frames, codec.bits_per_frame) for channel in channels]
         scores = ClipScores(
             clip.clip_id,
-            seconds=len(clip.reference) / rate,
-            bits=clip.codes.shape[-1] * codec.bits_per_frame,
-            words=clip.codes.numel(),
+            codec=contestant.name,
+            seconds=len(clip.reference) / sample_rate,
+            bits=frames * codec.bits_per_frame,
+            words=codes.numel(),
+            bit_rates=np.array(crossing) * codec.frame_rate / frames,
             signals=sent.signals,
             bit_errors=sent.bit_errors,
             erased_words=sent.erased_words,
         )
         self._scores.append(scores)
-        heard = {self.channels[c].name: int(sent.signals[c, 0]) for c in self.heard}
+        heard = {c: int(sent.signals[c, 0]) for c in self.heard}
         audio: dict[int, np.ndarray] = {}
-        signals = decode_receptions(codec, sent, length=len(clip.reference), batch_size=self.decode_batch)
+        signals = decode_receptions(
+            contestant, sent, sample_rate=sample_rate, length=len(clip.reference), batch_size=self.decode_batch
+        )
         for index, signal in enumerate(signals):
-            self.pool.submit((number, index), clip.reference, signal, sample_rate=rate)
+            self.pool.submit((number, index), clip.reference, signal, sample_rate=sample_rate)
             if index in heard.values():
                 audio[index] = signal
-        kept = ClipAudio(clip.clip_id, clip.reference, {name: audio[index] for name, index in heard.items()})
-        self._audio = self.first_audio([*self._audio, kept])
+        before = f"{contestant.name}, " if contestant.name else ""
+        return {f"{before}{self.channels[c].name}": audio[index] for c, index in heard.items()}
 
     def first_audio(self, audio: Iterable[ClipAudio]) -> list[ClipAudio]:
         """The clips whose audio is kept, of those given."""

@@ -1,4 +1,4 @@
-"""Matplotlib figures without pyplot, so without global state: quality against bit error rate, and spectrograms."""
+"""Matplotlib figures without pyplot, so without global state: grids of panels, spectrograms and levels."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from callbacks.channel_scores import ChannelRow
-from callbacks.metrics import SpeechMetric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,54 +44,6 @@ def panels(
         for column in range(columns)
     ]  # fmt: skip
     return figure, axes
-
-
-def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *, title: str) -> Figure:
-    """One panel per metric: mean over clips against channel settings, intervals as a band, one line per family.
-
-    The settings are evenly spaced and labelled, because a logarithmic axis has no place for a rate of 0.
-    """
-    columns = min(3, len(metrics))
-    lines = -(-len(metrics) // columns)
-    figure, axes = panels(lines, columns, panel=(3.3, 2.2), gaps=(0.85, 0.85), margins=(0.75, 0.2, 0.6, 0.75))
-    for axis, metric in zip(axes, metrics, strict=False):
-        _quality_panel(axis, [row for row in rows if row.metric == metric.name], metric)
-    for axis in axes[len(metrics) :]:
-        axis.set_visible(False)
-    figure.suptitle(title, fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
-    return figure
-
-
-def _quality_panel(axis: Axes, rows: Sequence[ChannelRow], metric: SpeechMetric) -> None:
-    families = list(dict.fromkeys(row.family for row in rows))
-    ticks = list(dict.fromkeys(row.bit_error_rate for row in rows))
-    ticks.sort()
-    for number, family in enumerate(families):
-        found = sorted((row for row in rows if row.family == family), key=lambda row: row.bit_error_rate)
-        places = [ticks.index(row.bit_error_rate) for row in found]
-        colour = BLUE if number == 0 else f"C{number}"
-        axis.fill_between(
-            places, [row.low for row in found], [row.high for row in found], color=colour, alpha=0.25, linewidth=0
-        )
-        axis.plot(places, [row.mean for row in found], "o-", color=colour, markersize=4, label=family)
-        for place, row in zip(places, found, strict=True):
-            if row.unscorable:
-                # Beside the mean it belongs to, where no curve crosses it: along the top edge, a line per family.
-                axis.text(
-                    place, 0.97 - 0.07 * number, f"{row.unscorable}/{row.unscorable + row.scored}",
-                    transform=axis.get_xaxis_transform(), ha="center", va="top", fontsize=7, color="#a02020",
-                )  # fmt: skip
-    axis.set_xticks(range(len(ticks)), [f"{100 * tick:g}" for tick in ticks])
-    axis.set_xlabel("bit error rate of the channel (%)")
-    axis.set_ylabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
-    note = "higher is better" if metric.higher_is_better else "lower is better"
-    unscorable = any(row.unscorable for row in rows)
-    axis.set_title(note + ("; red: unscorable draws" if unscorable else ""), fontsize=8, color="#555555")
-    axis.set_xlim(-0.5, len(ticks) - 0.5)
-    axis.margins(y=0.15)
-    axis.grid(alpha=0.3)
-    if len(families) > 1:
-        axis.legend(fontsize=7)
 
 
 def spectrogram_figure(signals: Mapping[str, np.ndarray], *, sample_rate: int, title: str) -> Figure:

@@ -15,6 +15,18 @@ class Interval(NamedTuple):
     high: np.ndarray
 
 
+class Bootstrap(NamedTuple):
+    """How intervals are made: number of resamples, probability mass between the bounds, seed."""
+
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def means(self, values: np.ndarray) -> Interval:
+        """`bootstrap_means` with these settings."""
+        return bootstrap_means(values, resamples=self.resamples, confidence=self.confidence, seed=self.seed)
+
+
 def bootstrap_means(values: np.ndarray, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
     """Mean over clips of each row, with a percentile-bootstrap interval over clips.
 

@@ -9,80 +9,73 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.bitstream import bits_to_codes, codes_to_bits
-from codec.channels import Channel, draw_generator
-from codec.codec import NeuralCodec
+from codec.channels import Channel, decide, draw_generator
+from codec.comparison import Contestant, decode_at
+from codec.link import Connection
 
 
 class Transmission(NamedTuple):
     """What arrived of one clip; C channels, R repeats, S distinct receptions.
 
     Attributes:
-        codes: Received codes [S, K, F], int64 on the CPU; reception 0 is the first channel's first draw.
-        erased: Whether a word arrived that names no code [S, K, F].
+        received: Distinct receptions, each bits or probabilities [F, n] on the CPU; number 0 is the first channel's
+            first draw.
         signals: Reception that each draw produced [C, R], int64; a draw without an error shares its reception.
-        bit_errors: Share of bits that arrived wrong [C, R].
+        bit_errors: Share of bits that arrived wrong or not at all [C, R].
         erased_words: Number of erased words [C, R], int64.
-        clean: Reception without a bit error, or None if every draw had one.
     """
 
-    codes: Tensor
-    erased: Tensor
+    received: list[Tensor]
     signals: np.ndarray
     bit_errors: np.ndarray
     erased_words: np.ndarray
-    clean: int | None
 
 
 def transmit(
-    codes: Tensor,
-    channels: Sequence[Channel],
-    *,
-    codebook_sizes: Sequence[int],
-    clip_id: str,
-    seed: int,
-    repeats: int,
+    connection: Connection, codes: Tensor, channels: Sequence[Channel], *, clip_id: str, seed: int, repeats: int
 ) -> Transmission:
     """Send one clip's codes through each channel, `repeats` times.
 
     Args:
-        codes: Codes [1, K, F] of one clip.
-        channels: Channels to draw from.
-        codebook_sizes: Entries in each of the K codebooks.
+        connection: Turns codes into bits and back.
+        codes: Codes [1, K, F] of one clip, on the CPU.
+        channels: Channels to draw from, error correction included.
         clip_id: Stable name of the clip; with the seed, the channel's family and the repeat it decides the draw.
         seed: Seed of all draws.
         repeats: Draws per channel.
     """
-    sent = codes_to_bits(codes.cpu(), codebook_sizes)[0]  # [N]
-    received: dict[bytes, int] = {}
+    sent = connection.send(codes)[0]  # [F, n]
+    numbers: dict[bytes, int] = {}
     signals = np.zeros((len(channels), repeats), dtype=np.int64)
     bit_errors = np.zeros((len(channels), repeats))
-    bits: list[Tensor] = []
+    received: list[Tensor] = []
     for c, channel in enumerate(channels):
         for r in range(repeats):
-            arrived = channel(sent, draw_generator(seed, clip_id, channel.family, r))  # [N]
-            key = arrived.numpy().tobytes()
-            if key not in received:
-                received[key] = len(bits)
-                bits.append(arrived)
-            signals[c, r] = received[key]
-            bit_errors[c, r] = (arrived != sent).double().mean()
-    result = bits_to_codes(torch.stack(bits), codebook_sizes)
-    erased_words = result.erased.flatten(1).sum(dim=1).numpy()[signals]  # [C, R]
-    clean = received.get(sent.numpy().tobytes())
-    return Transmission(result.codes, result.erased, signals, bit_errors, erased_words, clean)
+            arrived = channel(sent, draw_generator(seed, clip_id, channel.family, r))
+            decided, lost = decide(arrived)
+            bit_errors[c, r] = (lost | (decided != sent)).double().mean()
+            if arrived.is_floating_point() and torch.equal(decided.float(), arrived):
+                arrived = decided  # nothing soft about it
+            key = bytes(str(arrived.dtype), "ascii") + arrived.numpy().tobytes()
+            if key not in numbers:
+                numbers[key] = len(received)
+                received.append(arrived)
+            signals[c, r] = numbers[key]
+    erased = [int(connection.receive(bits[None]).erased.sum()) for bits in received]
+    return Transmission(received, signals, bit_errors, np.array(erased)[signals])
 
 
 @torch.no_grad()
 def decode_receptions(
-    codec: NeuralCodec, transmission: Transmission, *, length: int, batch_size: int
+    contestant: Contestant, transmission: Transmission, *, sample_rate: int, length: int, batch_size: int
 ) -> Iterator[np.ndarray]:
     """Decode each distinct reception, `batch_size` at a time, and yield float32 signals [length] in order."""
-    device = next(codec.parameters()).device
-    for start in range(0, len(transmission.codes), batch_size):
-        part = slice(start, start + batch_size)
-        erased = transmission.erased[part]
-        audio = codec.decode(
-            transmission.codes[part].to(device), erased.to(device) if erased.any() else None, length=length
-        )
+    device = next(contestant.codec.parameters()).device
+    for start in range(0, len(transmission.received), batch_size):
+        part = transmission.received[start : start + batch_size]
+        if any(bits.is_floating_point() for bits in part):
+            part = [bits.float() for bits in part]
+        reception = contestant.connection.receive(torch.stack(part).to(device))
+        latents = contestant.connection.latents(reception)
+        audio = decode_at(contestant.codec, latents, sample_rate, length=length)
         yield from audio[:, 0].float().cpu().numpy()  # [S, length]

@@ -119,7 +119,7 @@ class CodecCLI(LightningCLI):
 
 def _codec_attribute(name: str) -> Any:
     def read(model: Any) -> int:
-        return getattr(model.codec, name)
+        return getattr(model if hasattr(model, name) else model.codec, name)
 
     read.__name__ = f"codec.{name}"
     return read

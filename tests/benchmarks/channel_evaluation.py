@@ -1,6 +1,6 @@
 """Time of a whole channel evaluation over the time of its PESQ and STOI calls alone, on the same cores.
 
-    python tests/benchmarks/channel_evaluation.py [--clips 24] [--seconds 4] [--folder DIR]
+    python -m tests.benchmarks.channel_evaluation [--clips 24] [--seconds 4] [--repeats 3] [--folder DIR]
 
 Prints the ratio; the aim is at most 1.15. The calls alone are `pesq` in both modes and `pystoi.stoi` plain and
 extended, timed in turn with the evaluation, in a bare process pool that has started, imported the packages and holds
@@ -139,7 +139,9 @@ def evaluate(module: Any, clips: list[np.ndarray], arguments: argparse.Namespace
             self.end = time.perf_counter()
 
     clock = Clock()
-    evaluation = ChannelEvaluation(audio_clips=arguments.audio_clips, num_workers=arguments.workers)
+    evaluation = ChannelEvaluation(
+        audio_clips=arguments.audio_clips, num_workers=arguments.workers, repeats=arguments.repeats
+    )
     trainer = Trainer(
         accelerator="cpu", devices=1, logger=False, default_root_dir=folder, callbacks=[clock, evaluation],
         enable_progress_bar=False, enable_model_summary=False,
@@ -153,16 +155,19 @@ def decoded_signals(module: Any, clips: list[np.ndarray], evaluation: Any) -> li
     import torch
 
     from callbacks.transmission import decode_receptions, transmit
+    from codec.comparison import Contestant
 
-    pairs = []
+    pairs, system = [], Contestant("", module.codec)
     for number, audio in enumerate(clips):
         with torch.no_grad():
             codes = module.codec.encode(torch.from_numpy(audio)[None, None])
         sent = transmit(
-            codes, evaluation.channels, codebook_sizes=module.codec.quantizer.codebook_sizes,
+            system.connection, codes, evaluation.channels,
             clip_id=f"clip_{number:03d}", seed=evaluation.seed, repeats=evaluation.repeats,
         )  # fmt: skip
-        decoded = decode_receptions(module.codec, sent, length=len(audio), batch_size=evaluation.decode_batch)
+        decoded = decode_receptions(
+            system, sent, sample_rate=RATE, length=len(audio), batch_size=evaluation.decode_batch
+        )
         pairs += [(audio, signal) for signal in decoded]
     return pairs
 
@@ -196,6 +201,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--audio-clips", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=1, help="draws per clip and channel, of which there are 8")
     parser.add_argument("--steps", type=int, default=60, help="training steps of the codec before")
     arguments = parser.parse_args()
     clips = read_clips(arguments.folder, arguments.clips, arguments.seconds)
@@ -204,14 +210,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         evaluate(module, clips[:1], arguments, folder)  # warm: imports and first figures
+        encoded: list[int] = []
+        counter = module.codec.encoder.register_forward_hook(lambda *_: encoded.append(1))
         first, evaluation = evaluate(module, clips, arguments, folder)
+        counter.remove()
         pairs = decoded_signals(module, clips, evaluation)
         whole, alone = [first], [time_calls_alone(pairs, arguments.workers, folder)]
         for _ in range(arguments.rounds - 1):  # in turn, so that other load on the machine meets both
             whole.append(evaluate(module, clips, arguments, folder)[0])
             alone.append(time_calls_alone(pairs, arguments.workers, folder))
     parameters = sum(parameter.numel() for parameter in module.codec.parameters())
-    print(f"codec {parameters / 1e6:.1f} M parameters, {len(clips)} clips, {len(pairs)} signals to score")
+    draws = len(clips) * len(evaluation.channels) * evaluation.repeats
+    print(f"codec {parameters / 1e6:.1f} M parameters, {len(clips)} clips, encoder run {len(encoded)} times")
+    print(f"{draws} draws, {len(pairs)} different signals, which are decoded in batches and scored")
     print(f"PESQ and STOI calls alone, {arguments.workers} processes: {seconds(alone)}")
     print(f"whole channel evaluation: {seconds(whole)}")
     print(f"ratio of the shortest: {min(whole) / min(alone):.3f} (aim: at most 1.15)")

@@ -24,6 +24,8 @@ from callbacks.metrics import SISDR, STOI, MelDistance
 from callbacks.transmission import decode_receptions, transmit
 from codec.bitstream import bits_to_codes, codes_to_bits
 from codec.channels import BinarySymmetricChannel, Channel, draw_generator
+from codec.comparison import Contestant
+from codec.link import Link
 
 CLIPS = [clip(f"voice/clip_{number}", speech_like(number, 0.8 + 0.1 * number)) for number in range(4)]
 SHORT = clip("voice/short", speech_like(9, 0.2))  # too short for STOI
@@ -49,15 +51,13 @@ def test_the_encoder_runs_once_and_equal_receptions_are_decoded_once(tmp_path: P
 
 def test_scores_are_those_of_a_plain_loop(tmp_path: Path, module: CountingModule) -> None:
     callback = run_test(tmp_path, module, CLIPS, repeats=2, seed=7)
-    channel = BinarySymmetricChannel(0.1)
+    channel, system = BinarySymmetricChannel(0.1), Contestant("", module.codec)
     means = []
     for batch in CLIPS:
-        sent = transmit(
-            module.codec.encode(batch["audio"]), [channel], codebook_sizes=(256,),
-            clip_id=batch["id"][0], seed=7, repeats=2,
-        )  # fmt: skip
+        codes = module.codec.encode(batch["audio"])
+        sent = transmit(system.connection, codes, [channel], clip_id=batch["id"][0], seed=7, repeats=2)
         reference = batch["audio"][0, 0].numpy()
-        decoded = list(decode_receptions(module.codec, sent, length=len(reference), batch_size=1))
+        decoded = list(decode_receptions(system, sent, sample_rate=RATE, length=len(reference), batch_size=1))
         means.append(np.mean([SISDR()(reference, signal, RATE) for signal in decoded]))
     row = next(row for row in callback.results if row.metric == "si_sdr" and row.bit_error_rate == 0.1)
     assert row.mean == pytest.approx(np.mean(means), abs=1e-4)
@@ -70,17 +70,22 @@ def test_scores_are_those_of_a_plain_loop(tmp_path: Path, module: CountingModule
 def test_a_draw_depends_on_seed_clip_and_repeat() -> None:
     codes = torch.randint(256, (1, 1, 50), generator=torch.Generator().manual_seed(0))
     channel = BinarySymmetricChannel(0.1)
-    sent = transmit(codes, [channel], codebook_sizes=(256,), clip_id="a", seed=7, repeats=2)
+    connection = Link().connect(tiny_codec())
+    sent = transmit(connection, codes, [channel], clip_id="a", seed=7, repeats=2)
     for repeat in range(2):
         bits = channel(codes_to_bits(codes, (256,))[0], draw_generator(7, "a", "bsc", repeat))
-        assert torch.equal(sent.codes[sent.signals[0, repeat]], bits_to_codes(bits[None], (256,)).codes[0])
-    assert not torch.equal(sent.codes[0], sent.codes[1])
+        received = connection.receive(sent.received[sent.signals[0, repeat]][None]).codes
+        assert torch.equal(received, bits_to_codes(bits[None], (256,)).codes)
+    assert not torch.equal(sent.received[0], sent.received[1])
 
 
 def test_order_and_batches_do_not_matter(tmp_path: Path, module: CountingModule) -> None:
-    forward = run_test(tmp_path, module, CLIPS, decode_batch=8)
-    backward = run_test(tmp_path, module, CLIPS[::-1], decode_batch=8, num_workers=2)
+    channels = two_ranks.evaluation().channels
+    forward = run_test(tmp_path, module, CLIPS, decode_batch=8, channels=channels[2:])
+    backward = run_test(tmp_path, module, CLIPS[::-1], decode_batch=8, channels=channels[2:], num_workers=2)
     assert forward.results == backward.results
+    close([r._asdict() for r in run_test(tmp_path, module, CLIPS, decode_batch=1, channels=channels[2:]).results],
+          [r._asdict() for r in forward.results])  # fmt: skip
 
 
 def test_unscorable_draws_are_counted_with_their_reason(
@@ -104,14 +109,14 @@ def test_nothing_scorable_is_nan_not_a_number(tmp_path: Path, module: CountingMo
 
 
 class Bursts(Channel):
-    """Inverts the first half of the bits."""
+    """Inverts the first half of the frames."""
 
     family = "half"
     name = "half"
     error_rate = 0.5
 
     def __call__(self, bits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return bits ^ (torch.arange(bits.shape[-1]) < bits.shape[-1] // 2).to(bits.dtype)
+        return bits ^ (torch.arange(bits.shape[-2])[:, None] < bits.shape[-2] // 2).to(bits.dtype)
 
 
 def test_other_channels_and_invalid_words(tmp_path: Path) -> None:

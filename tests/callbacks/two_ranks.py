@@ -16,12 +16,32 @@ from torch.utils.data import DataLoader
 from callbacks.channel_evaluation import ChannelEvaluation
 from callbacks.codebook_usage import CodebookUsage
 from callbacks.metrics import SISDR, STOI
+from codec import (
+    AWGNChannel,
+    FrameErasureChannel,
+    GilbertElliottChannel,
+    Hamming74,
+    Link,
+    PacketLossChannel,
+    PosteriorMean,
+    ProtectedChannel,
+    RepeatLast,
+)
 
 NAMES = [f"voice/clip_{number}" for number in range(5)]
 
 
 def evaluation(fit_clips: int | None = None) -> ChannelEvaluation:
     return ChannelEvaluation(
+        [
+            GilbertElliottChannel(0.05, 10),
+            FrameErasureChannel(0.2),
+            PacketLossChannel(0.2, 3, burst_length=2),
+            AWGNChannel(2.0),
+            AWGNChannel(2.0, soft=True),
+            ProtectedChannel(AWGNChannel(0.0, soft=True), Hamming74(), protected_bits=[0, 1, 4], interleave=4),
+        ],
+        Link(concealment=PosteriorMean(RepeatLast())),
         bit_error_rates=(0.0, 0.1),
         metrics=[STOI(), SISDR()],
         repeats=2,
