@@ -9,9 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from callbacks.agreement import AgreementReport
+    from callbacks.bit_sensitivity import BitSensitivity
     from callbacks.channel_evaluation import ChannelEvaluation
     from callbacks.codebook_usage import CodebookUsage
     from callbacks.ema import CodecEMA
+    from callbacks.error_spread import ErrorSpread
     from callbacks.metrics import PESQ, SISDR, STOI, MelDistance, SpeechMetric, Unscorable
     from callbacks.prediction_writer import PredictionWriter
     from callbacks.scoring import ScoringPool
@@ -19,9 +22,12 @@ if TYPE_CHECKING:
     from callbacks.training_curves import TrainingCurves
 
 _HOMES = {
+    "BitSensitivity": "callbacks.bit_sensitivity",
+    "AgreementReport": "callbacks.agreement",
     "ChannelEvaluation": "callbacks.channel_evaluation",
     "CodebookUsage": "callbacks.codebook_usage",
     "CodecEMA": "callbacks.ema",
+    "ErrorSpread": "callbacks.error_spread",
     "MelDistance": "callbacks.metrics",
     "PESQ": "callbacks.metrics",
     "PredictionWriter": "callbacks.prediction_writer",
@@ -38,9 +44,12 @@ __all__ = [
     "PESQ",
     "SISDR",
     "STOI",
+    "AgreementReport",
+    "BitSensitivity",
     "ChannelEvaluation",
     "CodebookUsage",
     "CodecEMA",
+    "ErrorSpread",
     "MelDistance",
     "PredictionWriter",
     "ScoringPool",
