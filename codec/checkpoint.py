@@ -1,5 +1,6 @@
 """Codecs from checkpoints: weights and the parts' configuration, read without running any code in the file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,14 +39,34 @@ def load_codec(path: str | Path) -> NeuralCodec:
         ValueError: see `read_checkpoint`; or the checkpoint was written without `train.py` and has no configuration.
     """
     checkpoint = read_checkpoint(path)
-    config = checkpoint.get("model_config")
+    config = codec_config(checkpoint)
     if config is None:
         raise ValueError(f"Checkpoint {path} holds no model_config: train with train.py, or build the codec in Python.")
-    codec = build_codec(config["init_args"]["codec"])
+    codec = build_codec(config)
     prefix = "codec."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     codec.load_state_dict(weights)
     return codec.eval()
+
+
+def codec_config(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The codec's block of a checkpoint's configuration, as in YAML; None where the file has none.
+
+    A module that puts its codec together itself states it under `codec_config`. Names of pre-trained weights are left
+    out: the checkpoint has the weights.
+    """
+    config = checkpoint.get("codec_config")
+    if config is None:
+        config = (checkpoint.get("model_config") or {}).get("init_args", {}).get("codec")
+    return None if config is None else _without_pretrained(config)
+
+
+def _without_pretrained(block: Any) -> Any:
+    if isinstance(block, list):
+        return [_without_pretrained(item) for item in block]
+    if not isinstance(block, dict):
+        return block
+    return {key: None if key == "pretrained" else _without_pretrained(value) for key, value in block.items()}
 
 
 def build_codec(config: dict[str, Any]) -> NeuralCodec:

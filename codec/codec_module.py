@@ -1,5 +1,6 @@
 """Training of a codec with mel, adversarial and feature-matching losses; YAML injects the parts."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,11 +10,15 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from codec.channels import Channel
+from codec.checkpoint import codec_config
 from codec.codec import CodecOutput, NeuralCodec
 from codec.discriminators import Discriminator, Judgement
+from codec.link import Connection, Link
 from codec.losses import AdversarialLoss, LeastSquaresLoss, MultiScaleMelLoss, feature_matching_loss
 from codec.optimization import AlternatingOptimization, frozen
 from codec.schedules import Constant, Schedule
+from codec.warm_start import PARTS, check_resumable, get_part, warm_start
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,17 @@ class CodecModule(AlternatingOptimization):
         gradient_clip: largest gradient norm per optimizer, 0 for none.
         accumulate: batches per optimizer step.
         seed: of everything random in a training step.
+        channel: to train through: the decoder gets the latents of codes that a channel has damaged, drawn anew at each
+            batch; validation is undamaged. Quantizer dropout has no effect behind a channel.
+        link: index map, concealment and error correction around that channel; a map that is fitted to learned codebooks
+            is fitted when training starts.
+        frozen_parts: parts of the codec, such as `encoder`, that stay as they are: in eval mode, without gradients
+            and without an optimizer.
+        init_from: checkpoint or safetensors file to start from, weights alone (`codec.warm_start`).
+        init_parts: what to take of it, such as `codec.encoder`.
 
     Raises:
-        ValueError: the loss's sample rate is not the codec's output rate.
+        ValueError: the loss's sample rate is not the codec's output rate, all parts are frozen, or see `warm_start`.
     """
 
     def __init__(
@@ -78,6 +91,11 @@ class CodecModule(AlternatingOptimization):
         gradient_clip: float = 1.0,
         accumulate: int = 1,
         seed: int = 0,
+        channel: Channel | None = None,
+        link: Link | None = None,
+        frozen_parts: Sequence[str] = (),
+        init_from: str | None = None,
+        init_parts: Sequence[str] = PARTS,
     ) -> None:
         super().__init__(gradient_clip=gradient_clip, accumulate=accumulate, seed=seed)
         self.codec = codec
@@ -100,9 +118,28 @@ class CodecModule(AlternatingOptimization):
         self.discriminator_schedule = discriminator_schedule or Constant()
         self.discriminator_start, self.discriminator_crop = discriminator_start, discriminator_crop
         self.validation_mel = MeanMetric(nan_strategy="disable")
+        self.channel, self.link = channel, link
+        self._connection: Connection | None = None
+        self.frozen_parts = [get_part(codec, name).requires_grad_(False).eval() for name in frozen_parts]
+        if not any(p.requires_grad for p in codec.parameters()):
+            raise ValueError(f"frozen_parts {list(frozen_parts)} leave nothing of the codec to train: thaw one.")
+        if init_from is not None:
+            warm_start(self, init_from, parts=init_parts)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self.frozen_parts:
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
+
+    def train(self, mode: bool = True) -> "CodecModule":
+        """Set the mode of all but frozen parts, which stay in eval mode."""
+        super().train(mode)
+        for part in self.frozen_parts:
+            part.eval()
+        return self
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        optimizers = [self.make_optimizer(self.codec.parameters())]
+        optimizers = [self.make_optimizer([p for p in self.codec.parameters() if p.requires_grad])]
         if len(self.discriminators):
             optimizers.append(self.make_discriminator_optimizer(self.discriminators.parameters()))
         return optimizers
@@ -111,7 +148,7 @@ class CodecModule(AlternatingOptimization):
         self.begin_batch()
         optimizer, *discriminator_optimizer = self.lightning_optimizers()
         target = batch.get("target", batch["audio"])  # [B, 1, T']
-        output = self.codec(batch["audio"])
+        output = self.codec(batch["audio"], None if self.channel is None else self._transmit)
         real, fake = self._judged_stretch(target, output.audio)
         losses: dict[str, Tensor] = {}
         adversarial = bool(discriminator_optimizer) and self.global_step >= self.discriminator_start
@@ -121,11 +158,22 @@ class CodecModule(AlternatingOptimization):
             self.descend(losses["discriminator"], discriminator_optimizer[0], self.discriminator_schedule, batch=age)
         with frozen(self.discriminators):
             losses |= self._generator_losses(output, target, (real, fake) if adversarial else None)
+            losses |= self._further_losses(output, batch)
             losses["generator"] = self._weighted_sum(losses)
             self.descend(losses["generator"], optimizer, self.schedule, batch=self.global_step)
         self._log_training(losses)
         self.end_batch()
         return {"codes": output.codes, "audio": output.audio.detach()}
+
+    @torch.no_grad()
+    def _transmit(self, codes: Tensor) -> Tensor:
+        """Latents `[B, D, F]` of codes behind the training channel, drawn from this batch's randomness."""
+        if self._connection is None:
+            self._connection = (self.link or Link()).connect(self.codec)
+        assert self.channel is not None
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        bits = self._connection.protect(self.channel)(self._connection.send(codes), generator)
+        return self._connection.latents(self._connection.receive(bits))
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         output = self.codec(batch["audio"])
@@ -145,6 +193,14 @@ class CodecModule(AlternatingOptimization):
         output = self.codec(batch["audio"])
         length = batch["audio"].shape[-1]
         return {"audio": output.audio, "codes": output.codes, "id": batch["id"], "length": length}
+
+    def stated_codec(self) -> dict[str, Any] | None:
+        """The codec's block of the configuration, where the command line has given one."""
+        return codec_config({"model_config": self.config})
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_resumable(checkpoint, self.codec, own=self.stated_codec())
+        super().on_load_checkpoint(checkpoint)
 
     # -- losses --------------------------------------------------------------------------------------------------
 
@@ -183,6 +239,10 @@ class CodecModule(AlternatingOptimization):
         losses["adversarial"] = self.adversarial_loss.generator([j.score for j in fake])
         losses["feature_matching"] = feature_matching_loss([j.features for j in real], [j.features for j in fake])
         return losses
+
+    def _further_losses(self, output: CodecOutput, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Losses that a derived module adds; its `_weighted_sum` weighs them."""
+        return {}
 
     def _weighted_sum(self, losses: Mapping[str, Tensor]) -> Tensor:
         terms = ("mel", "adversarial", "feature_matching", "quantizer")
