@@ -4,11 +4,16 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test lint format install system bench tensorboard clean
+.PHONY: quickstart compare test lint format install system bench tensorboard clean
 
 quickstart: install  ## Make the demo corpus, train a small FSQ codec, score it through a noisy channel.
 	$(RUN) train.py fit --config configs/quickstart.yaml
 	$(RUN) train.py test --config configs/quickstart.yaml --ckpt_path last
+
+compare: install  ## Train the matched FSQ and RVQ codecs of quickstart size, and score both through the same channels.
+	test -f runs/quickstart/checkpoints/last.ckpt || $(RUN) train.py fit --config configs/quickstart.yaml
+	$(RUN) train.py fit --config configs/quickstart.yaml --config configs/quickstart_rvq.yaml
+	$(RUN) train.py test --config configs/compare.yaml
 
 test: install lint  ## Style, types and tests.
 	$(RUN) -m pytest
@@ -33,7 +38,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml | system
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet --editable '.[demo,dev]'
+	$(RUN) -m pip install --quiet --editable '.[demo,dev,hf]'
 	touch $@
 
 # pesq is compiled at installation: it needs a C compiler and Python's headers.

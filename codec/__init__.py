@@ -4,10 +4,15 @@ from codec.channels import (
     AWGNChannel,
     BinarySymmetricChannel,
     Channel,
+    ConvolutionalCode,
+    ErrorCorrection,
     FrameErasureChannel,
     GilbertElliottChannel,
+    Hamming74,
     MixedChannel,
     PacketLossChannel,
+    ProtectedChannel,
+    Repetition,
     SelectedBitsChannel,
 )
 from codec.checkpoint import load_codec
@@ -18,11 +23,9 @@ from codec.concealment import Concealment, InterpolatedLatent, PosteriorMean, Re
 from codec.decoders import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
 from codec.discriminators import Discriminator, MultiPeriodDiscriminator, MultiResolutionSpectrogramDiscriminator
 from codec.encoders import AcousticEncoder, Encoder, SpectralEncoder
-from codec.fec import ConvolutionalCode, ErrorCorrection, Hamming74, Repetition
 from codec.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
 from codec.link import Link
 from codec.losses import AdversarialLoss, HingeLoss, LeastSquaresLoss, MultiScaleMelLoss
-from codec.protection import ProtectedChannel
 from codec.quantizers import FSQ, RVQ, Codebook, DoubleTanhBound, EMACodebook, LearnedCodebook, Quantizer, TanhBound
 from codec.schedules import Constant, Schedule, WarmupLinearDecay
 from codec.strategies import AlternatingDDPStrategy

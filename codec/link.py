@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from codec.bitstream import bits_to_codes, code_bits, codes_to_bits
-from codec.channels import Channel, decide
+from codec.channels import Channel, ErrorCorrection, ProtectedChannel, decide
 from codec.codec import NeuralCodec
 from codec.concealment import Concealment, ZeroLatent
-from codec.fec import ErrorCorrection
 from codec.index_maps import GrayMap, IndexMap, NaturalMap
-from codec.protection import ProtectedChannel
 from codec.quantizers.base import Quantizer
 
 

@@ -55,7 +55,8 @@ def test_a_configuration_trains_a_batch_from_its_teacher(monkeypatch, tmp_path, 
     words = ["--config", CONFIGS / config, f"--model.init_args.{option}", teacher(of)]
     if config == "decoder_24k.yaml":
         words += [word for path, value in NARROW.items() for word in (f"{CODEC}.{path}", str(value))]
-    run(monkeypatch, "fit", *words, *small(speech, tmp_path), "--trainer.fast_dev_run", "1")
+    words += [*small(speech, tmp_path), "--data.crop_seconds", "0.5"]
+    run(monkeypatch, "fit", *words, "--trainer.fast_dev_run", "1")
 
 
 def test_a_student_is_a_codec_in_every_command(monkeypatch, tmp_path, speech, teacher):
@@ -88,7 +89,8 @@ def test_a_student_is_a_codec_in_every_command(monkeypatch, tmp_path, speech, te
 @pytest.mark.parametrize(("config", "words", "sentence"), [
     ("quickstart_student.yaml", ["--model.init_args.encoder.init_args.dim", "100"],
      "The student has hop 320 and width 100, the teacher hop 320 and width 192"),
-    ("quickstart_student.yaml", ["--model.init_args.distillation_ramp", "-1"], "distillation_ramp -1 must be 0 or more."),
+    ("quickstart_student.yaml", ["--model.init_args.distillation_ramp", "-1"],
+     "distillation_ramp -1 must be 0 or more."),
     ("quickstart_decoder_24k.yaml", [f"{CODEC}.quantizer.init_args.levels", "[8, 8, 8, 8, 8, 8, 8, 8]"],
      "levels [8, 8, 8, 8, 8, 8, 8, 8], codebooks [16777216] here; build the codec with the file's sizes, or load other "
      "parts of it (init_parts)."),

@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
-from codec.fec import ConvolutionalCode, log_likelihood_ratios
+from codec.channels.fec import ConvolutionalCode, log_likelihood_ratios
 from tests.benchmarks import fec as benchmark
-from tests.codec.test_fec import SHORT, random_bits, words
+from tests.codec.channels.test_fec import SHORT, random_bits, words
 
 
 def shift_register(message, generators):

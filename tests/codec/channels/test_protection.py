@@ -7,8 +7,8 @@ import torch
 from scipy.stats import binomtest
 
 from codec.channels import BinarySymmetricChannel, Channel, FrameErasureChannel
-from codec.fec import ConvolutionalCode, Hamming74, Repetition
-from codec.protection import ProtectedChannel, coded_places
+from codec.channels.fec import ConvolutionalCode, Hamming74, Repetition
+from codec.channels.protection import ProtectedChannel, coded_places
 
 CODES = [Repetition(3), Hamming74(), ConvolutionalCode()]
 by_code = pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)

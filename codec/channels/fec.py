@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from codec.viterbi import viterbi
+from codec.channels.viterbi import viterbi
 
 LLR_LIMIT = 16.0  # a float32 probability near one tells nothing finer than 2^-24, a log-likelihood ratio of 16.6
 

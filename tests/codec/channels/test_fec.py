@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from codec.fec import ConvolutionalCode, Hamming74, Repetition, log_likelihood_ratios
+from codec.channels.fec import ConvolutionalCode, Hamming74, Repetition, log_likelihood_ratios
 from tests.benchmarks import fec as benchmark
 
 SHORT = ("5", "7")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from codec.channels import Channel
-from codec.fec import ErrorCorrection
+from codec.channels.base import Channel
+from codec.channels.fec import ErrorCorrection
 
 
 class ProtectedChannel(Channel):
