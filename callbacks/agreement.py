@@ -80,6 +80,7 @@ class AgreementReport(Callback):
         self._scorer: ChannelScorer | None = None
         self._contestants: list[Contestant] = []
         self._threads = torch.get_num_threads()
+        self._checkpoint_step = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         codecs_of(pl_module)
@@ -89,6 +90,9 @@ class AgreementReport(Callback):
             self._scorer = ChannelScorer(
                 self.channels, self.metrics, num_workers=workers, audio_clips=0, audio_channels=1, **settings
             )
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._checkpoint_step = checkpoint.get("global_step", 0)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start(pl_module)
@@ -161,7 +165,8 @@ class AgreementReport(Callback):
         check_unique(clip.clip_id for clip in clips)
         self.agreement = summarise_agreement(clips, codecs_of(pl_module)["student"].quantizer, seed=self.seed)
         values = {f"agreement/{row.figure.replace(' ', '_').replace(',', '')}": row.measured for row in self.agreement}
-        log_scalars(trainer, values, step=trainer.global_step)
+        step = trainer.global_step if trainer.state.fn == TrainerFn.FITTING else self._checkpoint_step
+        log_scalars(trainer, values, step=step)
         if trainer.state.fn != TrainerFn.FITTING:
             self._report(trainer, pl_module, clips)
 

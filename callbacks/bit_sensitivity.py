@@ -15,10 +15,9 @@ from callbacks.channel_output import ClipAudio
 from callbacks.channel_report import aligned, write_csv
 from callbacks.channel_scores import clip_means
 from callbacks.channel_scoring import Clip
-from callbacks.figures import render
 from callbacks.metrics import SpeechMetric
-from callbacks.outputs import gather_objects, log_folder, tensorboard_writers
-from callbacks.sensitivity_figure import sensitivity_figure
+from callbacks.outputs import gather_objects, log_folder, save_figure
+from callbacks.sensitivity_figure import loss_label, sensitivity_figure
 from callbacks.statistics import Bootstrap
 from codec.channels import BinarySymmetricChannel, SelectedBitsChannel
 from codec.comparison import contestants_of
@@ -48,7 +47,7 @@ class Sensitivity(NamedTuple):
 class BitSensitivity(ChannelEvaluation):
     """In `test`, flips the bits of each position, dimension and codebook alone, and scores what is decoded.
 
-    Writes `sensitivity.csv` and, under `sensitivity/`, a figure, and prints a table, the bit that moves the latent most
+    Writes `sensitivity.csv` and a figure, and prints a table, the bit that moves the latent most
     first: the order in which to protect them (`Link.protected_bits`). A permuted map has no dimensions.
 
     Args:
@@ -130,15 +129,13 @@ class BitSensitivity(ChannelEvaluation):
         folder = log_folder(trainer)
         if not trainer.is_global_zero or not self.clip_scores:
             return
-        (folder / "sensitivity").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         write_csv(folder / "sensitivity.csv", self.sensitivities)
         title = (
             f"One part flipped in {100 * self.flips.error_rate:g} % of frames: mean over {len(self.clip_scores)} clips"
         )
         figure = sensitivity_figure(self.sensitivities, self.metrics, title=title)
-        figure.savefig(folder / "sensitivity" / "sensitivity.svg")
-        for writer in tensorboard_writers(trainer):
-            writer.add_image("sensitivity", render(figure), trainer.global_step, dataformats="HWC")
+        save_figure(trainer, figure, folder / "sensitivity", tag="sensitivity")
         print(f"\n{format_sensitivities(self.sensitivities, self.metrics, title=title)}\n", flush=True)
 
     def _losses(self, codes: Tensor) -> list[Sensitivity]:
@@ -173,9 +170,7 @@ def format_sensitivities(rows: list[Sensitivity], metrics: list[SpeechMetric], *
     lines: dict[str, dict[str, Sensitivity]] = {}
     for row in rows:
         lines.setdefault(row.part, {})[row.metric] = row
-    table = [
-        ["part", "bits", "displacement", *(f"{m.label} lost" + (f" ({m.unit})" if m.unit else "") for m in metrics)]
-    ]
+    table = [["part", "bits", "displacement", *(loss_label(m) for m in metrics)]]
     parts = list(lines)
     singles = sorted((p for p in parts if p.startswith("bit ")), key=lambda p: -lines[p][metrics[0].name].displacement)
     for part in [*singles, *(p for p in parts if not p.startswith("bit "))]:

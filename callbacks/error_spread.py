@@ -13,8 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.channel_scoring import order
-from callbacks.figures import render
-from callbacks.outputs import gather_objects, log_folder, tensorboard_writers
+from callbacks.outputs import gather_objects, log_folder, save_figure
 from callbacks.sensitivity_figure import spread_figure
 from codec.channels import draw_generator
 from codec.comparison import contestants_of
@@ -134,8 +133,6 @@ class ErrorSpread(Callback):
         time = self.results["hop_ms"] * np.arange(-self.reach, self.reach + 1)
         title = f"One bit of one frame flipped: mean over {self.results['clips']} clips x {self.frames} frames"
         figure = spread_figure(time, 10 * np.log10(np.maximum(energy, 1e-9)), title=title)
-        figure.savefig(folder / "error_spread.svg")
-        for writer in tensorboard_writers(trainer):
-            writer.add_image("error_spread", render(figure), trainer.global_step, dataformats="HWC")
+        save_figure(trainer, figure, folder / "error_spread", tag="error_spread")
         within = ", ".join(f"{share} within ±{ms:.0f} ms" for share, ms in self.results["within_ms"].items())
         print(f"\nEnergy of the error after a flip in one frame: {within}\n", flush=True)

@@ -11,7 +11,10 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from callbacks.figures import render
+
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
 Item = TypeVar("Item")
@@ -34,6 +37,15 @@ def tensorboard_writers(trainer: Trainer) -> list[SummaryWriter]:
 def log_folder(trainer: Trainer) -> Path:
     """The folder of the first logger, or the default root; every rank must call this (it is a collective)."""
     return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def save_figure(trainer: Trainer, figure: Figure, stem: Path, *, tag: str) -> None:
+    """Write a figure as `stem`.svg and `stem`.png, and give it to TensorBoard as `tag`; on rank 0."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(stem.with_suffix(".svg"))
+    figure.savefig(stem.with_suffix(".png"), dpi=130)
+    for writer in tensorboard_writers(trainer):
+        writer.add_image(tag, render(figure), trainer.global_step, dataformats="HWC")
 
 
 def gather_objects(item: Item) -> list[Item]:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from callbacks.bit_sensitivity import Sensitivity
 
 
+def loss_label(metric: SpeechMetric) -> str:
+    """What a positive loss is called: "STOI lost", "mel distance gained (dB)"."""
+    change = "lost" if metric.higher_is_better else "gained"
+    return f"{metric.label} {change}" + (f" ({metric.unit})" if metric.unit else "")
+
+
 def sensitivity_figure(rows: Sequence[Sensitivity], metrics: Sequence[SpeechMetric], *, title: str) -> Figure:
     """Loss of each bit, with its interval, and of each group of bits: one panel per metric, and the displacement."""
     count = len(metrics) + 1
@@ -33,7 +39,7 @@ def sensitivity_figure(rows: Sequence[Sensitivity], metrics: Sequence[SpeechMetr
         low, high = (np.array([getattr(found[part], bound) for part in parts]) for bound in ("low", "high"))
         errors = np.nan_to_num(np.clip(np.stack([loss - low, high - loss]), 0, None))
         axis.bar(places, loss, color=colours, yerr=errors, error_kw={"elinewidth": 0.8, "ecolor": "#333333"})
-        axis.set_ylabel(f"{metric.label} lost" + (f" ({metric.unit})" if metric.unit else ""))
+        axis.set_ylabel(loss_label(metric))
     first = {row.part: row.displacement for row in rows}
     axes[len(metrics)].bar(places, [first[part] for part in parts], color=colours)
     axes[len(metrics)].set_ylabel("displacement per flip\n(latent variances)")

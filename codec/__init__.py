@@ -22,13 +22,38 @@ from codec.comparison import ComparisonModule, System
 from codec.concealment import Concealment, InterpolatedLatent, PosteriorMean, RepeatLast, ZeroLatent
 from codec.decoders import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
 from codec.discriminators import Discriminator, MultiPeriodDiscriminator, MultiResolutionSpectrogramDiscriminator
+from codec.distillation import (
+    DistillationLoss,
+    LatentDistance,
+    LevelCrossEntropy,
+    OrdinalLevelLoss,
+    ProjectedDistance,
+    QuantizedCosine,
+)
+from codec.distillation_module import DistillationModule
 from codec.encoders import AcousticEncoder, Encoder, SpectralEncoder
 from codec.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
 from codec.link import Link
 from codec.losses import AdversarialLoss, HingeLoss, LeastSquaresLoss, MultiScaleMelLoss
-from codec.quantizers import FSQ, RVQ, Codebook, DoubleTanhBound, EMACodebook, LearnedCodebook, Quantizer, TanhBound
+from codec.quantizers import (
+    FSQ,
+    RVQ,
+    Bound,
+    Codebook,
+    Dithered,
+    DoubleTanhBound,
+    EMACodebook,
+    LearnedCodebook,
+    Quantizer,
+    ResidualFSQ,
+    Rounding,
+    StraightThrough,
+    TanhBound,
+)
 from codec.schedules import Constant, Schedule, WarmupLinearDecay
 from codec.strategies import AlternatingDDPStrategy
+from codec.student_encoders import FusedEncoder, HubertEncoder, MelEncoder, StudentEncoder
+from codec.third_party import TransformersCodec
 
 __all__ = [
     "FSQ",
@@ -39,6 +64,7 @@ __all__ = [
     "AlternatingDDPStrategy",
     "BinarySwitchingMap",
     "BinarySymmetricChannel",
+    "Bound",
     "Channel",
     "Codebook",
     "CodecModule",
@@ -50,40 +76,56 @@ __all__ = [
     "ConvolutionalCode",
     "Decoder",
     "Discriminator",
+    "DistillationLoss",
+    "DistillationModule",
+    "Dithered",
     "DoubleTanhBound",
     "EMACodebook",
     "Encoder",
     "ErrorCorrection",
     "FrameErasureChannel",
+    "FusedEncoder",
     "GilbertElliottChannel",
     "GrayMap",
     "Hamming74",
     "HingeLoss",
+    "HubertEncoder",
     "IndexMap",
     "InterpolatedLatent",
+    "LatentDistance",
     "LearnedCodebook",
     "LeastSquaresLoss",
+    "LevelCrossEntropy",
     "Link",
     "LossWeights",
+    "MelEncoder",
     "MixedChannel",
     "MultiPeriodDiscriminator",
     "MultiResolutionSpectrogramDiscriminator",
     "MultiScaleMelLoss",
     "NaturalMap",
     "NeuralCodec",
+    "OrdinalLevelLoss",
     "PacketLossChannel",
     "PermutedMap",
     "PosteriorMean",
+    "ProjectedDistance",
     "ProtectedChannel",
+    "QuantizedCosine",
     "Quantizer",
     "RepeatLast",
     "Repetition",
+    "ResidualFSQ",
+    "Rounding",
     "Schedule",
     "SelectedBitsChannel",
     "SpectralEncoder",
+    "StraightThrough",
+    "StudentEncoder",
     "System",
     "TanhBound",
     "TransformerBackbone",
+    "TransformersCodec",
     "VocosDecoder",
     "WarmupLinearDecay",
     "ZeroLatent",

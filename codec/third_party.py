@@ -194,8 +194,6 @@ def load_model(source: str) -> tuple[Any, Any]:
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     check_family(model_type, source)
     with _explained(source):
-        if not any(folder.glob("*.safetensors")):
-            raise OSError("no .safetensors file")
         model, report = transformers.AutoModel.from_pretrained(
             folder,
             dtype=torch.float32,

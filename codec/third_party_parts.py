@@ -102,7 +102,7 @@ class XCodec2Encoder(FrozenEncoder):
     def _latents(self, audio: Tensor) -> Tensor:
         if self.pads:
             audio = whole_frames(audio, self.hop_length)
-        clips = list(audio.detach().squeeze(1).cpu().numpy())
+        clips = list(audio.squeeze(1).cpu().numpy())
         inputs = self.extractor(clips, sampling_rate=self.extractor.sampling_rate, return_tensors="pt")
         inputs = inputs.to(audio.device)
         states = self.semantic_encoder(inputs["input_features"], attention_mask=inputs["input_features_mask"])

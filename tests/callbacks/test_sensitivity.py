@@ -69,7 +69,7 @@ def test_a_bit_costs_what_the_decoder_hears_of_it(tmp_path: Path, capsys: pytest
     assert rows["dimension 0"]["bits"] == "6 7"
     # The latent moves alike in all dimensions, by two steps for a high bit, by one for a low one.
     assert float(rows["bit 0"]["displacement"]) == pytest.approx(4 * float(rows["bit 1"]["displacement"]), rel=1e-6)
-    assert (tmp_path / "sensitivity" / "sensitivity.svg").exists()
+    assert (tmp_path / "sensitivity.svg").exists()
     assert "most" not in capsys.readouterr().err
 
 

@@ -48,6 +48,7 @@ def test_after_training_quantizer_and_decoder_are_the_teachers_bit_for_bit(teach
     stored = frozen_weights(torch.load(teachers[quantizer], weights_only=True)["state_dict"])
     losses = ALL_LOSSES if quantizer == "FSQ" else [LatentDistance(), QuantizedCosine()]
     module = student_of(teachers[quantizer], distillation=losses, accumulate=accumulate)
+    module.train()  # as anyone may call it
     before = weights(module)
     trainer = quiet_trainer(max_steps=4, callbacks=[CodecEMA(0.7, warmup=False)])
     trainer.fit(module, VoiceData())

@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -246,6 +247,8 @@ def test_mean_latents_are_those_of_the_code_where_it_is_certain_and_lie_between_
     other = [F.one_hot(codes[:, k].flip(-1), size).float() for k, size in enumerate(sizes)]
     decode, mean = codec.quantizer.decode, codec.quantizer.decode_mean
     torch.testing.assert_close(mean(sure), decode(codes), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"probabilities of shapes \[\[1, 4, "):
+        mean([p[..., 1:] for p in sure])
     between = mean([0.75 * a + 0.25 * b for a, b in zip(sure, other, strict=True)])
     torch.testing.assert_close(between, 0.75 * decode(codes) + 0.25 * decode(codes.flip(-1)), rtol=0, atol=1e-5)
 
@@ -272,27 +275,30 @@ def test_the_folders_own_feature_extractor_is_used(tmp_path):
 
 def test_a_hub_id_is_fetched_as_settings_and_safetensors(tmp_path, monkeypatch):
     small_model("dac").save_pretrained(tmp_path)
-    calls = []
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **k: calls.append((a, k)) or str(tmp_path))
+    download = Mock(return_value=str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert TransformersCodec("someone/codec-1.0").bits_per_frame == 40
-    (((source,), options),) = calls
-    assert source == "someone/codec-1.0"
-    assert not any(name.endswith((".bin", ".pt", ".py", "*")) for name in options["allow_patterns"])
+    assert download.call_args.args == ("someone/codec-1.0",)
+    assert not any(name.endswith((".bin", ".pt", ".py", "*")) for name in download.call_args.kwargs["allow_patterns"])
 
 
-def test_loading_is_silent_and_leaves_transformers_talkative(capfd, tmp_path):
+def test_loading_is_silent_and_leaves_transformers_talkative(tmp_path, caplog, capfd):
     logging = transformers.utils.logging
     small_model("mimi").save_pretrained(tmp_path / "mimi")
-    capfd.readouterr()
     logging.set_verbosity_info()
+    logging.enable_propagation()
     try:
+        capfd.readouterr()
         TransformersCodec(str(tmp_path / "mimi"))
         with pytest.raises(ValueError, match="No codec can be read"):
             TransformersCodec(str(tmp_path))
+        assert not caplog.records and capfd.readouterr() == ("", "")
         assert logging.get_verbosity() == logging.INFO and logging.is_progress_bar_enabled()
+        transformers.AutoModel.from_pretrained(tmp_path / "mimi")
+        assert caplog.records and capfd.readouterr().err
     finally:
         logging.set_verbosity_warning()
-    assert capfd.readouterr() == ("", "")
+        logging.disable_propagation()
 
 
 FIVE = "encodec, dac, mimi, xcodec2, neucodec"
@@ -300,10 +306,15 @@ FIVE = "encodec, dac, mimi, xcodec2, neucodec"
 
 def test_sources_without_a_codec_are_refused_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for source in ("/no/such/folder", "../codec", "a/b/c", "facebook/encodec_24khz", str(tmp_path)):
-        with pytest.raises(ValueError, match=f"No codec can be read from {source} .*{FIVE}") as caught:
+    reasons = {source: "there is no such folder" for source in ("/no/such/folder", "../codec", "a/b/c")}
+    reasons |= {"facebook/encodec_24khz": "cached snapshot", str(tmp_path): "No such file"}
+    for source, reason in reasons.items():
+        with pytest.raises(ValueError, match=f"No codec can be read from {source} .*{reason}.*{FIVE}") as caught:
             TransformersCodec(source)
         assert "\n" not in str(caught.value)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", Mock(side_effect=OSError("No route.\nTry again.")))
+    with pytest.raises(ValueError, match=r"codec-1 \(No route\): give"):
+        TransformersCodec("someone/codec-1")
     transformers.BertConfig(num_hidden_layers=1).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"is of model_type bert: give a codec of {FIVE}"):
         TransformersCodec(str(tmp_path))
@@ -325,7 +336,7 @@ def test_weights_must_be_whole_and_in_safetensors(tmp_path):
         TransformersCodec(str(tmp_path))
     weights.unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"no \.safetensors file"):
+    with pytest.raises(ValueError, match=r"no file named model\.safetensors"):
         TransformersCodec(str(tmp_path))
     weights.write_bytes(whole)
     settings = json.loads((tmp_path / "config.json").read_text())

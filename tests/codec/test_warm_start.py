@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from codec import FSQ, CodecModule, MultiPeriodDiscriminator, SpectralEncoder
-from codec.checkpoint import build_codec
+from codec.checkpoint import build_codec, load_codec
 from codec.warm_start import grouped, warm_start
 from tests.codec.conftest import small_codec
 from tests.codec.training import VoiceData, adam, discriminators, mel_loss, quiet_trainer, tiny_module, weights
@@ -257,3 +257,17 @@ def test_a_new_decoder_at_another_rate_on_a_frozen_encoder(run):
     assert isinstance(module.codec.encoder, SpectralEncoder) and isinstance(module.codec.quantizer, FSQ)
     fresh = copy.deepcopy(module.codec.decoder.state_dict())
     assert all(torch.equal(v, fresh[k]) for k, v in module.codec.decoder.state_dict().items())
+
+
+def test_a_saved_codec_with_a_pretrained_part_loads_without_what_it_was_trained_from(tmp_path):
+    source = {"class_path": "codec.student_encoders.HubertEncoder"}
+    source["init_args"] = {"pretrained": None, "layers": 1, "width": 16, "heads": 2, "channels": 8}
+    config = block(decoder_hop=320)
+    config["init_args"]["encoder"] = source
+    codec = build_codec(copy.deepcopy(config))
+    source["init_args"]["pretrained"] = str(tmp_path / "gone")
+    state = {f"codec.{k}": v for k, v in codec.state_dict().items()}
+    torch.save({"state_dict": state, "model_config": {"init_args": {"codec": config}}}, tmp_path / "a.ckpt")
+    audio = 0.1 * torch.randn(1, 1, 640)
+    with torch.no_grad():
+        assert torch.equal(load_codec(tmp_path / "a.ckpt")(audio).audio, codec.eval()(audio).audio)
