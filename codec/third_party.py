@@ -53,6 +53,9 @@ class TransformersCodec(NeuralCodec):
             model: EncodecModel, DacModel, MimiModel, Xcodec2Model or NeuCodecModel.
             codebooks: as for the class.
             extractor: feature extractor of the last two; transformers' defaults where None.
+
+        Raises:
+            ValueError: as for the class.
         """
         codec = cls.__new__(cls)
         codec._adopt(model, codebooks, extractor)

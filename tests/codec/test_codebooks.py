@@ -5,8 +5,10 @@ import copy
 import pytest
 import torch
 
-from codec.quantizers import Codebook, EMACodebook, LearnedCodebook
+from callbacks import CodecEMA
+from codec.quantizers import RVQ, Codebook, EMACodebook, LearnedCodebook
 from tests.codec.test_rvq import both_kinds, clusters
+from tests.codec.training import VoiceData, quiet_trainer, tiny_module
 
 
 def vectors(seed: int = 0, *, count: int = 400) -> torch.Tensor:
@@ -205,6 +207,26 @@ def test_a_copy_from_the_state_goes_on_bit_for_bit(kind):
     for name, value in book.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
     assert book.state_dict().keys() == {"table", "usage", "batches"}
+
+
+def fit(steps: int, resume=None):
+    """A tiny training run of an RVQ codec that restarts entries, drops stages and averages weights."""
+    module = tiny_module()
+    books = [kind(8, 4, decay=0.7, restart_below=0.5) for kind in (EMACodebook, LearnedCodebook)]
+    module.codec.quantizer = RVQ(16, books, dropout=0.5)
+    trainer = quiet_trainer(max_steps=steps, callbacks=[CodecEMA(0.9)])
+    trainer.fit(module, VoiceData(), ckpt_path=resume)
+    return trainer
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
+    fit(3).save_checkpoint(tmp_path / "part.ckpt")
+    fit(6).save_checkpoint(tmp_path / "whole.ckpt")
+    fit(6, tmp_path / "part.ckpt").save_checkpoint(tmp_path / "resumed.ckpt")
+    whole, resumed = (torch.load(tmp_path / f"{name}.ckpt", weights_only=True) for name in ("whole", "resumed"))
+    assert whole["state_dict"]["codec.quantizer.codebooks.1.batches"] == 6
+    for part in ("state_dict", "codec_ema", "optimizer_states"):
+        torch.testing.assert_close(whole[part], resumed[part], rtol=0, atol=0)
 
 
 def test_impossible_settings_are_refused():
