@@ -147,6 +147,23 @@ def summarise(
     return rows
 
 
+def paired_gaps(
+    clips: Sequence[ClipScores], others: Sequence[ClipScores], channel: int, metric: str
+) -> tuple[np.ndarray, int]:
+    """Each clip's mean difference over the draws that both codecs have a score of [clips], NaN where there is none.
+
+    Also the number of those draws. `clips` and `others` hold the same clips in the same order.
+    """
+    gaps, draws = np.full(len(clips), np.nan), 0
+    for place, (clip, other) in enumerate(zip(clips, others, strict=True)):
+        differences = clip.values(channel, metric) - other.values(channel, metric)
+        paired = np.isfinite(differences)
+        if paired.any():
+            gaps[place] = differences[paired].mean()
+            draws += int(paired.sum())
+    return gaps, draws
+
+
 def clip_means(clips: Sequence[ClipScores], channel: int, metric: str) -> np.ndarray:
     """Each clip's mean over its scorable repeats [clips]; NaN where there is none."""
     means = np.full(len(clips), np.nan)

@@ -8,16 +8,19 @@ from typing import NamedTuple
 import numpy as np
 
 from callbacks.channel_report import SAME_RATE, aligned
-from callbacks.channel_scores import ChannelLabel, ChannelRow, ClipScores, clip_means
+from callbacks.channel_scores import ChannelLabel, ChannelRow, ClipScores, paired_gaps
 from callbacks.metrics import SpeechMetric
 from callbacks.statistics import Bootstrap
+
+FEWEST_PAIRS = 6  # below, a percentile interval is little more than the range of the values: no star
 
 
 class Difference(NamedTuple):
     """A codec's score minus its baseline's, behind one channel, by one metric.
 
-    `difference` is the mean over the `pairs` clips that both codecs have a score of; `low` and `high` bound it. The
-    baseline is the first codec of the same bit rate; where there is none, the first codec, and `equal_rate` is False.
+    `difference` is the mean over the `pairs` clips of each clip's mean over the draws that both codecs have a score of,
+    `draws` in all; `unpaired` draws lack one score or both. `low` and `high` bound the difference. The baseline is the
+    first codec of the same bit rate; where there is none, the first codec, and `equal_rate` is False.
     """
 
     channel: str
@@ -28,6 +31,8 @@ class Difference(NamedTuple):
     low: float
     high: float
     pairs: int
+    draws: int
+    unpaired: int
     bit_rate: float
     baseline_bit_rate: float
     equal_rate: bool
@@ -50,10 +55,9 @@ def differences(
         rates = {row.codec: row.bit_rate for row in rows if row.channel == channel.name}
         pairs = [(name, baseline) for name in names if (baseline := baseline_of(name, rates)) != name]
         for name, baseline in pairs:
-            gaps = np.stack([
-                clip_means(clips[name], c, metric.name) - clip_means(clips[baseline], c, metric.name)
-                for metric in metrics
-            ])  # [metrics, clips]  # fmt: skip
+            found_gaps = [paired_gaps(clips[name], clips[baseline], c, metric.name) for metric in metrics]
+            gaps = np.stack([gap for gap, _ in found_gaps])  # [metrics, clips]
+            total = sum(len(clip.signals[c]) for clip in clips[name])
             interval = bootstrap.means(gaps)
             equal = same_rate(rates[name], rates[baseline])
             for m, metric in enumerate(metrics):
@@ -67,6 +71,8 @@ def differences(
                         low=float(interval.low[m]),
                         high=float(interval.high[m]),
                         pairs=int(np.isfinite(gaps[m]).sum()),
+                        draws=found_gaps[m][1],
+                        unpaired=total - found_gaps[m][1],
                         bit_rate=rates[name],
                         baseline_bit_rate=rates[baseline],
                         equal_rate=equal,
@@ -99,6 +105,12 @@ def format_differences(rows: Sequence[Difference], metrics: Sequence[SpeechMetri
     title = f"Differences over the same clips and draws, [{100 * confidence:g} % interval], * where it leaves out 0:"
     like = all(row.equal_rate for row in rows)
     note = [] if like else ["(a : b) where bit rates differ, in kbit/s: not like for like."]
+    lost = [row for row in rows if row.unpaired]
+    note += [
+        f"{row.codec}, {row.channel}, {row.metric}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score of "
+        "either codec and are left out."
+        for row in lost
+    ]
     return "\n".join([title, *aligned(table, left=3), *note])
 
 
@@ -109,4 +121,5 @@ def _cell(row: Difference, metric: SpeechMetric) -> str:
     text = f"{row.difference:+.{digits}f}"
     if np.isnan(row.low):
         return text
-    return f"{text} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]{'*' if row.low > 0 or row.high < 0 else ' '}"
+    clear = row.pairs >= FEWEST_PAIRS and (row.low > 0 or row.high < 0)
+    return f"{text} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]{'*' if clear else ' '}"

@@ -110,19 +110,19 @@ class ErrorSpread(Callback):
         return total / max(1, heard)
 
     def _summary(self, energy: np.ndarray, *, hop_ms: float, clips: int) -> dict[str, Any]:
-        whole = max(float(energy.sum()), 1e-30)
-        extents = {}
+        extents: dict[str, float | None] = {}
         for share in SHARES:
-            # The shortest symmetric stretch, counted in whole hops, that holds the share.
-            held = [energy[self.reach - n : self.reach + n + 1].sum() / whole for n in range(self.reach + 1)]
-            extents[f"{100 * share:g}%"] = hop_ms * (next(n for n, h in enumerate(held) if h >= share - 1e-12) + 0.5)
+            # The shortest symmetric stretch, counted in whole hops, that holds the share; none within reach is null.
+            held = [energy[self.reach - n : self.reach + n + 1].sum() for n in range(self.reach + 1)]
+            hops = next((n for n, h in enumerate(held) if h >= share - 1e-9), None)
+            extents[f"{100 * share:g}%"] = None if hops is None else hop_ms * (hops + 0.5)
         return {
             "clips": clips,
             "frames_per_clip": self.frames,
             "hop_ms": hop_ms,
             "within_ms": extents,
-            "share_before_the_frame": float(energy[: self.reach].sum() / whole),
-            "share_in_the_frame": float(energy[self.reach] / whole),
+            "share_before_the_frame": float(energy[: self.reach].sum()),
+            "share_in_the_frame": float(energy[self.reach]),
             "share_beyond_reach": float(max(0.0, 1 - energy.sum())),
             "energy_by_hop": energy.tolist(),
         }
@@ -134,5 +134,6 @@ class ErrorSpread(Callback):
         title = f"One bit of one frame flipped: mean over {self.results['clips']} clips x {self.frames} frames"
         figure = spread_figure(time, 10 * np.log10(np.maximum(energy, 1e-9)), title=title)
         save_figure(trainer, figure, folder / "error_spread", tag="error_spread")
-        within = ", ".join(f"{share} within ±{ms:.0f} ms" for share, ms in self.results["within_ms"].items())
+        extents = self.results["within_ms"].items()
+        within = ", ".join(f"{s} within " + (f"±{ms:.0f} ms" if ms else "no time looked at") for s, ms in extents)
         print(f"\nEnergy of the error after a flip in one frame: {within}\n", flush=True)

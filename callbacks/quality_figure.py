@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LEAST = 1e-6  # an error rate below it stands with 0
 MARKERS = "osD^vPX*"
+COLOURS = [BLUE, *(f"C{number}" for number in range(1, 10)), "#000000"]  # 11 colours and 8 markers: 88 pairs
 
 
 def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *, title: str) -> Figure:
@@ -23,7 +25,7 @@ def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], 
 
     The axis is logarithmic and has a place of its own for 0, at the left end.
     """
-    columns = min(3, len(metrics))
+    columns = 2 if len(metrics) == 4 else min(3, len(metrics))
     lines = -(-len(metrics) // columns)
     labels = list(dict.fromkeys(_label(row, rows) for row in rows))
     legend = 0.22 * -(-len(labels) // 3) + 0.1 if len(labels) > 1 else 0.0
@@ -50,13 +52,14 @@ def _quality_panel(
     axis: Axes, rows: Sequence[ChannelRow], metric: SpeechMetric, all_rows: Sequence[ChannelRow]
 ) -> None:
     place = _logarithmic([row.bit_error_rate for row in all_rows])
+    shade = 0.18 if len({_label(row, all_rows) for row in rows}) <= 4 else 0.07  # bands of many lines lie on each other
     for number, label in enumerate(dict.fromkeys(_label(row, all_rows) for row in rows)):
         found = [row for row in rows if _label(row, all_rows) == label]
         found.sort(key=lambda row: row.bit_error_rate)
         x = [place(row.bit_error_rate) for row in found]
-        colour = BLUE if number == 0 else f"C{number}"
+        colour = COLOURS[number % len(COLOURS)]
         marker = MARKERS[number % len(MARKERS)]
-        axis.fill_between(x, [r.low for r in found], [r.high for r in found], color=colour, alpha=0.18, linewidth=0)
+        axis.fill_between(x, [r.low for r in found], [r.high for r in found], color=colour, alpha=shade, linewidth=0)
         axis.plot(x, [r.mean for r in found], f"{marker}-", color=colour, markersize=4, linewidth=1.2, label=label)
         for where, row in zip(x, found, strict=True):
             if row.unscorable:
@@ -76,7 +79,7 @@ def _label_axes(
     *,
     unscorable: bool,
 ) -> None:
-    rates = sorted({row.bit_error_rate for row in all_rows})
+    rates = sorted({row.bit_error_rate if row.bit_error_rate >= LEAST else 0.0 for row in all_rows})
     if len(rates) > 9:  # as many as fit: round numbers
         low, high = min(rate for rate in rates if rate > 0), max(rates)
         round_rates = [m * 10.0**e for e in range(-6, 1) for m in (1, 2, 5)]
@@ -93,6 +96,6 @@ def _label_axes(
 
 def _logarithmic(rates: Sequence[float]) -> Callable[[float], float]:
     """Place of a rate on the axis: its decimal logarithm; 0 stands half a decade left of the least rate."""
-    positive = [rate for rate in rates if rate > 0]
+    positive = [rate for rate in rates if rate >= LEAST]
     zero = float(np.log10(min(positive))) - 0.5 if positive else 0.0
-    return lambda rate: float(np.log10(rate)) if rate > 0 else zero
+    return lambda rate: float(np.log10(rate)) if rate >= LEAST else zero

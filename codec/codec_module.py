@@ -64,7 +64,7 @@ class CodecModule(AlternatingOptimization):
         channel: to train through: the decoder gets the latents of codes that a channel has damaged, drawn anew at each
             batch; validation is undamaged. Quantizer dropout has no effect behind a channel.
         link: index map, concealment and error correction around that channel; a map that is fitted to learned codebooks
-            is fitted when training starts.
+            is fitted when training starts, and anew when it is resumed.
         frozen_parts: parts of the codec, such as `encoder`, that stay as they are: in eval mode, without gradients
             and without an optimizer.
         init_from: checkpoint or safetensors file to start from, weights alone (`codec.warm_start`).

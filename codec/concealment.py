@@ -35,11 +35,12 @@ class RepeatLast(Concealment):
     """A lost frame repeats the last one received; before the first, it is zero."""
 
     def __call__(self, connection: "Connection", reception: "Reception") -> Tensor:
-        good = ~reception.erased[:, :1]  # [B, 1, F]
+        erased = reception.erased | reception.erased[:, :1]
+        good = ~erased[:, :1]  # [B, 1, F]
         place = torch.arange(good.shape[-1], device=good.device).expand_as(good)
         last = torch.where(good, place, -1).cummax(-1).values
         source = torch.where(last < 0, place, last).expand_as(reception.codes)
-        return connection.quantizer.decode(reception.codes.gather(-1, source), reception.erased.gather(-1, source))
+        return connection.quantizer.decode(reception.codes.gather(-1, source), erased.gather(-1, source))
 
 
 class InterpolatedLatent(Concealment):
@@ -49,8 +50,9 @@ class InterpolatedLatent(Concealment):
     """
 
     def __call__(self, connection: "Connection", reception: "Reception") -> Tensor:
-        latents = connection.quantizer.decode(reception.codes, reception.erased)
-        good = ~reception.erased[:, 0]  # [B, F]
+        erased = reception.erased | reception.erased[:, :1]
+        latents = connection.quantizer.decode(reception.codes, erased)
+        good = ~erased[:, 0]  # [B, F]
         frames = good.shape[-1]
         place = torch.arange(frames, device=good.device).expand_as(good)
         before = torch.where(good, place, -1).cummax(-1).values

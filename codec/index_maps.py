@@ -141,9 +141,9 @@ def _gains(distances: Tensor, code_at: Tensor, flips: Tensor, word: int) -> Tens
     """By how much the cost falls when the code at `word` changes places with the code at each word `[words]`."""
     a, others = code_at[word], code_at
     near_a, near_b = code_at[flips[word]], code_at[flips]  # [bits], [words, bits]
-    from_a, from_b = distances[a], distances[others]
+    from_a = distances[a]
     before = from_a[near_a].sum() + distances[others[:, None], near_b].sum(1)
-    after = from_a[near_b].sum(1) + from_b[:, near_a].sum(1)
+    after = from_a[near_b].sum(1) + distances[others[:, None], near_a].sum(1)
     # Where the two are themselves one flip apart, their own distance stays: the sums above lost it twice.
     adjacent = (flips[word][None] == torch.arange(len(code_at))[:, None]).any(1)
     return before - after - torch.where(adjacent, 2 * from_a[others], 0.0)
@@ -156,6 +156,5 @@ def _entries(quantizer: Quantizer, codebook: int) -> Tensor:
     codes[0, codebook] = torch.arange(size)
     erased = torch.ones_like(codes, dtype=torch.bool)
     erased[0, codebook] = False
-    device = next(iter(quantizer.state_dict().values())).device
     with torch.no_grad():
-        return quantizer.decode(codes.to(device), erased.to(device))[0].T.double().cpu()
+        return quantizer.decode(codes.to(quantizer.device), erased.to(quantizer.device))[0].T.double().cpu()

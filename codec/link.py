@@ -11,7 +11,7 @@ from codec.bitstream import bits_to_codes, code_bits, codes_to_bits
 from codec.channels import Channel, ErrorCorrection, ProtectedChannel, decide
 from codec.codec import NeuralCodec
 from codec.concealment import Concealment, ZeroLatent
-from codec.index_maps import GrayMap, IndexMap, NaturalMap
+from codec.index_maps import LARGEST, GrayMap, IndexMap, NaturalMap
 from codec.quantizers.base import Quantizer
 
 
@@ -95,12 +95,26 @@ class Connection:
         """Latents for the decoder, `[B, D, F]`, with what was lost concealed."""
         return self.concealment(self, reception)
 
+    def plain_latents(self, bits: Tensor) -> Tensor:
+        """Latents `[B, D, F]` of bits `[B, F, n]` without concealment."""
+        reception = self.receive(bits)
+        return self.quantizer.decode(reception.codes, reception.erased)
+
     def code_probabilities(self, bits: Tensor) -> list[Tensor]:
         """P(code | bits) of each codebook, float32 `[B, F, size]`, for bits or probabilities `[B, F, n]`.
 
         Codes are taken as equally likely beforehand and bits as independent; words without a code are ruled out. Where
         no code fits, all are equally likely.
+
+        Raises:
+            ValueError: a codebook has more than 2^20 entries.
         """
+        largest = max(self.quantizer.codebook_sizes)
+        if largest > LARGEST:
+            raise ValueError(
+                f"A codebook of {largest} entries is too large for their probabilities, {LARGEST} at most: use hard "
+                "decisions."
+            )
         found = []
         for k, part in enumerate(bits.float().split(self.widths, -1)):
             likely = part.new_ones(*part.shape[:-1], 1)
@@ -149,7 +163,7 @@ class Connection:
 
 
 def bit_displacements(connection: Connection, codes: Tensor | None = None) -> Tensor:
-    """Mean squared displacement of the latent when a bit of the frame is flipped, over its mean square norm.
+    """Mean squared displacement of the latent when a bit of the frame is flipped, over the latent's variance.
 
     Args:
         connection: link and quantizer.
@@ -163,16 +177,15 @@ def bit_displacements(connection: Connection, codes: Tensor | None = None) -> Te
         generator = torch.Generator().manual_seed(0)
         sizes: Sequence[int] = quantizer.codebook_sizes
         codes = torch.stack([torch.randint(size, (1, 4096), generator=generator) for size in sizes], 1)
-    device = next(iter(quantizer.state_dict().values()), torch.zeros(())).device
-    bits = connection.send(codes.to(device))
+    bits = connection.send(codes.to(quantizer.device))
     with torch.no_grad():
-        sent = connection.latents(connection.receive(bits)).double()
+        sent = connection.plain_latents(bits).double()
         power = (sent - sent.mean((0, 2), keepdim=True)).square().sum(1).mean().clamp_min(1e-30)
         moved = []
         for bit in range(connection.bits_per_frame):
             flipped = bits.clone()
             flipped[..., bit] ^= 1
-            received = connection.latents(connection.receive(flipped)).double()
+            received = connection.plain_latents(flipped).double()
             moved.append(((received - sent).square().sum(1).mean() / power).item())
     return torch.tensor(moved, dtype=torch.float64)
 

@@ -52,10 +52,14 @@ class GilbertElliottChannel(Channel):
             )
         self.bad_share = bit_error_rate / bad_error_rate
         shortest = shortest_burst(self.bad_share)
-        if not burst_length >= shortest:
+        if not burst_length * (1 + 1e-9) >= shortest:
             raise ValueError(f"burst_length {burst_length} must be at least {shortest:g} bits at this error rate.")
         self.error_rate, self.burst_length, self.bad_error_rate = float(bit_error_rate), burst_length, bad_error_rate
         self.name = f"{self.family}-{bit_error_rate:g}-{burst_length:g}-{bad_error_rate:g}"
+
+    @property
+    def curve(self) -> str:
+        return f"{self.family}-{self.burst_length:g}-{self.bad_error_rate:g}"
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         bad = self.bad_states(bits.numel(), generator).view(bits.shape)
@@ -80,14 +84,14 @@ class AWGNChannel(Channel):
         soft: hand on probabilities instead of hard decisions.
 
     Raises:
-        ValueError: `es_n0_db` is not a number.
+        ValueError: `es_n0_db` is beyond ±200 dB, but not infinite, or not a number.
     """
 
     family = "awgn"
 
     def __init__(self, es_n0_db: float, soft: bool = False) -> None:
-        if math.isnan(es_n0_db):
-            raise ValueError(f"es_n0_db {es_n0_db} must be a number of decibels, for example 3.")
+        if math.isnan(es_n0_db) or (abs(es_n0_db) > 200 and not math.isinf(es_n0_db)):
+            raise ValueError(f"es_n0_db {es_n0_db} must be -200 to 200 decibels or infinite, for example 3.")
         self.es_n0_db, self.soft = float(es_n0_db), soft
         self.error_rate = 0.5 * math.erfc(10.0 ** (es_n0_db / 20.0))
         self.name = f"{self.family}-{es_n0_db:g}dB-{'soft' if soft else 'hard'}"
@@ -100,7 +104,11 @@ class AWGNChannel(Channel):
         deviation = math.sqrt(0.5) * 10.0 ** (-self.es_n0_db / 20.0)
         if math.isinf(deviation):  # no signal: the posterior knows nothing, a hard decision is the noise's sign
             noise = torch.randn(bits.shape, generator=generator, dtype=torch.float64)
-            return torch.full(bits.shape, 0.5) if self.soft else (noise < 0).to(bits.device, bits.dtype)
+            return (
+                torch.full(bits.shape, 0.5, device=bits.device)
+                if self.soft
+                else (noise < 0).to(bits.device, bits.dtype)
+            )
         noise = deviation * torch.randn(bits.shape, generator=generator, dtype=torch.float64)
         signal = 1.0 - 2.0 * bits.cpu().double() + noise
         if not self.soft:
@@ -114,7 +122,7 @@ def markov_states(length: int, bad_share: float, burst_length: float, generator:
     """Stationary two-state chain, bool `[length]`: True where bad, with the given share and mean stay in that state."""
     if bad_share in (0.0, 1.0):
         return torch.full((length,), bad_share == 1.0)
-    good_length = burst_length * (1.0 - bad_share) / bad_share
+    good_length = max(1.0, burst_length * (1.0 - bad_share) / bad_share)
     first_bad = bool(torch.rand((), generator=generator, dtype=torch.float64) < bad_share)
     means = (burst_length, good_length) if first_bad else (good_length, burst_length)
     pairs = int(length / sum(means)) + 16

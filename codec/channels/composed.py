@@ -31,7 +31,17 @@ class MixedChannel(Channel):
         self.channels, self.weights = list(channels), torch.tensor(weights, dtype=torch.float64)
         shares = (self.weights / self.weights.sum()).tolist()
         self.error_rate = sum(share * channel.error_rate for share, channel in zip(shares, channels, strict=True))
-        self.name = f"{self.family}({', '.join(channel.name for channel in channels)})"
+        parts = [f"{channel.name} x {share:.3g}" for share, channel in zip(shares, channels, strict=True)]
+        self.name = f"{self.family}({', '.join(parts)})"
+
+    def channel_bits(self, frames: int, frame_bits: int) -> int:
+        """Bits that are sent; raises ValueError where the channels do not agree on them."""
+        found = {channel.channel_bits(frames, frame_bits) for channel in self.channels}
+        if len(found) > 1:
+            raise ValueError(
+                f"channels of {self.name} send different numbers of bits, {sorted(found)}: mix equal rates."
+            )
+        return found.pop()
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         if bits.ndim < 3:
@@ -61,7 +71,17 @@ class SelectedBitsChannel(Channel):
             raise ValueError(f"positions {list(positions)} must be different bits of a frame, counted from 0.")
         self.channel, self.positions = channel, list(positions)
         self.family, self.error_rate = channel.family, channel.error_rate
-        self.name = f"{channel.name}-bits{','.join(map(str, positions))}"
+        self._suffix = f"-bits{','.join(map(str, positions))}"
+        self.name = f"{channel.name}{self._suffix}"
+
+    @property
+    def curve(self) -> str:
+        return f"{self.channel.curve}{self._suffix}"
+
+    def channel_bits(self, frames: int, frame_bits: int) -> int:
+        """Bits that are sent for `frames` frames of `frame_bits` each, parity included."""
+        selected = len(self.positions)
+        return self.channel.channel_bits(frames, selected) + frames * (frame_bits - selected)
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         if max(self.positions) >= bits.shape[-1]:

@@ -63,9 +63,15 @@ class ProtectedChannel(Channel):
         return f"{self.channel.curve}{self._suffix}"
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
-        """Bits sent for a clip of `frames` frames of `frame_bits` payload bits, termination and padding included."""
+        """Bits sent for a clip of `frames` frames of `frame_bits` payload bits, termination and padding included.
+
+        Where the channel adds parity of its own, it counts whole rows.
+        """
         protected, unprotected = self._split(frame_bits)
-        return self.code.coded_length(frames * len(protected)) + frames * len(unprotected)
+        coded = self.code.coded_length(frames * len(protected))
+        width = -(-coded // frames) + len(unprotected) if frames else 0
+        whole = self.channel.channel_bits(frames, width)
+        return whole if whole != frames * width else coded + frames * len(unprotected)
 
     def expansion(self, frames: int, frame_bits: int) -> float:
         """Bits sent per payload bit: the factor from the codec's bit rate to the channel's."""

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -47,6 +48,11 @@ class Quantizer(nn.Module, ABC):
             codes: entries of each codebook; a residual quantizer also takes its first codebooks alone.
             erased: bool like `codes`; an erased code contributes zero before the output projection.
         """
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters and tables are."""
+        return next(chain(self.parameters(), self.buffers()), torch.zeros(())).device
 
     @property
     def digits(self) -> tuple[tuple[int, ...], ...]:

@@ -135,8 +135,8 @@ class Codebook(nn.Module, ABC):
         each = -(-self.size // world_size())
         places = torch.randperm(len(vectors), device=vectors.device).repeat(-(-each // len(vectors)))[:each]
         offered = torch.where(vectors.isfinite().all(), vectors[places], float("nan"))
-        pool = over_ranks(offered)[: self.size]
-        return pool, pool.isfinite().all()
+        pool = over_ranks(offered)
+        return pool[: self.size], pool.isfinite().all()
 
 
 class LearnedCodebook(Codebook):

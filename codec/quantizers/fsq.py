@@ -87,7 +87,7 @@ class FSQ(Quantizer):
         with torch.autocast(latents.device.type, enabled=False):
             z = self.project_in(latents.float().transpose(1, 2))  # [B, F, d]
             bounded = self.bound(z, self.levels_tensor)
-            levels = bounded.detach().round().long() + self.middle
+            levels = bounded.detach().nan_to_num().round().long() + self.middle  # codes stay codes in a broken batch
             codes = self.levels_to_codes(levels.transpose(1, 2))  # [B, K, F]
             steps = self.rounding(bounded) if self.training else round_ste(bounded)
             values = self._shorten(steps / self.middle, codes)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from callbacks.bit_sensitivity import BitSensitivity, spans
 from callbacks.error_spread import ErrorSpread
 from callbacks.metrics import SISDR
-from codec import FSQ, GrayMap, LearnedCodebook, Link, PermutedMap
+from codec import FSQ, GrayMap, LearnedCodebook, Link, PermutedMap, Repetition
 from codec.codec import NeuralCodec
 from codec.decoders import Decoder
 from codec.encoders import Encoder
@@ -129,3 +129,14 @@ def test_impossible_settings_are_refused() -> None:
         BitSensitivity(flip_rate=2.0)
     with pytest.raises(ValueError, match="frames 0"):
         ErrorSpread(frames=0)
+
+
+def test_error_correction_and_silence_are_met(tmp_path: Path) -> None:
+    callback = BitSensitivity(metrics=[SISDR()], num_workers=0, link=Link(code=Repetition(3)))
+    with pytest.raises(ValueError, match="take the error correction"):
+        trainer(tmp_path, [callback]).test(CountingModule(known_codec()), loader(CLIPS), verbose=False)
+    codec = known_codec()
+    codec.decoder.scale.data.zero_()  # type: ignore[union-attr, operator]
+    spread = ErrorSpread(frames=2)
+    trainer(tmp_path, [spread]).test(CountingModule(codec), loader(CLIPS), verbose=False)
+    assert set(spread.results["within_ms"].values()) == {None}

@@ -75,3 +75,10 @@ def test_a_residual_codec_trains_through_a_channel_too():
     quiet_trainer(max_steps=2).fit(module, VoiceData())
     after = weights(module.codec)
     assert any(not torch.equal(before[n], after[n]) for n in before if n.startswith("encoder"))
+
+
+def test_a_broken_batch_is_skipped_behind_a_channel_too():
+    module = tiny_module(channel=BinarySymmetricChannel(0.1))
+    quiet_trainer(max_steps=3).fit(module, VoiceData(broken=(1,)))
+    assert module.skipped_steps > 0
+    assert all(value.isfinite().all() for value in weights(module).values())

@@ -15,7 +15,9 @@ from codec import (
     NaturalMap,
     PermutedMap,
     PosteriorMean,
+    ProtectedChannel,
     RepeatLast,
+    Repetition,
 )
 from codec.channels import AWGNChannel, BinarySymmetricChannel
 from codec.index_maps import _entries, binary_switching
@@ -255,3 +257,33 @@ def test_sensitive_bits_are_protected_first():
         Connection(Link(code=Hamming74(), protected_bits=9), quantizer)
     with pytest.raises(ValueError, match="positions from 0 to 3"):
         Connection(Link(code=Hamming74(), protected_bits=[4]), quantizer)
+
+
+def test_a_later_codebook_says_nothing_without_the_first():
+    """Where the first stage of a frame is lost, what is left of the frame is concealed with it."""
+    quantizer = rvq()
+    codes = random_codes(quantizer, 6)
+    zero = quantizer.decode(codes, torch.ones_like(codes, dtype=torch.bool))
+    for concealment in (RepeatLast(), InterpolatedLatent()):
+        connection = Connection(Link(concealment=concealment), quantizer)
+        bits = connection.send(codes).float()
+        bits[:, :, 0] = 0.5  # a bit of the first codebook's word in every frame
+        torch.testing.assert_close(connection.latents(connection.receive(bits)), zero)
+
+
+def test_a_quantizer_without_parameters_has_its_maps_and_displacements():
+    quantizer = FSQ(4, (4,) * 4)
+    connection = Connection(Link(index_map=BinarySwitchingMap()), quantizer)
+    assert bit_displacements(connection).shape == (8,)
+
+
+def test_probabilities_of_a_huge_codebook_are_refused_before_they_are_made():
+    connection = Connection(Link(concealment=PosteriorMean()), FSQ(16, (4,) * 20))
+    with pytest.raises(ValueError, match="too large"):
+        connection.latents(connection.receive(torch.full((1, 64, 40), 0.5)))
+
+
+def test_nested_protection_counts_both_parities():
+    connection = Connection(Link(code=Hamming74()), fsq((4, 4)))
+    nested = connection.protect(ProtectedChannel(BinarySymmetricChannel(0.1), Repetition(3)))
+    assert nested.channel_bits(10, 4) == 10 * 7 * 3

@@ -102,7 +102,8 @@ def test_parts_can_be_chosen(run):
     path, source = run
     module = module_of(block(), judges=discriminators())
     before = weights(module)
-    warm_start(module, path, parts=["codec.quantizer", "codec.decoder.backbone"])
+    account = warm_start(module, path, parts=["codec.quantizer", "codec.decoder.backbone"])
+    assert set(account.left_over) == set(before) - set(account.matched) and not account.missing
     for name, value in weights(module).items():
         taken = name.startswith(("codec.quantizer.", "codec.decoder.backbone."))
         assert torch.equal(value, (weights(source) if taken else before)[name]), name

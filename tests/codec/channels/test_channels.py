@@ -13,6 +13,8 @@ from codec.channels import (
     GilbertElliottChannel,
     MixedChannel,
     PacketLossChannel,
+    ProtectedChannel,
+    Repetition,
     SelectedBitsChannel,
     draw_generator,
 )
@@ -215,11 +217,40 @@ def test_selected_bits_alone_are_hit():
     assert all(binomtest(wrong[i], 100_000, 0.2).pvalue > 1e-4 for i in (2, 5))
 
 
+@pytest.mark.parametrize("share", [0.5, 0.668, 0.8, 0.9])
+def test_the_shortest_burst_that_reaches_a_rate_is_allowed(share):
+    """At the limit every good stretch is one long, whatever the last digit of the division."""
+    channel = FrameErasureChannel(share, burst_length=share / (1 - share))
+    lost = lost_units(channel, 20_000)
+    assert abs(lost.double().mean().item() - share) < 0.02
+    assert set(runs(~lost).tolist()) == {1}
+    assert FrameErasureChannel(0.8, burst_length=4).error_rate == 0.8
+
+
+def test_names_and_curves_tell_settings_apart():
+    first, second = (
+        MixedChannel([BinarySymmetricChannel(0.0)] * 2, [1, 2]),
+        MixedChannel([BinarySymmetricChannel(0.0)] * 2),
+    )
+    assert first.name != second.name
+    assert GilbertElliottChannel(0.1, 5).curve != GilbertElliottChannel(0.1, 20).curve
+    assert SelectedBitsChannel(AWGNChannel(0), [1]).curve != SelectedBitsChannel(AWGNChannel(0), [2]).curve
+
+
+def test_composed_channels_count_the_parity_inside_them():
+    coded = ProtectedChannel(BinarySymmetricChannel(0.1), Repetition(3))
+    assert MixedChannel([coded, coded]).channel_bits(10, 8) == 240
+    assert SelectedBitsChannel(coded, [0, 1]).channel_bits(10, 8) == 10 * (2 * 3 + 6)
+    with pytest.raises(ValueError, match="mix equal rates"):
+        MixedChannel([coded, BinarySymmetricChannel(0.1)]).channel_bits(10, 8)
+
+
 @pytest.mark.parametrize(("make", "match"), [
     (lambda: FrameErasureChannel(1.5), "frame_erasure_rate 1.5"),
     (lambda: FrameErasureChannel(0.9, burst_length=2), "at least 9"),
     (lambda: PacketLossChannel(0.1, 0), "frames_per_packet 0"),
     (lambda: AWGNChannel(float("nan")), "es_n0_db nan"),
+    (lambda: AWGNChannel(7000.0), "es_n0_db 7000"),
     (lambda: MixedChannel([]), "at least one"),
     (lambda: MixedChannel([BinarySymmetricChannel(0.1)], [0.0]), "not all 0"),
     (lambda: SelectedBitsChannel(BinarySymmetricChannel(0.1), [1, 1]), "different bits"),
