@@ -115,3 +115,22 @@ def test_a_codec_at_another_rate_is_resampled(checkpoints):
     codes = encode_at(codec, audio, 24_000)
     assert codes.shape[-1] == -(-16_001 // 320)
     assert decode_at(codec, codec.quantizer.decode(codes), 24_000, length=24_001).shape == (1, 1, 24_001)
+
+
+def test_third_party_codecs_compare_from_their_folders(monkeypatch, tmp_path, speech, checkpoints):  # noqa: F811
+    """EnCodec at 24 kHz and X-Codec 2 at 16 kHz beside a run of ours: from codes to bits and back to audio."""
+    third_party = pytest.importorskip("tests.codec.test_third_party")
+    systems = [{"name": "FSQ", "checkpoint": checkpoints["fsq"]}]
+    for family, options in (("encodec", {"codebooks": 2}), ("xcodec2", {})):
+        third_party.small_model(family).save_pretrained(tmp_path / family)
+        codec = {"class_path": "codec.TransformersCodec", "init_args": {"source": str(tmp_path / family), **options}}
+        systems.append({"name": family, "codec": codec, "link": {"concealment": {"class_path": "codec.RepeatLast"}}})
+    channels = '[{"class_path": "codec.FrameErasureChannel", "init_args": {"frame_erasure_rate": 0.2}}]'
+    words = ["--channels.bit_error_rates", "[0.0, 0.1]", "--channels.channels", channels]
+    rows = compare(monkeypatch, tmp_path, speech, systems, *words)
+    rates = {row["codec"]: float(row["bit_rate"]) for row in rows}
+    assert rates == {"FSQ": 800, "encodec": 75 * 2 * 5, "xcodec2": 800}
+    assert {row["scored"] for row in rows} == {"18"}  # six clips, three draws
+    found = {(row["codec"], row["channel"]): row["mean"] for row in rows}
+    for name in rates:
+        assert len({found[name, channel] for channel in ("bsc-0", "bsc-0.1", "frame-erasure-0.2")}) == 3
