@@ -83,6 +83,10 @@ class ChannelEvaluation(Callback):
     ) -> None:
         symmetric = [BinarySymmetricChannel(rate) for rate in bit_error_rates]
         self.channels: list[Channel] = [*symmetric, *(channels or [])]
+        for channel in self.channels:
+            lacking = [name for name in ("name", "family", "error_rate") if not hasattr(channel, name)]
+            if lacking:
+                raise ValueError(f"channel {type(channel).__name__} lacks {', '.join(lacking)}: set them in __init__")
         names = [channel.name for channel in self.channels]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"channels {names} must be at least one, with unique names")
@@ -90,6 +94,12 @@ class ChannelEvaluation(Callback):
                             ("audio_channels", audio_channels), ("decode_batch", decode_batch)):  # fmt: skip
             if value < 1:
                 raise ValueError(f"{name} is {value} but must be at least 1")
+        for name, count in (("fit_clips", fit_clips), ("audio_clips", audio_clips), ("num_workers", num_workers),
+                            ("bootstrap", bootstrap)):  # fmt: skip
+            if count is not None and count < 0:
+                raise ValueError(f"{name} is {count} but must be 0 or more")
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence is {confidence} but must lie in (0, 1)")
         self.link = link
         self.metrics = default_metrics() if metrics is None else metrics
         self.repeats, self.seed = repeats, seed

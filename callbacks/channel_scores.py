@@ -138,7 +138,7 @@ def summarise(
                 erased_words=erased / words if words else 0.0,
                 reasons=dict(Counter(reason for clip in clips for reason in clip.reasons(c, metric.name))),
                 codec=clips[0].codec if clips else "",
-                bit_rate=round(sum(clip.bit_rates[c] * clip.seconds for clip in clips) / seconds, 3)
+                bit_rate=round(float(sum(clip.bit_rates[c] * clip.seconds for clip in clips)) / seconds, 3)
                 if seconds
                 else 0.0,
                 curve=channel.curve,

@@ -51,7 +51,7 @@ def transmit(
     received: list[Tensor] = []
     for c, channel in enumerate(channels):
         for r in range(repeats):
-            arrived = channel(sent, draw_generator(seed, clip_id, channel.family, r))
+            arrived = _checked(channel, sent, channel(sent.clone(), draw_generator(seed, clip_id, channel.family, r)))
             decided, lost = decide(arrived)
             bit_errors[c, r] = (lost | (decided != sent)).double().mean()
             if arrived.is_floating_point() and torch.equal(decided.float(), arrived):
@@ -63,6 +63,20 @@ def transmit(
             signals[c, r] = numbers[key]
     erased = [int(connection.receive(bits[None]).erased.sum()) for bits in received]
     return Transmission(received, signals, bit_errors, np.array(erased)[signals])
+
+
+def _checked(channel: Channel, sent: Tensor, arrived: object) -> Tensor:
+    """What a channel returned, if it is what the contract says; raises ValueError, naming the channel, if not."""
+    if not isinstance(arrived, Tensor) or arrived.shape != sent.shape:
+        found = list(arrived.shape) if isinstance(arrived, Tensor) else type(arrived).__name__
+        raise ValueError(f"channel {channel.name} returned {found} for bits {list(sent.shape)}: keep the shape.")
+    inside = arrived.dtype in (torch.uint8, torch.float32) and bool(((arrived >= 0) & (arrived <= 1)).all())
+    if not inside:
+        raise ValueError(
+            f"channel {channel.name} returned {arrived.dtype} from {arrived.min()} to {arrived.max()}: return uint8 "
+            "bits 0 and 1, or float32 probabilities of a one."
+        )
+    return arrived.cpu()
 
 
 @torch.no_grad()

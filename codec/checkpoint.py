@@ -22,10 +22,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"There is no checkpoint {path}: give the path of a .ckpt file that a run has written.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # the reader raises many kinds for damaged files
-        reason = str(error).splitlines()[0][:200]
+    except Exception as error:  # the reader raises many kinds for damaged files, with advice that does not fit here
         raise ValueError(
-            f"Checkpoint {path} is damaged or holds more than weights and plain values: {reason}"
+            f"Checkpoint {path} is damaged or holds more than weights and plain values: give one that a run has "
+            "written, or an older one of the run."
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"Checkpoint {path} holds no state_dict: give a .ckpt file that a run has written.")
@@ -45,7 +45,11 @@ def load_codec(path: str | Path) -> NeuralCodec:
     codec = build_codec(config)
     prefix = "codec."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    codec.load_state_dict(weights)
+    try:
+        codec.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise ValueError(f"The weights of {path} do not fit the codec that the file states: {first[:200]}") from error
     return codec.eval()
 
 

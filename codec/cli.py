@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from codec.checkpoint import read_checkpoint
@@ -86,7 +86,15 @@ class CodecCLI(LightningCLI):
         return trainer
 
     def after_instantiate_classes(self) -> None:
-        """Give the model its own configuration, which it writes into its checkpoints."""
+        """Give the model its own configuration, which it writes into its checkpoints; refuse to score without weights.
+
+        Where there is no last checkpoint, Lightning would go on with untrained weights.
+        """
+        if self.subcommand != "fit" and self._get(self.config, "ckpt_path") == "last":
+            savers = [saver for saver in self.trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
+            if not any(saver._find_last_checkpoints(self.trainer) for saver in savers):
+                folder = self.trainer.loggers[0].log_dir if self.trainer.loggers else self.trainer.default_root_dir
+                self._fail(f"There is no last checkpoint in {folder}: train first, or give its path as ckpt_path.")
         self.model.config = json.loads(json.dumps(self._get(self.config, "model").as_dict(), default=str))
 
     def before_instantiate_classes(self) -> None:
@@ -108,7 +116,20 @@ class CodecCLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             reasons = re.findall(r"^\s*- (.+)$", str(error), re.MULTILINE) or str(error).splitlines()[:1]
-            self._fail(next(r for r in reasons if not r.startswith("Expected a")))
+            self._fail(next((r for r in reasons if not r.startswith("Expected a")), str(error)))
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run; a ValueError that this project raises on purpose ends the command with its sentence."""
+        try:
+            super()._run_subcommand(subcommand)
+        except ValueError as error:
+            trace = error.__traceback__
+            while trace is not None and trace.tb_next is not None:
+                trace = trace.tb_next
+            origin = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+            if origin.split(".")[0] not in ("callbacks", "codec", "data"):
+                raise
+            self._fail(str(error))
 
     def _fail(self, message: str) -> NoReturn:
         self._parser(self.subcommand).error(message)

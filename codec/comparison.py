@@ -59,8 +59,8 @@ class ComparisonModule(L.LightningModule):
     def __init__(self, systems: list[System], *, sample_rate: int = 16_000) -> None:
         super().__init__()
         names = [system.name for system in systems]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"systems {names} must be at least one, with unique names.")
+        if not names or len(set(names)) < len(names) or "" in names:
+            raise ValueError(f"systems {names} must be at least one, with unique names that are not empty.")
         loaded: dict[str, NeuralCodec] = {}
         self.contestants: list[Contestant] = []
         for system in systems:
@@ -111,6 +111,8 @@ def decode_at(codec: NeuralCodec, latents: Tensor, sample_rate: int, *, length: 
 def contestants_of(module: L.LightningModule, link: Link | None) -> tuple[list[Contestant], int]:
     """The systems of a module, nameless where it is one codec's, and the rate in Hz at which to score them."""
     if isinstance(module, ComparisonModule):
+        if link is not None:
+            raise ValueError("channels.link has no effect in a comparison: give each of its systems a link of its own.")
         return module.contestants, module.output_sample_rate
     codec = module.codec
     assert isinstance(codec, NeuralCodec)

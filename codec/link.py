@@ -153,12 +153,23 @@ class Connection:
 
     def _chosen_bits(self) -> list[int] | None:
         chosen, count = self.link.protected_bits, self.bits_per_frame
+        if self.link.interleave < 1:
+            raise ValueError(f"interleave {self.link.interleave} must be at least 1 frame, which is no interleaving.")
+        if self.link.code is None and (chosen is not None or self.link.interleave > 1):
+            raise ValueError(
+                f"protected_bits {chosen} and interleave {self.link.interleave} need a code: name one, for example "
+                "codec.ConvolutionalCode."
+            )
+        if isinstance(chosen, bool):
+            raise ValueError(f"protected_bits {chosen} must be a number of bits, positions, or null for all.")
         if isinstance(chosen, int):
             if not 1 <= chosen <= count:
                 raise ValueError(f"protected_bits {chosen} must be 1 to {count}, the bits of a frame.")
             return sorted(bit_displacements(self).argsort(descending=True, stable=True)[:chosen].tolist())
-        if chosen is not None and (not chosen or min(chosen) < 0 or max(chosen) >= count):
-            raise ValueError(f"protected_bits {chosen} must be positions from 0 to {count - 1} in a frame.")
+        if chosen is not None and (
+            not chosen or min(chosen) < 0 or max(chosen) >= count or len(set(chosen)) < len(chosen)
+        ):
+            raise ValueError(f"protected_bits {chosen} must be different positions from 0 to {count - 1} in a frame.")
         return chosen
 
 

@@ -251,3 +251,12 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_would(monkeypatch, tmp_p
     assert whole["global_step"] == resumed["global_step"] == 5
     for part in ("state_dict", "codec_ema", "optimizer_states"):
         torch.testing.assert_close(whole[part], resumed[part], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("command", ["test", "validate", "predict"])
+def test_no_last_checkpoint_is_no_reason_to_score_untrained_weights(monkeypatch, tmp_path, speech, capsys, command):
+    words = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "debug.yaml", *small(speech, tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, command, *words, "--ckpt_path", "last")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.rstrip().endswith("train first, or give its path as ckpt_path.")

@@ -104,6 +104,20 @@ def test_impossible_comparisons_are_refused(systems, match):
         ComparisonModule(systems)
 
 
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["--channels.link.index_map", "codec.GrayMap"], "give each of its systems a link of its own."),
+    (["--model.init_args.systems", '[{"name": "a", "checkpoint": "CHECKPOINT", "link": {"protected_bits": 3}}]'],
+     "need a code: name one, for example codec.ConvolutionalCode."),
+    (["--trainer.callbacks", '[{"class_path": "callbacks.BitSensitivity"}]'],
+     "BitSensitivity analyses one codec: test its checkpoint alone, without a comparison."),
+])  # fmt: skip
+def test_mistakes_end_a_comparison(monkeypatch, tmp_path, speech, checkpoints, capsys, words, sentence):  # noqa: F811
+    systems = [{"name": name, "checkpoint": path} for name, path in checkpoints.items()]
+    with pytest.raises(SystemExit):
+        compare(monkeypatch, tmp_path, speech, systems, *(w.replace("CHECKPOINT", checkpoints["fsq"]) for w in words))
+    assert capsys.readouterr().err.rstrip().endswith(sentence)
+
+
 def test_a_codec_at_another_rate_is_resampled(checkpoints):
     """Scored at 24 kHz, a 16 kHz codec gets and gives audio of the clip's own length."""
     import torch

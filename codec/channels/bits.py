@@ -52,7 +52,7 @@ class GilbertElliottChannel(Channel):
             )
         self.bad_share = bit_error_rate / bad_error_rate
         shortest = shortest_burst(self.bad_share)
-        if not burst_length * (1 + 1e-9) >= shortest:
+        if not shortest <= burst_length * (1 + 1e-9) < math.inf:
             raise ValueError(f"burst_length {burst_length} must be at least {shortest:g} bits at this error rate.")
         self.error_rate, self.burst_length, self.bad_error_rate = float(bit_error_rate), burst_length, bad_error_rate
         self.name = f"{self.family}-{bit_error_rate:g}-{burst_length:g}-{bad_error_rate:g}"

@@ -1,5 +1,6 @@
 """Channels made of channels: a random one of several for training, and one that touches selected bits alone."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -23,7 +24,7 @@ class MixedChannel(Channel):
 
     def __init__(self, channels: Sequence[Channel], weights: Sequence[float] | None = None) -> None:
         weights = [1.0] * len(channels) if weights is None else list(weights)
-        if not channels or len(weights) != len(channels) or min(weights) < 0 or not sum(weights) > 0:
+        if not channels or len(weights) != len(channels) or min(weights) < 0 or not 0 < sum(weights) < math.inf:
             raise ValueError(
                 f"weights {weights} must be one number of 0 or more for each of the {len(channels)} channels (at least "
                 "one), and not all 0."

@@ -1,5 +1,7 @@
 """Channels that lose whole frames: erasures and packets, one by one or in bursts."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ class PacketLossChannel(Channel):
         if frames_per_packet < 1:
             raise ValueError(f"frames_per_packet {frames_per_packet} must be at least 1.")
         shortest = shortest_burst(self.error_rate)
-        if burst_length is not None and not burst_length * (1 + 1e-9) >= shortest:
+        if burst_length is not None and not shortest <= burst_length * (1 + 1e-9) < math.inf:
             raise ValueError(f"burst_length {burst_length} must be at least {shortest:g} losses at this rate, or null.")
         self.frames_per_packet, self.burst_length = frames_per_packet, burst_length
         size = f"-{frames_per_packet}" if frames_per_packet > 1 else ""

@@ -130,6 +130,40 @@ def test_other_channels_and_invalid_words(tmp_path: Path) -> None:
     assert noisy.results[0].erased_words == pytest.approx(3 / 128, abs=0.015)
 
 
+class Custom(Channel):
+    """Returns what a function makes of the bits."""
+
+    family, name, error_rate = "custom", "custom", 0.0
+
+    def __init__(self, make: Any) -> None:
+        self.make = make
+
+    def __call__(self, bits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return self.make(bits)
+
+
+@pytest.mark.parametrize(("make", "match"), [
+    (lambda bits: bits[:1], "keep the shape"),
+    (lambda bits: bits.numpy(), "returned ndarray"),
+    (lambda bits: bits + 1, "from 1 to 2"),
+    (lambda bits: bits.long(), "int64"),
+    (lambda bits: bits.float() * float("nan"), "from nan"),
+    (lambda bits: 1.5 * bits, "to 1.5"),
+])  # fmt: skip
+def test_a_channel_that_breaks_its_contract_is_named(
+    tmp_path: Path, module: CountingModule, make: Any, match: str
+) -> None:
+    with pytest.raises(ValueError, match=f"channel custom.*{match}"):
+        run_test(tmp_path, module, CLIPS[:1], channels=[Custom(make)], metrics=[SISDR()])
+
+
+def test_a_channel_that_works_in_place_harms_nobody_else(tmp_path: Path, module: CountingModule) -> None:
+    alone = run_test(tmp_path / "alone", module, CLIPS[:1], metrics=[SISDR()])
+    beside = run_test(tmp_path, module, CLIPS[:1], metrics=[SISDR()], channels=[Custom(lambda bits: bits.fill_(1))])
+    assert [row.mean for row in beside.results[:2]] == [row.mean for row in alone.results]
+    assert beside.results[2].measured_bit_error_rate > 0.2
+
+
 def test_files_hold_the_scores(tmp_path: Path, module: CountingModule) -> None:
     callback = run_test(tmp_path, module, [*CLIPS, SHORT], repeats=2, audio_clips=2)
     with (tmp_path / "channel.csv").open() as file:
@@ -223,6 +257,9 @@ def test_mistakes_are_named(tmp_path: Path, module: CountingModule) -> None:
         ChannelEvaluation(bit_error_rates=())
     with pytest.raises(ValueError, match="repeats is 0"):
         ChannelEvaluation(repeats=0)
+    for wrong in ({"fit_clips": -1}, {"bootstrap": -1}, {"confidence": 2.0}, {"num_workers": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            ChannelEvaluation(**wrong)
     with pytest.raises(ValueError, match="evaluated twice"):
         run_test(tmp_path, module, [CLIPS[0], CLIPS[0]])
     two = {"audio": torch.zeros(2, 1, 800), "id": ["a", "b"]}

@@ -287,3 +287,15 @@ def test_nested_protection_counts_both_parities():
     connection = Connection(Link(code=Hamming74()), fsq((4, 4)))
     nested = connection.protect(ProtectedChannel(BinarySymmetricChannel(0.1), Repetition(3)))
     assert nested.channel_bits(10, 4) == 10 * 7 * 3
+
+
+@pytest.mark.parametrize(("settings", "match"), [
+    ({"interleave": 0}, "interleave 0"),
+    ({"interleave": 4}, "need a code"),
+    ({"protected_bits": 3}, "need a code"),
+    ({"protected_bits": True, "code": Hamming74()}, "protected_bits True"),
+    ({"protected_bits": [1, 1], "code": Hamming74()}, "different positions"),
+])  # fmt: skip
+def test_links_that_make_no_sense_are_refused_when_connected(settings, match):
+    with pytest.raises(ValueError, match=match):
+        Connection(Link(**settings), fsq())
