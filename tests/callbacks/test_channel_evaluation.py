@@ -222,7 +222,7 @@ def test_one_rank_and_two_give_the_same_scores(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script, two],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        check=True, timeout=120, capture_output=True,
+        check=True, timeout=240, capture_output=True,
     )  # fmt: skip
     expected = json.loads((one / "uneven/channel.json").read_text())
     assert len(expected["clips"]) == 5
