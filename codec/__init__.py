@@ -53,6 +53,7 @@ from codec.quantizers import (
 from codec.schedules import Constant, Schedule, WarmupLinearDecay
 from codec.strategies import AlternatingDDPStrategy
 from codec.student_encoders import FusedEncoder, HubertEncoder, MelEncoder, StudentEncoder
+from codec.teacher_cache import TeacherCache
 from codec.third_party import TransformersCodec
 
 __all__ = [
@@ -124,6 +125,7 @@ __all__ = [
     "StudentEncoder",
     "System",
     "TanhBound",
+    "TeacherCache",
     "TransformerBackbone",
     "TransformersCodec",
     "VocosDecoder",
