@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], 
     columns = 2 if len(metrics) == 4 else min(3, len(metrics))
     lines = -(-len(metrics) // columns)
     labels = list(dict.fromkeys(_label(row, rows) for row in rows))
-    legend = 0.22 * -(-len(labels) // 3) + 0.1 if len(labels) > 1 else 0.0
+    legend = 0.22 * -(-len(labels) // columns) + 0.1 if len(labels) > 1 else 0.0
     figure, axes = panels(lines, columns, panel=(3.3, 2.2), gaps=(0.85, 0.85), margins=(0.75, 0.2, 0.6 + legend, 0.75))
     for axis, metric in zip(axes, metrics, strict=False):
         _quality_panel(axis, [row for row in rows if row.metric == metric.name], metric, rows)
@@ -36,8 +37,8 @@ def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], 
         axis.set_visible(False)
     if len(labels) > 1:
         handles = axes[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="lower center", ncols=3, fontsize=8, frameon=False)
-    figure.suptitle(title, fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
+        figure.legend(*handles, loc="lower center", ncols=columns, fontsize=8, frameon=False)
+    figure.suptitle(fill(title, 55 * columns), fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
     return figure
 
 
