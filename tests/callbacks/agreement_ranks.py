@@ -16,6 +16,7 @@ from codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, t
 from callbacks.agreement import AgreementReport
 from callbacks.metrics import SISDR, STOI
 from codec.codec import NeuralCodec
+from tests.leaving import leave_together
 
 CLIPS = [clip(f"voice/clip_{number}", speech_like(number, 0.8 + 0.1 * number)) for number in range(5)]
 
@@ -58,3 +59,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave_together()

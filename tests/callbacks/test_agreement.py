@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -162,7 +163,7 @@ def test_two_ranks_report_what_one_does(tmp_path: Path) -> None:
     script = Path(__file__).with_name("agreement_ranks.py")
     result = subprocess.run(
         [*command, str(script), str(tmp_path)], capture_output=True, text=True, timeout=240, check=False,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
     alone = json.loads((tmp_path / "one" / "agreement.json").read_text())

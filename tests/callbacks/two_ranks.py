@@ -27,6 +27,7 @@ from codec import (
     ProtectedChannel,
     RepeatLast,
 )
+from tests.leaving import leave_together
 
 NAMES = [f"voice/clip_{number}" for number in range(5)]
 
@@ -87,3 +88,4 @@ if __name__ == "__main__":
     import os
 
     run(Path(sys.argv[1]), int(os.environ["RANK"]), 2, "ddp_find_unused_parameters_true")
+    leave_together()

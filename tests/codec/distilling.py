@@ -14,6 +14,7 @@ from codec.distillation_module import DistillationModule
 from codec.strategies import AlternatingDDPStrategy
 from codec.student_encoders import MelEncoder
 from tests.codec.training import VoiceData, adam, discriminators, mel_loss, quiet_trainer, sgd
+from tests.leaving import leave_together
 
 EMA_CODEBOOK = {"class_path": "codec.EMACodebook", "init_args": {"size": 8, "dim": 4}}
 QUANTIZERS: dict[str, dict[str, Any]] = {
@@ -77,3 +78,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave_together()

@@ -10,6 +10,7 @@ from torch import Tensor
 from codec.quantizers import RVQ, Codebook, EMACodebook, LearnedCodebook
 from codec.strategies import AlternatingDDPStrategy
 from tests.codec.training import VoiceData, quiet_trainer, sgd, tiny_module
+from tests.leaving import leave_together
 
 RESTLESS = {"decay": 0.5, "restart_below": 0.6}  # some entry restarts at nearly every batch
 
@@ -55,3 +56,4 @@ def uneven_batches(kind: type[Codebook]) -> dict[str, Tensor]:
 
 if __name__ == "__main__":
     main()
+    leave_together()
