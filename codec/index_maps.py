@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from codec.bitstream import code_bits
-from codec.quantizers.base import Quantizer
-
-LARGEST = 2**20  # codes of a codebook that a table may list
+from codec.quantizers.base import LARGEST_TABLE, Quantizer
 
 
 class IndexMap(ABC):
@@ -27,8 +25,10 @@ class IndexMap(ABC):
     def table(self, quantizer: Quantizer, codebook: int) -> Tensor:
         """`words`, once it is sure that a table of them is affordable; raises ValueError where it is not."""
         size = quantizer.codebook_sizes[codebook]
-        if size > LARGEST:
-            raise ValueError(f"{self.name} map: a codebook of {size} codes is too large, a table holds {LARGEST}.")
+        if size > LARGEST_TABLE:
+            raise ValueError(
+                f"{self.name} map: a codebook of {size} codes is too large, a table holds {LARGEST_TABLE}."
+            )
         return self.words(quantizer, codebook)
 
 

@@ -11,8 +11,8 @@ from codec.bitstream import bits_to_codes, code_bits, codes_to_bits
 from codec.channels import Channel, ErrorCorrection, ProtectedChannel, decide
 from codec.codec import NeuralCodec
 from codec.concealment import Concealment, ZeroLatent
-from codec.index_maps import LARGEST, GrayMap, IndexMap, NaturalMap
-from codec.quantizers.base import Quantizer
+from codec.index_maps import GrayMap, IndexMap, NaturalMap
+from codec.quantizers.base import LARGEST_TABLE, Quantizer
 
 
 class Reception(NamedTuple):
@@ -110,10 +110,10 @@ class Connection:
             ValueError: a codebook has more than 2^20 entries.
         """
         largest = max(self.quantizer.codebook_sizes)
-        if largest > LARGEST:
+        if largest > LARGEST_TABLE:
             raise ValueError(
-                f"A codebook of {largest} entries is too large for their probabilities, {LARGEST} at most: use hard "
-                "decisions."
+                f"A codebook of {largest} entries is too large for their probabilities, {LARGEST_TABLE} at most: "
+                "use hard decisions."
             )
         found = []
         for k, part in enumerate(bits.float().split(self.widths, -1)):
