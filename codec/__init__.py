@@ -51,8 +51,10 @@ from codec.quantizers import (
     TanhBound,
 )
 from codec.schedules import Constant, Schedule, WarmupLinearDecay
+from codec.semantic_encoders import FusedEncoder, HubertEncoder, W2VBertEncoder
+from codec.semantic_loss import SemanticReconstruction
 from codec.strategies import AlternatingDDPStrategy
-from codec.student_encoders import FusedEncoder, HubertEncoder, MelEncoder, StudentEncoder
+from codec.student_encoders import MelEncoder, StudentEncoder
 from codec.teacher_cache import TeacherCache
 from codec.third_party import TransformersCodec
 
@@ -120,6 +122,7 @@ __all__ = [
     "Rounding",
     "Schedule",
     "SelectedBitsChannel",
+    "SemanticReconstruction",
     "SpectralEncoder",
     "StraightThrough",
     "StudentEncoder",
@@ -129,6 +132,7 @@ __all__ = [
     "TransformerBackbone",
     "TransformersCodec",
     "VocosDecoder",
+    "W2VBertEncoder",
     "WarmupLinearDecay",
     "ZeroLatent",
     "load_codec",

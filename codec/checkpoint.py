@@ -1,5 +1,7 @@
 """Codecs from checkpoints: weights and the parts' configuration, read without running any code in the file."""
 
+import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,18 +10,44 @@ import torch
 from jsonargparse import ArgumentParser
 
 from codec.codec import NeuralCodec
+from codec.trial_build import check_fit
+from codec.weights import read_safetensors
 
 Part = TypeVar("Part")
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint as plain tensors and values.
+def damage(path: str | Path) -> str | None:
+    """What is wrong with a checkpoint's bytes, None if nothing, by the CRC-32 that `torch.save` adds to each record.
+
+    Files in the format of before PyTorch 1.6 have no checksums and pass.
+    """
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"PK\3\4":
+                return None
+            with zipfile.ZipFile(file) as archive:
+                broken = archive.testzip()
+    except Exception as error:  # the reader raises many kinds for damaged files
+        return str(error) or type(error).__name__
+    return None if broken is None else f"the checksum of {broken} does not match"
+
+
+def read_checkpoint(path: str | Path, *, check: bool = True) -> dict[str, Any]:
+    """Read a checkpoint as plain tensors and values; with `check`, all of its bytes are checked first.
 
     Raises:
         ValueError: the file is missing, damaged, or holds anything but weights and plain values.
     """
     if not Path(path).is_file():
         raise ValueError(f"There is no checkpoint {path}: give the path of a .ckpt file that a run has written.")
+    if Path(path).suffix == ".safetensors":
+        weights, config = read_safetensors(path)
+        return {"state_dict": weights, "codec_config": config}
+    reason = damage(path) if check else None
+    if reason is not None:
+        raise ValueError(
+            f"Checkpoint {path} is damaged ({reason}): give one that a run has written, or an older one of the run."
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the reader raises many kinds for damaged files, with advice that does not fit here
@@ -42,15 +70,23 @@ def load_codec(path: str | Path) -> NeuralCodec:
     config = codec_config(checkpoint)
     if config is None:
         raise ValueError(f"Checkpoint {path} holds no model_config: train with train.py, or build the codec in Python.")
-    codec = build_codec(config)
-    prefix = "codec."
-    weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    weights = _weights_of(checkpoint["state_dict"], "codec.")
     try:
-        codec.load_state_dict(weights)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise ValueError(f"The weights of {path} do not fit the codec that the file states: {first[:200]}") from error
+        if sum(value.numel() * value.element_size() for value in weights.values()) > 4 * os.path.getsize(path):
+            raise ValueError("they are declared far larger than the file")
+        check_fit(lambda: build_codec(config), weights)
+    except ValueError as error:
+        raise ValueError(f"The weights of {path} do not fit the codec that the file states: {error}.") from error
+    codec = build_codec(config)
+    codec.load_state_dict(weights)
     return codec.eval()
+
+
+def _weights_of(state: Any, prefix: str) -> dict[str, torch.Tensor]:
+    """The dense tensors under a prefix, by the rest of their names."""
+    items = state.items() if isinstance(state, dict) else ()
+    tensors = {k: v for k, v in items if isinstance(v, torch.Tensor) and v.layout == torch.strided}
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if isinstance(k, str) and k.startswith(prefix)}
 
 
 def codec_config(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -61,7 +97,10 @@ def codec_config(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     config = checkpoint.get("codec_config")
     if config is None:
-        config = (checkpoint.get("model_config") or {}).get("init_args", {}).get("codec")
+        stated: Any = checkpoint
+        for key in ("model_config", "init_args", "codec"):
+            stated = stated.get(key) if isinstance(stated, Mapping) else None
+        config = stated
     return None if config is None else _without_pretrained(config)
 
 

@@ -1,15 +1,15 @@
 """The neural codec on one screen: encoder, quantizer and decoder, audio to codes and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.bitstream import code_bits
 from codec.decoders import Decoder
 from codec.encoders import Encoder
 from codec.quantizers.base import Quantizer
+from codec.streaming import DecodedStream
 
 
 class CodecOutput(NamedTuple):
@@ -55,7 +55,17 @@ class NeuralCodec(nn.Module):
 
     def encode(self, audio: Tensor) -> Tensor:
         """Code audio: `[B, 1, T]` to int64 `[B, K, ⌈T / hop_length⌉]`."""
-        return self.quantizer(self.encoder(self._whole_frames(audio))).codes
+        return self.quantizer(self.encode_latents(audio)).codes
+
+    def encode_latents(self, audio: Tensor) -> Tensor:
+        """Latents before quantization `[B, D, F]` of audio `[B, 1, T]`.
+
+        Raises:
+            ValueError: audio of another shape.
+        """
+        if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
+            raise ValueError(f"audio of shape {list(audio.shape)} must be [B, 1, T] with T of at least 1.")
+        return self.encoder(self.encoder.whole_frames(audio))[..., : -(-audio.shape[-1] // self.hop_length)]
 
     def decode(self, codes: Tensor, erased: Tensor | None = None, *, length: int | None = None) -> Tensor:
         """Reconstruct audio from codes.
@@ -74,6 +84,30 @@ class NeuralCodec(nn.Module):
         """Reconstruct audio `[B, 1, length]` from quantized latents `[B, D, F]`."""
         return self.decoder(latents)[..., :length]
 
+    def decode_stream(
+        self,
+        codes: Tensor | Iterable[Tensor],
+        *,
+        chunk: int = 10,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> DecodedStream:
+        """Decode in chunks, as codes come; iterate over the result for audio `[B, 1, chunk * decoder hop]`.
+
+        Args:
+            codes: int64 `[B, K, F]`, or pieces of it in order, of any numbers of frames.
+            chunk: frames whose audio is given at a time; the last chunk may be shorter.
+            before: frames of context; the decoder's receptive field by default, or 100 where it has no bound.
+            after: frames of look-ahead; likewise, or 25.
+
+        Returns:
+            The stream; its `latency` is in seconds, `is_exact` says whether it equals `decode`.
+
+        Raises:
+            ValueError: no frame in a chunk, or context below 0.
+        """
+        return DecodedStream(self, codes, chunk=chunk, before=before, after=after)
+
     def forward(self, audio: Tensor, transmit: Callable[[Tensor], Tensor] | None = None) -> CodecOutput:
         """Code and reconstruct `[B, 1, T]`; the output has `output_length(T)` samples.
 
@@ -82,7 +116,7 @@ class NeuralCodec(nn.Module):
             transmit: makes received latents `[B, D, F]` of codes, a channel; the decoder gets them, and their gradient
                 passes straight through to the latents that were sent.
         """
-        z_e = self.encoder(self._whole_frames(audio))
+        z_e = self.encode_latents(audio)
         z_q, codes, loss = self.quantizer(z_e)
         if transmit is not None:
             z_q = z_q + (transmit(codes) - z_q).detach()
@@ -106,8 +140,3 @@ class NeuralCodec(nn.Module):
     def bit_rate(self) -> float:
         """Bits per second."""
         return self.frame_rate * self.bits_per_frame
-
-    def _whole_frames(self, audio: Tensor) -> Tensor:
-        if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
-            raise ValueError(f"audio of shape {list(audio.shape)} must be [B, 1, T] with T of at least 1.")
-        return F.pad(audio, (0, -audio.shape[-1] % self.hop_length))

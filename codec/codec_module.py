@@ -18,6 +18,7 @@ from codec.link import Connection, Link
 from codec.losses import AdversarialLoss, LeastSquaresLoss, MultiScaleMelLoss, feature_matching_loss
 from codec.optimization import AlternatingOptimization, frozen
 from codec.schedules import Constant, Schedule
+from codec.semantic_loss import SemanticReconstruction
 from codec.warm_start import PARTS, check_resumable, get_part, warm_start
 
 
@@ -29,6 +30,7 @@ class LossWeights:
     adversarial: float = 1.0
     feature_matching: float = 1.0
     quantizer: float = 1.0
+    semantic: float = 5.0
 
 
 class Judged(NamedTuple):
@@ -69,6 +71,9 @@ class CodecModule(AlternatingOptimization):
             and without an optimizer.
         init_from: checkpoint or safetensors file to start from, weights alone (`codec.warm_start`).
         init_parts: what to take of it, such as `codec.encoder`.
+        semantic: reconstruction of a frozen speech model's features from the quantized latents, for a codec with a
+            semantic encoder; its weights train with the codec's.
+        compiled: run encoder, decoder and discriminators through `torch.compile` in `fit`.
 
     Raises:
         ValueError: the loss's sample rate is not the codec's output rate, all parts are frozen, or see `warm_start`.
@@ -96,6 +101,8 @@ class CodecModule(AlternatingOptimization):
         frozen_parts: Sequence[str] = (),
         init_from: str | None = None,
         init_parts: Sequence[str] = PARTS,
+        semantic: SemanticReconstruction | None = None,
+        compiled: bool = False,
     ) -> None:
         super().__init__(gradient_clip=gradient_clip, accumulate=accumulate, seed=seed)
         self.codec = codec
@@ -117,6 +124,9 @@ class CodecModule(AlternatingOptimization):
         self.schedule = schedule or Constant()
         self.discriminator_schedule = discriminator_schedule or Constant()
         self.discriminator_start, self.discriminator_crop = discriminator_start, discriminator_crop
+        self.semantic, self.compiled = semantic, compiled
+        if semantic is not None:
+            semantic.watch(codec)
         self.validation_mel = MeanMetric(nan_strategy="disable")
         self.channel, self.link = channel, link
         self._connection: Connection | None = None
@@ -128,6 +138,9 @@ class CodecModule(AlternatingOptimization):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        if self.compiled:
+            for part in (self.codec.encoder, self.codec.decoder, *self.discriminators):
+                part.compile()
         if self.frozen_parts:
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
 
@@ -139,7 +152,8 @@ class CodecModule(AlternatingOptimization):
         return self
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        optimizers = [self.make_optimizer([p for p in self.codec.parameters() if p.requires_grad])]
+        semantic = [] if self.semantic is None else self.semantic.parameters()
+        optimizers = [self.make_optimizer([p for p in (*self.codec.parameters(), *semantic) if p.requires_grad])]
         if len(self.discriminators):
             optimizers.append(self.make_discriminator_optimizer(self.discriminators.parameters()))
         return optimizers
@@ -241,11 +255,11 @@ class CodecModule(AlternatingOptimization):
         return losses
 
     def _further_losses(self, output: CodecOutput, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Losses that a derived module adds; its `_weighted_sum` weighs them."""
-        return {}
+        """Losses beside the usual ones; `_weighted_sum` weighs them."""
+        return {} if self.semantic is None else {"semantic": self.semantic(output.z_q)}
 
     def _weighted_sum(self, losses: Mapping[str, Tensor]) -> Tensor:
-        terms = ("mel", "adversarial", "feature_matching", "quantizer")
+        terms = ("mel", "adversarial", "feature_matching", "quantizer", "semantic")
         return torch.stack([getattr(self.weights, t) * losses[t] for t in terms if t in losses]).sum()
 
     # -- logging -------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from codec.layers import ConvNeXtBlock, ResNetBlock, TransformerBlock
+from codec.attention import Attention, LocalAttention, TransformerBlock
+from codec.layers import ConvNeXtBlock, FrameConv, ResNetBlock, run
 from codec.spectral import same_istft
 
 
@@ -20,6 +21,11 @@ class Decoder(nn.Module, ABC):
     dim: int
     hop_length: int
 
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        """How many frames before and after its own the audio of a frame depends on; None where on all."""
+        return None
+
     @abstractmethod
     def forward(self, latents: Tensor) -> Tensor:
         """Decode `[B, D, F]` to float32 audio `[B, 1, F * hop_length]`, not clipped to [−1, 1]."""
@@ -31,21 +37,43 @@ class Backbone(nn.Module, ABC):
     dim: int
     width: int
 
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        """How many frames before and after its own the features of a frame depend on; None where on all."""
+        return None
+
     @abstractmethod
     def forward(self, latents: Tensor) -> Tensor:
         """`[B, dim, F]` to `[B, F, width]`."""
 
 
 class ConvNeXtBackbone(Backbone):
-    """Vocos's own backbone: conv7, LayerNorm, ConvNeXt blocks, LayerNorm."""
+    """Vocos's own backbone: conv7, LayerNorm, ConvNeXt blocks, LayerNorm.
 
-    def __init__(self, dim: int = 256, width: int = 384, *, depth: int = 8, expansion: int = 3) -> None:
+    Args:
+        dim: latent width D.
+        width: of the backbone.
+        depth: ConvNeXt blocks.
+        expansion: of their inner width.
+        causal: a frame depends on itself and earlier ones only, for streaming.
+    """
+
+    def __init__(
+        self, dim: int = 256, width: int = 384, *, depth: int = 8, expansion: int = 3, causal: bool = False
+    ) -> None:
         super().__init__()
-        self.dim, self.width = dim, width
-        self.embed = nn.Conv1d(dim, width, 7, padding=3)
+        self.dim, self.width, self.causal = dim, width, causal
+        self.embed = FrameConv(dim, width, 7, causal=causal)
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.blocks = nn.Sequential(*[ConvNeXtBlock(width, expansion * width, scale=1 / depth) for _ in range(depth)])
+        self.blocks = nn.Sequential(
+            *[ConvNeXtBlock(width, expansion * width, scale=1 / depth, causal=causal) for _ in range(depth)]
+        )
         self.out_norm = nn.LayerNorm(width, eps=1e-6)
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        reach = 3 * (len(self.blocks) + 1)
+        return (2 * reach, 0) if self.causal else (reach, reach)
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.norm(self.embed(latents).transpose(1, 2)).transpose(1, 2)
@@ -53,28 +81,78 @@ class ConvNeXtBackbone(Backbone):
 
 
 class TransformerBackbone(Backbone):
-    """NeuCodec's backbone: conv7, 2 ResNet blocks, transformer blocks with RoPE over time, 2 ResNet blocks, LayerNorm.
+    """NeuCodec's backbone: conv7, 2 ResNet blocks, transformer blocks, 2 ResNet blocks, LayerNorm.
 
-    The defaults are the paper's size, with the head 185.6 M parameters.
+    The defaults are the paper's size, with the head 185.6 M parameters. A linear layer comes first where the latents
+    have another width, as with the paper's of 2,048.
+
+    Args:
+        dim: latent width D.
+        width: of the backbone, a multiple of 32.
+        depth: transformer blocks.
+        heads: attention heads.
+        head_width: channels of a head, width / heads by default; even.
+        hidden: width inside the MLPs, 4 x width by default.
+        dropout: inside the ResNet blocks.
+        positions: RoPE over time. Off for the released weights of NeuCodec and X-Codec 2: their code turns queries and
+            keys by the number of their *head*, both by the same angle, which leaves every score as it was.
+        checkpointing: keep only the blocks' inputs for the backward pass and compute the rest again: less memory, about
+            a third more time.
+        causal: a frame depends on itself and earlier ones only, for streaming; its norms are then over each frame.
+        window: frames before its own that a frame of a causal block attends to.
+
+    Raises:
+        ValueError: the widths do not go together.
     """
 
     def __init__(
-        self, dim: int = 1024, width: int = 1024, *, depth: int = 12, heads: int = 16, dropout: float = 0.1
+        self,
+        dim: int = 1024,
+        width: int = 1024,
+        *,
+        depth: int = 12,
+        heads: int = 16,
+        head_width: int | None = None,
+        hidden: int | None = None,
+        dropout: float = 0.1,
+        positions: bool = True,
+        checkpointing: bool = False,
+        causal: bool = False,
+        window: int = 50,
     ) -> None:
         super().__init__()
-        if width % heads or width // heads % 2 or width % 32:
-            raise ValueError(f"width {width} must be a multiple of 32 and of 2 x heads ({2 * heads}).")
-        self.dim, self.width = dim, width
-        self.embed = nn.Conv1d(dim, width, 7, padding=3)
-        self.prior = nn.Sequential(*[ResNetBlock(width, dropout=dropout) for _ in range(2)])
-        self.blocks = nn.Sequential(*[TransformerBlock(width, heads) for _ in range(depth)])
-        self.post = nn.Sequential(*[ResNetBlock(width, dropout=dropout) for _ in range(2)])
+        head_width = width // heads if head_width is None else head_width
+        if head_width % 2 or head_width < 2 or width % 32:
+            raise ValueError(
+                f"width {width} must be a multiple of 32, and {heads} heads of even width (now {head_width})."
+            )
+        self.dim, self.width, self.checkpointing = dim, width, checkpointing
+        self.positions, self.dropout = positions, dropout
+        self.causal, self.window = causal, window
+        self.project: nn.Module = nn.Identity() if dim == width else nn.Linear(dim, width)
+        self.embed = FrameConv(width, width, 7, causal=causal)
+        self.prior = nn.Sequential(*[ResNetBlock(width, dropout=dropout, causal=causal) for _ in range(2)])
+        blocks = []
+        for _ in range(depth):
+            attention: nn.Module = (
+                LocalAttention(width, heads, window=window, causal=True, head_width=head_width, positions=positions)
+                if causal
+                else Attention(width, heads, head_width=head_width, positions=positions)
+            )
+            blocks.append(TransformerBlock(width, attention, hidden or 4 * width))
+        self.blocks = nn.Sequential(*blocks)
+        self.post = nn.Sequential(*[ResNetBlock(width, dropout=dropout, causal=causal) for _ in range(2)])
         self.out_norm = nn.LayerNorm(width, eps=1e-6)
 
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        return (6 + 4 * 4 + len(self.blocks) * self.window, 0) if self.causal else None
+
     def forward(self, latents: Tensor) -> Tensor:
-        x = self.prior(self.embed(latents)).transpose(1, 2)  # [B, F, C]
-        x = self.post(self.blocks(x).transpose(1, 2)).transpose(1, 2)
-        return self.out_norm(x)
+        x = self.project(latents.transpose(1, 2)).transpose(1, 2)  # [B, C, F]
+        x = run(self.prior, self.embed(x), checkpointing=self.checkpointing).transpose(1, 2)  # [B, F, C]
+        x = run(self.blocks, x, checkpointing=self.checkpointing).transpose(1, 2)
+        return self.out_norm(run(self.post, x, checkpointing=self.checkpointing).transpose(1, 2))
 
 
 class VocosDecoder(Decoder):
@@ -95,6 +173,13 @@ class VocosDecoder(Decoder):
         self.max_magnitude = max_magnitude
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, self.n_fft + 2)
+
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        """The backbone's, and what the inverse STFT's windows reach over."""
+        field = self.backbone.receptive_field
+        reach = -(-(self.n_fft // self.hop_length - 1) // 2)
+        return None if field is None else (field[0] + reach, field[1] + reach)
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.head(self.backbone(latents)).transpose(1, 2)  # [B, n_fft + 2, F]

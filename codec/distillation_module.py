@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
@@ -124,9 +123,11 @@ class DistillationModule(CodecModule):
     @torch.no_grad()
     def teach(self, audio: Tensor) -> View:
         """What the teacher makes of `[B, 1, T]`: its latents before and after quantization, both `[B, D, F]`."""
-        audio = F.pad(audio, (0, -audio.shape[-1] % self.teacher.hop_length))
-        encoder = self.teacher.encoder
-        z_e = encoder(audio) if self.cache is None else self.cache(encoder, audio)
+        if self.cache is None:
+            z_e = self.teacher.encode_latents(audio)
+        else:
+            encoder, frames = self.teacher.encoder, -(-audio.shape[-1] // self.teacher.hop_length)
+            z_e = self.cache(encoder, encoder.whole_frames(audio))[..., :frames]
         return View(z_e, self.teacher.quantizer(z_e).latents)
 
     def stated_codec(self) -> dict[str, Any] | None:
@@ -146,10 +147,11 @@ class DistillationModule(CodecModule):
         return [loss for loss in self.distillation if isinstance(loss, DistillationLoss)]
 
     def _further_losses(self, output: CodecOutput, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        losses = super()._further_losses(output, batch)
         if self.distillation_factor(self.global_step) == 0 or not len(self.distillation):
-            return {}
+            return losses
         student, teacher = View(output.z_e, output.z_q), self.teach(batch["audio"])
-        return {loss.name: loss(student, teacher, self.codec.quantizer) for loss in self._distances()}
+        return losses | {loss.name: loss(student, teacher, self.codec.quantizer) for loss in self._distances()}
 
     def _weighted_sum(self, losses: Mapping[str, Tensor]) -> Tensor:
         factor = self.distillation_factor(self.global_step)

@@ -5,9 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec.layers import ConvNeXtBlock, ResidualUnit, normed_conv, snake
+from codec.activations import snake
+from codec.layers import ConvNeXtBlock, ResidualUnit, normed_conv, run
 from codec.spectral import log_magnitude
 
 
@@ -22,9 +24,13 @@ class Encoder(nn.Module, ABC):
     dim: int
     hop_length: int
 
+    def whole_frames(self, audio: Tensor) -> Tensor:
+        """Audio `[B, 1, T]` as `forward` wants it: silence appended up to whole frames."""
+        return F.pad(audio, (0, -audio.shape[-1] % self.hop_length))
+
     @abstractmethod
     def forward(self, audio: Tensor) -> Tensor:
-        """Encode `[B, 1, F * hop_length]` float audio in [−1, 1] to `[B, D, F]`."""
+        """Encode whole frames of float audio in [−1, 1], `[B, 1, F * hop_length]`, to `[B, D, F]`."""
 
 
 class AcousticEncoder(Encoder):
@@ -35,7 +41,10 @@ class AcousticEncoder(Encoder):
         width: channels after the first convolution; doubled at each stride.
         strides: down-sampling factors; their product is `hop_length`.
         dilations: of the residual units before each stride.
-        anti_aliased: run SnakeBeta between up- and down-sampling filters, as NeuCodec does; off is about twice as fast.
+        anti_aliased: run SnakeBeta between up- and down-sampling filters, as NeuCodec does; off is faster.
+        checkpointing: keep only the layers' inputs for the backward pass and compute the rest again.
+        weight_norm: parametrize the convolutions by direction and length, as in training; published weights have them
+            folded.
     """
 
     def __init__(
@@ -46,22 +55,28 @@ class AcousticEncoder(Encoder):
         strides: Sequence[int] = (2, 2, 4, 4, 5),
         dilations: Sequence[int] = (1, 3, 9),
         anti_aliased: bool = True,
+        weight_norm: bool = True,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.dim, self.hop_length = dim, math.prod(strides)
-        layers: list[nn.Module] = [normed_conv(1, width, 7)]
+        self.dim, self.hop_length, self.checkpointing = dim, math.prod(strides), checkpointing
+        self.width, self.strides, self.dilations = width, tuple(strides), tuple(dilations)
+        self.anti_aliased = anti_aliased
+        layers: list[nn.Module] = [normed_conv(1, width, 7, normed=weight_norm)]
         for stride in strides:
-            layers += [ResidualUnit(width, dilation, anti_aliased=anti_aliased) for dilation in dilations]
+            layers += [
+                ResidualUnit(width, dilation, anti_aliased=anti_aliased, normed=weight_norm) for dilation in dilations
+            ]
             layers += [
                 snake(width, anti_aliased=anti_aliased),
-                normed_conv(width, 2 * width, 2 * stride, stride=stride),
+                normed_conv(width, 2 * width, 2 * stride, stride=stride, normed=weight_norm),
             ]
             width *= 2
-        layers += [snake(width, anti_aliased=anti_aliased), normed_conv(width, dim, 3)]
+        layers += [snake(width, anti_aliased=anti_aliased), normed_conv(width, dim, 3, normed=weight_norm)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, audio: Tensor) -> Tensor:
-        return self.layers(audio)  # [B, D, F]
+        return run(self.layers, audio, checkpointing=self.checkpointing)  # [B, D, F]
 
 
 class SpectralEncoder(Encoder):

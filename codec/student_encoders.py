@@ -1,23 +1,18 @@
-"""Small encoders to distil into a trained codec: L3AC-style (arXiv 2504.04949), mel-based, HuBERT, and two fused.
+"""Small encoders to distil into a trained codec: L3AC-style (arXiv 2504.04949) and mel-based."""
 
-NeuCodec's student (arXiv 2509.09550) is `FusedEncoder(StudentEncoder(...), HubertEncoder(...))`.
-"""
-
-import importlib
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 import torchaudio
 from torch import Tensor, nn
 
+from codec.attention import LocalAttention, TransformerBlock
 from codec.encoders import Encoder
 from codec.layers import ConvNeXtBlock
 from codec.spectral import same_stft
-from codec.student_layers import DepthwiseUnit, LocalTransformerBlock, PaddedConv
+from codec.student_layers import DepthwiseUnit, PaddedConv
 
 
 class StudentEncoder(Encoder):
@@ -67,7 +62,10 @@ class StudentEncoder(Encoder):
         layers += [DepthwiseUnit(width, causal=causal) for _ in range(depths[-1])]
         self.convolutions = nn.Sequential(*layers)
         self.attention = nn.Sequential(
-            *[LocalTransformerBlock(width, heads, window=window, causal=causal) for _ in range(attention_depth)]
+            *[
+                TransformerBlock(width, LocalAttention(width, heads, window=window, causal=causal), 4 * width)
+                for _ in range(attention_depth)
+            ]
         )
         stride = attention_stride
         self.stage = PaddedConv(width, 2 * width, kernel=2 * stride, stride=stride, causal=causal)
@@ -128,102 +126,3 @@ class MelEncoder(Encoder):
         x = self.norm(self.embed(mel.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
         x = self.blocks(x)
         return self.out(self.out_norm(x.transpose(1, 2))).transpose(1, 2)  # [B, D, F]
-
-
-class HubertEncoder(Encoder):
-    """A HuBERT model's last hidden states, through `transformers` (extra `hf`); the defaults are DistilHuBERT's sizes.
-
-    Audio is padded by `padding` samples of silence on each side, so that T samples give exactly T / 320 frames. The
-    model trains with the rest; its masking of the input and its layer drop are off.
-
-    Args:
-        pretrained: folder or hub name of weights of these sizes, such as `ntu-spml/distilhubert`; None for random ones.
-        layers: transformer layers.
-        width: their width, which is the latent width D.
-        heads: attention heads; must divide `width`.
-        channels: of the seven convolutions of the front end.
-        padding: samples on each side, 40 to 199; NeuCodec's student uses 160.
-
-    Raises:
-        ValueError: transformers is missing, or the pretrained model has other sizes.
-    """
-
-    def __init__(
-        self,
-        pretrained: str | None = None,
-        *,
-        layers: int = 2,
-        width: int = 768,
-        heads: int = 12,
-        channels: int = 512,
-        padding: int = 160,
-    ) -> None:
-        super().__init__()
-        if not 40 <= padding < 200:
-            raise ValueError(f"padding {padding} must lie in 40 … 199 samples, so that frames stay whole.")
-        self.dim, self.hop_length, self.padding = width, 320, padding
-        transformers = _transformers()
-        sizes = {
-            "num_hidden_layers": layers,
-            "hidden_size": width,
-            "num_attention_heads": heads,
-            "intermediate_size": 4 * width,
-            "conv_dim": [channels] * 7,
-        }
-        if pretrained is None:
-            config = transformers.HubertConfig(**sizes)
-        else:
-            config = transformers.HubertConfig.from_pretrained(pretrained)
-            _check_sizes(pretrained, {k: _plain(getattr(config, k)) for k in sizes}, sizes)
-        config.apply_spec_augment, config.layerdrop = False, 0.0
-        if pretrained is None:
-            self.model = transformers.HubertModel(config)
-        else:
-            self.model = transformers.HubertModel.from_pretrained(pretrained, config=config)
-
-    def forward(self, audio: Tensor) -> Tensor:
-        samples = F.pad(audio.squeeze(1), (self.padding, self.padding))
-        return self.model(samples).last_hidden_state.transpose(1, 2)  # [B, D, F]
-
-
-class FusedEncoder(Encoder):
-    """Two encoders side by side, concatenated and projected, as NeuCodec fuses acoustic and semantic features.
-
-    Args:
-        acoustic: one encoder.
-        semantic: another with the same hop.
-        dim: latent width D.
-
-    Raises:
-        ValueError: the hops differ.
-    """
-
-    def __init__(self, acoustic: Encoder, semantic: Encoder, *, dim: int = 768) -> None:
-        super().__init__()
-        if acoustic.hop_length != semantic.hop_length:
-            raise ValueError(
-                f"acoustic and semantic encoder have hops {acoustic.hop_length} and {semantic.hop_length}, not one."
-            )
-        self.dim, self.hop_length = dim, acoustic.hop_length
-        self.acoustic, self.semantic = acoustic, semantic
-        self.project = nn.Conv1d(acoustic.dim + semantic.dim, dim, 1)
-
-    def forward(self, audio: Tensor) -> Tensor:
-        return self.project(torch.cat((self.acoustic(audio), self.semantic(audio)), 1))  # [B, D, F]
-
-
-def _transformers() -> Any:
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as error:
-        raise ValueError("HubertEncoder needs the transformers package: pip install '.[hf]'.") from error
-
-
-def _check_sizes(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    different = [f"{k} {found[k]} there and {wanted[k]} here" for k in wanted if found[k] != wanted[k]]
-    if different:
-        raise ValueError(f"{source} does not fit: {', '.join(different)}; give HubertEncoder the sizes of the model.")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else value

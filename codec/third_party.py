@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from codec import third_party_parts as parts
 from codec.codec import NeuralCodec
@@ -70,9 +69,6 @@ class TransformersCodec(NeuralCodec):
         encoder, quantizer, decoder, sample_rate = family(model, codebooks, extractor)
         super().__init__(encoder, quantizer, decoder, sample_rate=sample_rate)
         self.requires_grad_(False).eval()
-
-    def _whole_frames(self, audio: Tensor) -> Tensor:
-        return super()._whole_frames(audio)[..., : audio.shape[-1]]  # checked, but padded by the model itself
 
 
 class Parts(NamedTuple):

@@ -36,8 +36,12 @@ class FrozenEncoder(Encoder):
         super().__init__()
         self.dim, self.hop_length = dim, hop_length
 
+    def whole_frames(self, audio: Tensor) -> Tensor:
+        """Audio as it is: the model itself pads the last frame."""
+        return audio
+
     def forward(self, audio: Tensor) -> Tensor:
-        """Encode `[B, 1, T]`, any T ≥ 1, to `[B, D, ⌈T / hop_length⌉]`; the model itself pads the last frame."""
+        """Encode `[B, 1, T]`, any T ≥ 1, to `[B, D, ⌈T / hop_length⌉]`."""
         with frozen(audio):
             return self._latents(audio.float())[..., : -(-audio.shape[-1] // self.hop_length)]  # [B, D, F]
 

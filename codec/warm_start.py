@@ -12,7 +12,7 @@ from codec.checkpoint import build_codec, codec_config, read_checkpoint
 from codec.codec import NeuralCodec
 from codec.quantizers.fsq import FSQ
 
-PARTS = ("codec", "discriminators")
+PARTS = ("codec", "discriminators", "semantic")
 
 
 class Account(NamedTuple):
@@ -79,8 +79,6 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | 
     Raises:
         ValueError: the file is missing, damaged, or holds more than weights and plain values.
     """
-    if Path(path).suffix == ".safetensors":
-        return _named(_read_safetensors(path)), None
     checkpoint = read_checkpoint(path)
     weights = {k: v for k, v in checkpoint["state_dict"].items() if isinstance(v, Tensor)}
     return _named(weights), codec_config(checkpoint)
@@ -160,19 +158,6 @@ def _named(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     if any(_within(name, PARTS) for name in weights):
         return weights
     return {f"{'discriminators' if k.split('.')[0].isdigit() else 'codec'}.{k}": v for k, v in weights.items()}
-
-
-def _read_safetensors(path: str | Path) -> dict[str, Tensor]:
-    if not Path(path).is_file():
-        raise ValueError(f"There is no file {path}: give the path of a .ckpt or .safetensors file.")
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise ValueError(f"{path} needs the safetensors package: pip install safetensors.") from error
-    try:
-        return load_file(path)
-    except Exception as error:  # the reader's own kinds for damaged files
-        raise ValueError(f"{path} is damaged or not a safetensors file: {str(error)[:200]}") from error
 
 
 def _check_parts(own: Iterable[str], weights: Iterable[str], parts: Sequence[str], path: str | Path) -> None:

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from codec.attention import LocalAttention, rotary
 from codec.checkpoint import build
 from codec.encoders import Encoder
-from codec.layers import rotary
-from codec.student_encoders import FusedEncoder, HubertEncoder, MelEncoder, StudentEncoder
-from codec.student_layers import LocalAttention, PaddedConv, ResponseNorm
+from codec.semantic_encoders import FusedEncoder, HubertEncoder
+from codec.student_encoders import MelEncoder, StudentEncoder
+from codec.student_layers import PaddedConv, ResponseNorm
 
 
 def student(*, causal: bool = False, window: int = 3) -> StudentEncoder:
@@ -121,7 +122,7 @@ def test_padded_convolutions_keep_whole_frames():
 
 def test_sizes_come_from_the_configuration():
     block = {
-        "class_path": "codec.student_encoders.FusedEncoder",
+        "class_path": "codec.FusedEncoder",
         "init_args": {
             "dim": 24,
             "acoustic": {
@@ -129,7 +130,7 @@ def test_sizes_come_from_the_configuration():
                 "init_args": {"dim": 8, "causal": True},
             },
             "semantic": {
-                "class_path": "codec.student_encoders.HubertEncoder",
+                "class_path": "codec.HubertEncoder",
                 "init_args": {"layers": 1, "width": 16, "heads": 2, "channels": 8},
             },
         },

@@ -1,0 +1,128 @@
+"""Attention over frames: of all with all, or over a window, with rotary positions (RoPE, arXiv 2104.09864)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def rotary(x: Tensor, base: float = 10_000.0) -> Tensor:
+    """Rotate `[B, H, F, C]` queries or keys by their position on the frame axis F (RoPE, eq. 34), in float32."""
+    frames, width = x.shape[-2], x.shape[-1]
+    rate = base ** (-torch.arange(0, width, 2, device=x.device, dtype=torch.float32) / width)
+    angle = torch.outer(torch.arange(frames, device=x.device, dtype=torch.float32), rate)  # [F, C/2]
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack((even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos()), -1)
+    return turned.flatten(-2).type_as(x)
+
+
+class Attention(nn.Module):
+    """Bias-free multi-head self-attention over all frames. `[B, F, C]` to the same.
+
+    Args:
+        channels: width C.
+        heads: attention heads.
+        head_width: channels of a head, C / heads by default.
+        positions: rotate queries and keys by their frame (RoPE). Off, a frame's place is known from the convolutions
+            around the transformer alone.
+    """
+
+    def __init__(self, channels: int, heads: int, *, head_width: int | None = None, positions: bool = True) -> None:
+        super().__init__()
+        width = heads * (channels // heads if head_width is None else head_width)
+        self.heads, self.positions = heads, positions
+        self.qkv = nn.Linear(channels, 3 * width, bias=False)
+        self.out = nn.Linear(width, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, F, C/H]
+        if self.positions:
+            q, k = rotary(q), rotary(k)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2))
+
+
+class LocalAttention(nn.Module):
+    """Multi-head self-attention over the `window` positions on either side, or if causal before; cost linear in F.
+
+    No biases. `[B, F, C]` to the same. Queries go in blocks of `window`; each block sees itself and its neighbours
+    through a band mask, so that every position has exactly its own window.
+
+    Args:
+        channels: width C.
+        heads: attention heads.
+        window: positions.
+        causal: see only what came before.
+        head_width: channels of a head, C / heads by default; even.
+        positions: rotate queries and keys by their frame (RoPE).
+
+    Raises:
+        ValueError: channels per head are not a whole even number, or the window is below 1.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        window: int,
+        causal: bool = False,
+        head_width: int | None = None,
+        positions: bool = True,
+    ) -> None:
+        super().__init__()
+        if (channels % (2 * heads) and head_width is None) or window < 1:
+            raise ValueError(
+                f"{channels} channels must be a multiple of 2 x heads ({2 * heads}), and window {window} at least 1."
+            )
+        self.heads, self.window, self.causal, self.positions = heads, window, causal, positions
+        width = heads * (channels // heads if head_width is None else head_width)
+        self.qkv = nn.Linear(channels, 3 * width, bias=False)
+        self.out = nn.Linear(width, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames, w = x.shape[1], self.window
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, F, c]
+        if self.positions:
+            q, k = rotary(q), rotary(k)
+        ahead, fill = 0 if self.causal else w, -frames % w
+        q = F.pad(q, (0, 0, 0, fill)).unflatten(2, (-1, w))  # [B, H, N, w, c]
+        k, v = (
+            F.pad(t, (0, 0, w, fill + ahead)).unfold(2, 2 * w + ahead, w).transpose(-1, -2)  # [B, H, N, 2w or 3w, c]
+            for t in (k, v)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask(frames, q.shape[2], x.device))
+        return self.out(y.flatten(2, 3)[:, :, :frames].transpose(1, 2).flatten(-2))
+
+    def _mask(self, frames: int, blocks: int, device: torch.device) -> Tensor:
+        """Which keys each query sees: bool `[N, w, 2w or 3w]`. Filled-up queries see themselves, to stay finite."""
+        w, span = self.window, (2 if self.causal else 3) * self.window
+        start = torch.arange(blocks, device=device).view(-1, 1, 1) * w
+        query = start + torch.arange(w, device=device).view(1, -1, 1)
+        key = start - w + torch.arange(span, device=device).view(1, 1, -1)
+        ahead = 0 if self.causal else w
+        near = (query - key <= w) & (key - query <= ahead)
+        return near & (key >= 0) & (key < frames) | (key == query)
+
+
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm whose weight follows the input's precision, without which PyTorch has no fused kernel under autocast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.weight is not None
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm (RMSNorm) attention and SiLU MLP of width `hidden`, no biases. `[B, F, C]` to the same."""
+
+    def __init__(self, channels: int, attention: nn.Module, hidden: int) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(channels, eps=1e-6)
+        self.attention = attention
+        self.mlp_norm = RMSNorm(channels, eps=1e-6)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden, bias=False), nn.SiLU(), nn.Linear(hidden, channels, bias=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.mlp(self.mlp_norm(x))

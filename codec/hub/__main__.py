@@ -1,0 +1,35 @@
+"""Command line: `python -m codec.hub import SOURCE OUT`, `python -m codec.hub export CHECKPOINT OUT`."""
+
+import argparse
+import sys
+
+from codec.hub.exporting import export_codec
+from codec.hub.importing import import_codec
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one of the two commands; a mistake ends it with status 2 and one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m codec.hub", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    reading = commands.add_parser("import", help="a published NeuCodec or X-Codec 2 into a file of this project")
+    reading.add_argument("source", help="transformers folder, hub id, or the original pytorch_model.bin")
+    reading.add_argument("out", help=".safetensors or .ckpt file to write")
+    reading.add_argument("--semantic", default="facebook/w2v-bert-2.0", help="w2v-BERT 2.0, where the source lacks it")
+    writing = commands.add_parser("export", help="a codec of this project into a transformers folder")
+    writing.add_argument("checkpoint", help=".ckpt or .safetensors file")
+    writing.add_argument("out", help="folder to write")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "import":
+            import_codec(options.source, options.out, semantic=options.semantic)
+            print(f"{options.source} is now {options.out}: load it with codec.load_codec, or as init_from.")
+        else:
+            name = export_codec(options.checkpoint, options.out)
+            print(f"{options.checkpoint} is now a {name} in {options.out}: open it with AutoModel.from_pretrained.")
+    except (ValueError, OSError) as error:
+        print(f"{parser.prog} {options.command}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

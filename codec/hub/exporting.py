@@ -1,0 +1,111 @@
+"""Writes a codec of NeuCodec's architecture as a folder that `transformers.AutoModel.from_pretrained` opens."""
+
+import copy
+import importlib
+from pathlib import Path
+from typing import Any
+
+from torch.nn.utils import parametrize
+
+from codec.checkpoint import load_codec
+from codec.codec import NeuralCodec
+from codec.decoders import TransformerBackbone, VocosDecoder
+from codec.encoders import AcousticEncoder
+from codec.hub.names import Sizes, to_transformers
+from codec.quantizers.fsq import FSQ, DoubleTanhBound
+from codec.semantic_encoders import FusedEncoder, W2VBertEncoder
+
+
+def export_codec(checkpoint: str | Path, out: str | Path) -> str:
+    """Write `config.json`, `model.safetensors` and `preprocessor_config.json`, weight norm folded.
+
+    Args:
+        checkpoint: `.ckpt` or `.safetensors` of a codec with NeuCodec's parts.
+        out: folder, made if missing.
+
+    Returns:
+        The model's class in transformers.
+
+    Raises:
+        ValueError: the checkpoint cannot be read, or its codec has something that the two models do not.
+    """
+    codec = load_codec(checkpoint)
+    config, sizes = transformers_config(codec, str(checkpoint))
+    weights = to_transformers({f"codec.{k}": v for k, v in folded(codec).state_dict().items()}, sizes)
+    transformers = importlib.import_module("transformers")
+    model = transformers.AutoModel.from_config(config)
+    model.load_state_dict(weights)
+    model.save_pretrained(out)
+    transformers.FEATURE_EXTRACTOR_MAPPING[type(config)]().save_pretrained(out)
+    return type(model).__name__
+
+
+def folded(codec: NeuralCodec) -> NeuralCodec:
+    """A copy whose weight norms are multiplied out."""
+    codec = copy.deepcopy(codec)
+    for module in list(codec.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+    return codec
+
+
+def transformers_config(codec: NeuralCodec, source: str) -> tuple[Any, Sizes]:
+    """The transformers configuration that describes a codec, NeuCodec's or X-Codec 2's, and its numbers of layers.
+
+    Raises:
+        ValueError: a part is of another kind, or set in a way that the two models are not.
+    """
+    encoder = expect(codec.encoder, FusedEncoder, source)
+    acoustic = expect(encoder.acoustic, AcousticEncoder, source)
+    semantic = expect(encoder.semantic, W2VBertEncoder, source)
+    quantizer = expect(codec.quantizer, FSQ, source)
+    decoder = expect(codec.decoder, VocosDecoder, source)
+    backbone = expect(decoder.backbone, TransformerBackbone, source)
+    width, dim, edge = backbone.width, quantizer.dim, semantic.frozen.edge_padding
+    checks = {
+        "the decoder's positions (RoPE over time)": (backbone.positions, False),
+        "the quantizer's bound": (type(quantizer.bound), DoubleTanhBound),
+        "the acoustic encoder's dilations": (acoustic.dilations, (1, 3, 9)),
+        "its anti-aliasing": (acoustic.anti_aliased, True),
+        "its width": (acoustic.dim, width),
+        "the quantizer's width": (dim, width + semantic.dim),
+        "the decoder's window in hops": (decoder.n_fft, 4 * decoder.hop_length),
+        "its largest magnitude": (decoder.max_magnitude, 100.0),
+        "the sample rate": (codec.sample_rate, 16_000),
+        "w2v-BERT's edge padding": (edge in ((0, 160) if codec.output_sample_rate == 16_000 else (0,)), True),
+    }
+    wrong = [f"{name} is {found}, not {wanted}" for name, (found, wanted) in checks.items() if found != wanted]
+    if wrong:
+        raise ValueError(
+            f"{source} cannot be exported, for transformers' models have it otherwise: {'; '.join(wrong)}."
+        )
+    attention = backbone.blocks[0].attention
+    fields = {
+        "encoder_hidden_size": acoustic.width,
+        "downsampling_ratios": list(acoustic.strides),
+        "hidden_size": width,
+        "intermediate_size": backbone.blocks[0].mlp[0].out_features,
+        "num_hidden_layers": len(backbone.blocks),
+        "num_attention_heads": attention.heads,
+        "num_key_value_heads": attention.heads,
+        "head_dim": attention.out.in_features // attention.heads,
+        "activation_dropout": backbone.dropout,
+        "quantization_dim": dim,
+        "quantization_levels": list(quantizer.levels),
+        "semantic_model_config": semantic.frozen.model.config,
+    }
+    sizes = Sizes(len(acoustic.strides), len(backbone.blocks))
+    transformers = importlib.import_module("transformers")
+    if edge:
+        return transformers.Xcodec2Config(**fields), sizes
+    return transformers.NeuCodecConfig(**fields, output_sampling_rate=codec.output_sample_rate), sizes
+
+
+def expect(part: Any, kind: type, source: str) -> Any:
+    """The part, which must be of exactly this kind."""
+    if type(part) is not kind:
+        raise ValueError(
+            f"{source} cannot be exported: it has a {type(part).__name__} where NeuCodec and X-Codec 2 have a "
+            f"{kind.__name__}."
+        )
+    return part

@@ -1,0 +1,74 @@
+"""Decoding of codes that arrive bit by bit: audio chunk by chunk, with bounded look-ahead and a stated latency."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from codec.codec import NeuralCodec
+
+UNBOUNDED = (100, 25)  # frames around a chunk where the decoder itself has no bound
+
+
+class DecodedStream:
+    """Iterates over the audio `[B, 1, n]` of codes, chunk after chunk; the chunks joined are the whole.
+
+    Each chunk is decoded with the frames around it on which its audio depends. Where the decoder's receptive field is
+    bounded (causal decoders, ConvNeXt) and `before` and `after` cover it, as they do by default, the stream equals the
+    whole decode up to rounding; else it comes near.
+
+    Attributes:
+        latency: seconds from a frame's last code to the audio of a chunk that begins with it: the chunk's further
+            frames and the look-ahead. Computing time comes on top.
+    """
+
+    def __init__(
+        self,
+        codec: "NeuralCodec",
+        codes: Tensor | Iterable[Tensor],
+        *,
+        chunk: int,
+        before: int | None,
+        after: int | None,
+    ) -> None:
+        field = codec.decoder.receptive_field or UNBOUNDED
+        self.before, self.after = field[0] if before is None else before, field[1] if after is None else after
+        if chunk < 1 or self.before < 0 or self.after < 0:
+            raise ValueError(
+                f"chunk {chunk} must be at least 1 frame, before {self.before} and after {self.after} 0 or more."
+            )
+        self.codec, self.chunk = codec, chunk
+        self.pieces = codes.split(chunk, -1) if isinstance(codes, Tensor) else codes
+
+    @property
+    def latency(self) -> float:
+        return (self.chunk - 1 + self.after) / self.codec.frame_rate
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the stream equals the whole decode up to rounding."""
+        field = self.codec.decoder.receptive_field
+        return field is not None and self.before >= field[0] and self.after >= field[1]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        held: Tensor | None = None  # [B, K, frames before and after the next chunk]
+        done = 0  # frames of it whose audio is out
+        for piece in self.pieces:
+            held = piece if held is None else torch.cat((held, piece), -1)
+            while held.shape[-1] - done >= self.chunk + self.after:
+                yield self._decode(held[..., : done + self.chunk + self.after], done, self.chunk)
+                done += self.chunk
+                spare = max(0, done - self.before)
+                held, done = held[..., spare:], done - spare
+        while held is not None and held.shape[-1] > done:
+            count = min(self.chunk, held.shape[-1] - done)
+            yield self._decode(held[..., : done + count + self.after], done, count)
+            done += count
+
+    def _decode(self, codes: Tensor, start: int, count: int) -> Tensor:
+        """Audio of `count` frames from `start` on."""
+        hop = self.codec.decoder.hop_length
+        with torch.no_grad():
+            return self.codec.decode(codes)[..., start * hop : (start + count) * hop]

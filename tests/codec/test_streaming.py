@@ -1,0 +1,95 @@
+"""Streamed decoding against whole decoding: exact where the decoder's field is bounded, near elsewhere; latency."""
+
+import pytest
+import torch
+
+from codec import FSQ, ConvNeXtBackbone, NeuralCodec, SpectralEncoder, TransformerBackbone, VocosDecoder
+
+BOUNDED = {
+    "causal ConvNeXt": lambda: ConvNeXtBackbone(16, 16, depth=2, causal=True),
+    "ConvNeXt": lambda: ConvNeXtBackbone(16, 16, depth=2),
+    "causal transformer": lambda: TransformerBackbone(16, 32, depth=2, heads=2, causal=True, window=5),
+}
+
+
+def codec_on(backbone, hop=40):
+    torch.manual_seed(0)
+    encoder = SpectralEncoder(16, 40, width=8, depth=1)
+    codec = NeuralCodec(encoder, FSQ(16, (4, 4, 4)), VocosDecoder(backbone, hop), sample_rate=8_000).eval()
+    with torch.no_grad():
+        for name, parameter in codec.decoder.named_parameters():
+            if name.endswith("scale"):
+                parameter.fill_(1.0)
+        codec.decoder.head.bias.add_(1.0)
+    return codec
+
+
+def some_codes(frames, batch=2):
+    return torch.randint(64, (batch, 1, frames), generator=torch.Generator().manual_seed(frames))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("backbone", BOUNDED.values(), ids=BOUNDED)
+@pytest.mark.parametrize(("frames", "chunk"), [(1, 10), (60, 10), (61, 7), (200, 1), (5, 50)])
+def test_a_bounded_decoder_streams_exactly(backbone, frames, chunk):
+    codec, codes = codec_on(backbone(), hop=60), some_codes(frames)
+    stream = codec.decode_stream(codes, chunk=chunk)
+    chunks = list(stream)
+    assert stream.is_exact
+    assert all(c.shape == (2, 1, 60 * chunk) for c in chunks[:-1])
+    whole = codec.decode(codes)
+    torch.testing.assert_close(torch.cat(chunks, -1), whole, atol=1e-5 * whole.abs().max().item(), rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("backbone", BOUNDED.values(), ids=BOUNDED)
+def test_the_receptive_field_is_what_it_says(backbone):
+    """A change of one code moves audio inside the field alone, and reaches its edge."""
+    codec, codes = codec_on(backbone()), some_codes(160, batch=1)
+    before, after = codec.decoder.receptive_field
+    changed = codes.clone()
+    changed[..., 80] = (changed[..., 80] + 21) % 64
+    moved = (codec.decode(codes) - codec.decode(changed)).abs().view(160, 40).amax(1) > 0
+    touched = moved.nonzero().flatten()
+    assert touched.min() >= 80 - after and touched.max() <= 80 + before
+    assert touched.min() <= 80 - after + 1 and touched.max() >= min(159, 80 + before) - 3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("backbone", "ahead"), [("causal ConvNeXt", 2), ("causal transformer", 2), ("ConvNeXt", 11)])
+def test_audio_comes_with_the_stated_latency(backbone, ahead):
+    codec = codec_on(BOUNDED[backbone]())
+    fed = []
+
+    def arriving():
+        for frame in some_codes(40).split(1, -1):
+            fed.append(frame)
+            yield frame
+
+    stream = codec.decode_stream(arriving(), chunk=4)
+    assert stream.latency == (3 + ahead) / 200
+    for number, _ in enumerate(stream):
+        assert len(fed) == min(40, 4 * (number + 1) + ahead)
+
+
+@torch.no_grad()
+def test_an_unbounded_decoder_comes_near_and_says_so():
+    codec, codes = codec_on(TransformerBackbone(16, 32, depth=2, heads=2)), some_codes(300)
+    stream = codec.decode_stream(codes, chunk=20, before=100, after=25)
+    streamed, whole = torch.cat(list(stream), -1), codec.decode(codes)
+    assert not stream.is_exact and stream.latency == 44 / 200
+    assert streamed.shape == whole.shape
+    error = (streamed - whole).square().mean() / whole.square().mean()
+    assert 1e-8 < error < 0.1
+    nearer = codec.decode_stream(codes, chunk=300)
+    torch.testing.assert_close(torch.cat(list(nearer), -1), whole)
+
+
+def test_no_codes_give_no_audio():
+    assert list(codec_on(BOUNDED["ConvNeXt"]()).decode_stream([])) == []
+
+
+@pytest.mark.parametrize("wrong", [{"chunk": 0}, {"before": -1}, {"after": -2}])
+def test_wrong_sizes_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be at least 1 frame"):
+        codec_on(BOUNDED["ConvNeXt"]()).decode_stream(some_codes(3), **wrong)
