@@ -141,7 +141,7 @@ class CodecModule(AlternatingOptimization):
         if self.compiled:
             for part in (self.codec.encoder, self.codec.decoder, *self.discriminators):
                 part.compile()
-        if self.frozen_parts:
+        if not all(p.requires_grad for p in self.codec.parameters()):
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
 
     def train(self, mode: bool = True) -> "CodecModule":

@@ -1,0 +1,139 @@
+"""NeuCodec at full size on a CPU: encoding and decoding against transformers with the same random weights; a step.
+
+Run as `python -m tests.benchmarks.full_geometry`. Both start from audio (the feature extractor counts) and take turns;
+the outputs are compared. Then one training step (no semantic encoder, batch 1, 1 s) in a process of its own.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from torch.utils.data import DataLoader
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from codec import (
+    FSQ,
+    AcousticEncoder,
+    CodecModule,
+    DoubleTanhBound,
+    MultiPeriodDiscriminator,
+    MultiResolutionSpectrogramDiscriminator,
+    MultiScaleMelLoss,
+    NeuralCodec,
+    TransformerBackbone,
+    VocosDecoder,
+    load_codec,
+)  # fmt: skip
+from codec.hub import import_codec
+from tests.codec.hub.models import features, small_model, speech_like
+
+FULL = dict(
+    hidden_size=1024, intermediate_size=4096, num_hidden_layers=12, num_attention_heads=16, num_key_value_heads=16,
+    head_dim=64, encoder_hidden_size=48, quantization_dim=2048,
+    semantic_model_config=dict(model_type="wav2vec2-bert", num_hidden_layers=16),
+)  # fmt: skip
+
+
+def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
+    """How long it takes, and what it gives."""
+    started = time.perf_counter()
+    result = run()
+    return time.perf_counter() - started, result
+
+
+@torch.no_grad()
+def compare(length: float, pairs: int) -> list[float]:
+    """Ratios of transformers' time to ours, one for each pair; the outputs must be equal."""
+    model = small_model("neucodec", **FULL)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        import_codec(folder, Path(folder) / "codec.safetensors")
+        codec = load_codec(Path(folder) / "codec.safetensors")
+    audio = speech_like(round(length * 50) * 320)
+    frames = audio.shape[-1] // 320
+    ratios = []
+    for number in range(pairs + 1):
+        times = {}
+        for name in ("ours", "theirs") if number % 2 else ("theirs", "ours"):
+            if name == "theirs":
+                encoding, codes = seconds(lambda: model.encode(**features(model, audio)).audio_codes[..., :frames])
+                decoding, wave = seconds(lambda codes=codes: model.decode(codes).audio_values)
+                theirs = codes, wave
+            else:
+                encoding, codes = seconds(lambda: codec.encode(audio))
+                decoding, wave = seconds(lambda codes=codes: codec.decode(codes))
+                ours = codes, wave
+            times[name] = (encoding, decoding)
+        assert (ours[0] == theirs[0]).float().mean() >= 0.999
+        if torch.equal(ours[0], theirs[0].long()):
+            assert (ours[1] - theirs[1]).abs().max() <= 1e-4 * theirs[1].abs().max()
+        if number:  # the first warms up
+            ratios.append(sum(times["theirs"]) / sum(times["ours"]))
+            print("  ".join(f"{k}: encode {e:.2f} s, decode {d:.2f} s" for k, (e, d) in sorted(times.items())))
+    return ratios
+
+
+class StepTimer(Callback):
+    """Keeps the seconds of each training batch."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.seconds.append(-time.perf_counter())
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.seconds[-1] += time.perf_counter()
+
+
+def training_step() -> None:
+    """Print time and peak memory of a batch of 1 s: 224 M parameters, the full discriminators, AdamW."""
+    codec = NeuralCodec(AcousticEncoder(), FSQ(1024, bound=DoubleTanhBound()), VocosDecoder(TransformerBackbone(), 480))
+    judges = [MultiPeriodDiscriminator(), MultiResolutionSpectrogramDiscriminator()]
+    module = CodecModule(codec, judges, reconstruction_loss=MultiScaleMelLoss(24_000))
+    batches = [{"audio": speech_like(16_000, i), "target": speech_like(24_000, i)} for i in range(4)]
+    timer = StepTimer()
+    quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = Trainer(accelerator="cpu", max_steps=4, callbacks=[timer], **quiet)
+    trainer.fit(module, DataLoader(batches, batch_size=None))
+    print(f"one training step: {min(timer.seconds[1:]):.1f} s, peak memory {peak_gigabytes():.1f} GB")
+
+
+def peak_gigabytes() -> float:
+    """The largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def main() -> float:
+    """Print times, ratios and the training step; returns the median ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of audio")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--step", action="store_true", help="the training step alone")
+    options = parser.parse_args()
+    if options.step:
+        training_step()
+        return 0.0
+    ratios = compare(options.seconds, options.pairs)
+    median = statistics.median(ratios)
+    print(
+        f"encode and decode {options.seconds:g} s at full size: {median:.2f} times as fast as transformers "
+        f"({min(ratios):.2f} to {max(ratios):.2f}, {options.pairs} pairs; at least 1.5 wanted), "
+        f"peak memory of both {peak_gigabytes():.1f} GB"
+    )
+    subprocess.run([sys.executable, "-m", "tests.benchmarks.full_geometry", "--step"], cwd=ROOT, check=True)
+    return median
+
+
+if __name__ == "__main__":
+    main()
