@@ -38,7 +38,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml | system
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet --editable '.[demo,dev,hf]'
+	$(RUN) -m pip install --quiet --editable '.[demo,dev,hf,sweep]'
 	touch $@
 
 # pesq is compiled at installation: it needs a C compiler and Python's headers.

@@ -19,8 +19,7 @@ import torch
 from lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from codec import (
     FSQ,
     AcousticEncoder,
@@ -131,7 +130,11 @@ def main() -> float:
         f"({min(ratios):.2f} to {max(ratios):.2f}, {options.pairs} pairs; at least 1.5 wanted), "
         f"peak memory of both {peak_gigabytes():.1f} GB"
     )
-    subprocess.run([sys.executable, "-m", "tests.benchmarks.full_geometry", "--step"], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.full_geometry", "--step"],
+        cwd=Path(__file__).resolve().parents[2],
+        check=True,
+    )
     return median
 
 
