@@ -48,6 +48,9 @@ class W2VBert(nn.Module):
         else:
             self.model = read_w2v_bert(transformers, pretrained, fields)
         self.dim: int = self.model.config.hidden_size
+        if self.model.config.position_embeddings_type == "relative_key":
+            for layer in self.model.encoder.layers:
+                layer.self_attn = RelativeKeyAttention(layer.self_attn)
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "W2VBert":
@@ -74,6 +77,36 @@ class W2VBert(nn.Module):
             mel = kaldi.fbank(audio, num_mel_bins=80, sample_frequency=16_000, window_type="povey", dither=0.0)
             mel = (mel - mel.mean(0)) / (mel.var(0) + 1e-7).sqrt()
         return mel[: len(mel) // 2 * 2].reshape(-1, 160)
+
+
+class RelativeKeyAttention(nn.Module):
+    """w2v-BERT's self-attention, with its weights: scores of the few distances that differ, spread over all pairs.
+
+    A query meets each of the clamped distances' embeddings once, not once for every key: at 10 s a tenth less time.
+    """
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.linear_q, self.linear_k, self.linear_v = attention.linear_q, attention.linear_k, attention.linear_v
+        self.linear_out, self.distance_embedding = attention.linear_out, attention.distance_embedding
+        self.heads: int = attention.num_heads
+        self.before: int = attention.left_max_position_embeddings
+        self.after: int = attention.right_max_position_embeddings
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """`[B, F, C]` to the same, as transformers calls it; the second value, the weights, is None."""
+        linears = (self.linear_q, self.linear_k, self.linear_v)
+        q, k, v = (linear(hidden_states).unflatten(-1, (self.heads, -1)).transpose(1, 2) for linear in linears)
+        place = torch.arange(q.shape[2], device=q.device)
+        distance = (place - place[:, None]).clamp(-self.before, self.after) + self.before  # [F, F]
+        near = q @ self.distance_embedding.weight.T.to(q.dtype) * q.shape[-1] ** -0.5  # [B, H, F, distances]
+        bias = near.gather(-1, distance.expand(*near.shape[:2], -1, -1))
+        if attention_mask is not None:
+            bias = bias + attention_mask
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        return self.linear_out(y.transpose(1, 2).flatten(-2)), None
 
 
 class SemanticAdapter(nn.Module):
