@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from callbacks.error_spread import ErrorSpread
     from callbacks.metrics import PESQ, SISDR, STOI, MelDistance, SpeechMetric, Unscorable
     from callbacks.prediction_writer import PredictionWriter
+    from callbacks.preflight import Preflight
+    from callbacks.run_checkpoint import RunCheckpoint
     from callbacks.scoring import ScoringPool
     from callbacks.throughput import Throughput
     from callbacks.training_curves import TrainingCurves
@@ -31,6 +33,8 @@ _HOMES = {
     "MelDistance": "callbacks.metrics",
     "PESQ": "callbacks.metrics",
     "PredictionWriter": "callbacks.prediction_writer",
+    "Preflight": "callbacks.preflight",
+    "RunCheckpoint": "callbacks.run_checkpoint",
     "SISDR": "callbacks.metrics",
     "STOI": "callbacks.metrics",
     "ScoringPool": "callbacks.scoring",
@@ -52,6 +56,8 @@ __all__ = [
     "ErrorSpread",
     "MelDistance",
     "PredictionWriter",
+    "Preflight",
+    "RunCheckpoint",
     "ScoringPool",
     "SpeechMetric",
     "Throughput",

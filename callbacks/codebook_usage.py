@@ -14,6 +14,7 @@ from callbacks.figures import level_figure, render
 from callbacks.outputs import log_scalars, tensorboard_writers
 from codec.quantizers.base import Quantizer
 
+KEY = "codebook_usage"
 LARGEST = 2**22  # entries; a histogram of a larger codebook would cost more memory than it tells
 
 
@@ -44,6 +45,15 @@ class CodebookUsage(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._counts = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the counts since the last log, summed over ranks, in the checkpoint."""
+        counts = self._counts_of("train", pl_module).histogram
+        checkpoint[KEY] = trainer.strategy.reduce(counts.clone(), reduce_op="sum")
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == "fit" and KEY in checkpoint and trainer.is_global_zero:
+            self._counts_of("train", pl_module).histogram.copy_(checkpoint[KEY])
 
     def on_train_batch_end(
         self,

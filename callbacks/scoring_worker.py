@@ -6,6 +6,7 @@ PyTorch) in each worker, and cannot tell which job killed a worker. PESQ's C cod
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -71,4 +72,6 @@ if __name__ == "__main__":
     # Pickles name this module; under -m it would otherwise exist twice, as __main__ and under its own name.
     from callbacks import scoring_worker
 
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which closes the pipe when it ends
+        signal.signal(number, signal.SIG_IGN)
     scoring_worker.serve(Connection(int(sys.argv[1])))

@@ -6,14 +6,20 @@ import json
 import re
 import warnings
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
+import torch.distributed as dist
 from jsonargparse import ArgumentParser
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, TQDMProgressBar
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from codec.checkpoint import read_checkpoint
+from codec.checkpoint_io import SafeCheckpointIO, checkpoint_folder, newest_checkpoint
+from codec.stop_signals import RunStopped
 
 PACKAGES = ["callbacks", "codec", "data", "lightning", "torch"]
 
@@ -29,10 +35,19 @@ class HelpfulParser(LightningArgumentParser):
 class BatchProgressBar(TQDMProgressBar):
     """Counts batches up to `max_steps`: the training stream has no epochs."""
 
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        """Start a bar that goes on where an interrupted run stopped: Lightning starts no epoch then."""
+        super().on_train_start(trainer)
+        self._count_batches(trainer)
+
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Start a bar that goes on where an interrupted run stopped."""
+        """Keep the bar's total, which Lightning takes from the epoch."""
         super().on_train_epoch_start(trainer)
+        self._count_batches(trainer)
+
+    def _count_batches(self, trainer: Trainer) -> None:
         self.train_progress_bar.set_description("Training")
+        self.train_progress_bar.n = self.train_progress_bar.initial = trainer.global_step
         if trainer.max_steps > 0:
             self.train_progress_bar.total = trainer.max_steps
 
@@ -44,6 +59,8 @@ class CodecCLI(LightningCLI):
     - The configuration of the command line is never overridden by a checkpoint's; the model's part of it is kept in
       the checkpoints, where `codec.load_codec` finds it.
     - `forced_callbacks` are on in every run, each configured under its own key.
+    - Checkpoints are written by `SafeCheckpointIO`, whatever the strategy, and `--ckpt_path last` (of all commands),
+      `best` and `auto` (of `fit`: the newest complete one, else a fresh start) pass over damaged ones with a warning.
     - Lightning does not shard the data again (`use_distributed_sampler`): the data module has done so.
     """
 
@@ -73,7 +90,7 @@ class CodecCLI(LightningCLI):
             parser.add_lightning_class_args(callback, name)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer, its default progress bar replaced by one that counts batches."""
+        """The trainer, with a progress bar that counts batches and checkpoints that survive a crash."""
         warnings.filterwarnings(
             "ignore", message=r"It is recommended to use `self\.log\(.*sync_dist"
         )  # reduced already
@@ -83,19 +100,33 @@ class CodecCLI(LightningCLI):
         for index, callback in enumerate(callbacks):
             if type(callback) in (RichProgressBar, TQDMProgressBar):
                 callbacks[index] = BatchProgressBar()
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = SafeCheckpointIO()
         return trainer
 
     def after_instantiate_classes(self) -> None:
-        """Give the model its own configuration, which it writes into its checkpoints; refuse to score without weights.
-
-        Where there is no last checkpoint, Lightning would go on with untrained weights.
-        """
-        if self.subcommand != "fit" and self._get(self.config, "ckpt_path") == "last":
-            savers = [saver for saver in self.trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
-            if not any(saver._find_last_checkpoints(self.trainer) for saver in savers):
-                folder = self.trainer.loggers[0].log_dir if self.trainer.loggers else self.trainer.default_root_dir
-                self._fail(f"There is no last checkpoint in {folder}: train first, or give its path as ckpt_path.")
+        """Choose the checkpoint, and give the model its own configuration, which it writes into its checkpoints."""
+        wanted = self._get(self.config, "ckpt_path")
+        if wanted in ("auto", "last", "best"):
+            self.config_init[self.subcommand].ckpt_path = self._choose_checkpoint(wanted)
         self.model.config = json.loads(json.dumps(self._get(self.config, "model").as_dict(), default=str))
+
+    def _choose_checkpoint(self, wanted: str) -> str | None:
+        """The file that `auto`, `last` or `best` stands for in this run's folder; None for a fresh start.
+
+        Refuses to score, or to go on, without one: Lightning would do so with untrained weights.
+        """
+        given = [getattr(saver, "dirpath", None) for saver in self.trainer.checkpoint_callbacks]
+        folder = next((Path(path) for path in given if path), checkpoint_folder(self.trainer))
+        fit = self.subcommand == "fit"
+        if wanted == "best" and not fit and (folder / "best.ckpt").is_file():
+            return str(folder / "best.ckpt")
+        found = newest_checkpoint(folder, resumable=fit) if wanted != "best" else None
+        if found is None and not (fit and wanted == "auto"):
+            remedy = "start with --ckpt_path auto" if fit else "train first"
+            self._fail(f"There is no {wanted} checkpoint in {folder}: {remedy}, or give its path as ckpt_path.")
+        rank_zero_info(f"No checkpoint in {folder}: a fresh start." if found is None else f"Going on from {found}.")
+        return None if found is None else str(found)
 
     def before_instantiate_classes(self) -> None:
         """Refuse, in one sentence, what would fail later and less clearly."""
@@ -104,7 +135,7 @@ class CodecCLI(LightningCLI):
             if options[wrong] not in (None, 1 if right == "accumulate" else 0):
                 self._fail(f"trainer.{wrong} {options[wrong]:g} must be unset: use model.init_args.{right} instead.")
         path = self._get(self.config, "ckpt_path")
-        if path and path not in ("last", "best", "hpc", "registry"):
+        if path and path not in ("auto", "last", "best", "hpc", "registry"):
             try:
                 read_checkpoint(path)
             except ValueError as error:
@@ -122,6 +153,10 @@ class CodecCLI(LightningCLI):
         """Run; a ValueError that this project raises on purpose ends the command with its sentence."""
         try:
             super()._run_subcommand(subcommand)
+            _leave_together()
+        except RunStopped:  # on all ranks at the same batch
+            _leave_together()
+            raise
         except ValueError as error:
             trace = error.__traceback__
             while trace is not None and trace.tb_next is not None:
@@ -136,6 +171,13 @@ class CodecCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Keep the command line: Lightning would put the checkpoint's hyper-parameters over it (PL#20801)."""
+
+
+def _leave_together() -> None:
+    """Close the process group while its threads run: left to the exit, a rank is now and then aborted by it."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def _codec_attribute(name: str) -> Any:
@@ -160,7 +202,7 @@ def _unknown_names(message: str) -> list[tuple[str, str]]:
     """(owner, unknown name) of each complaint: a class or module path, or empty for the command's own options."""
     found = re.findall(r"class_path '([\w.]+)':\s*Option '(\w+)' is not accepted", message)
     found += re.findall(r"module '([\w.]+)' has no attribute '(\w+)'", message)
-    found += [("", name) for name in re.findall(r"does not accept option '([\w.]+)'", message)]
+    found += [("", name) for name in re.findall(r"(?:does not accept o|^O)ption '([\w.]+)'", message)]
     found += [("", name) for name in re.findall(r"unrecognized arguments: --([\w.]+)", message)]
     found += [("*", name) for name in re.findall(r"No module named '(\w+)'", message)]
     return [(o, n) if o.split(".")[0] in ["", "*", *PACKAGES] else ("*", o.split(".")[0]) for o, n in found]

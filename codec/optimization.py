@@ -10,10 +10,12 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from codec.schedules import Schedule
+from codec.sharded_tensors import alike, part_of, whole
 
 
 class AlternatingOptimization(L.LightningModule):
@@ -42,6 +44,7 @@ class AlternatingOptimization(L.LightningModule):
         self._scale_at_start: dict[int, float] = {}
         self._norms: dict[int, Tensor] = {}
         self._accumulation: dict | None = None
+        self._saved_norms: list[Tensor] = []
 
     def on_fit_start(self) -> None:
         """Lightning offers to save the state before the optimizer step; here a checkpoint is what a batch left."""
@@ -90,12 +93,14 @@ class AlternatingOptimization(L.LightningModule):
         gradients = [p.grad for p in parameters if p.grad is not None]
         if not gradients:
             return
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norms = [whole(torch.nn.utils.get_total_norm(kind)) for kind in alike(gradients)]
+        norm = norms[0] if len(norms) == 1 else torch.stack(norms).norm()
         if not torch.isfinite(norm):
             self.skipped_steps += 1
             optimizer.zero_grad(set_to_none=True)
         elif self.gradient_clip > 0:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.gradient_clip, norm)
+            for kind in alike(parameters):
+                torch.nn.utils.clip_grads_with_norm_(kind, self.gradient_clip, norm)
         self._norms[id(optimizer)] = norm
 
     def gradient_norm(self, optimizer: LightningOptimizer) -> Tensor:
@@ -115,18 +120,20 @@ class AlternatingOptimization(L.LightningModule):
         scale, key = scaler.get_scale(), id(optimizer.optimizer)
         ratio = scale / self._scale_at_start.get(key, scale)
         if ratio != 1.0:
-            torch._foreach_mul_([p.grad for p in owned(optimizer) if p.grad is not None], ratio)
+            for kind in alike(p.grad for p in owned(optimizer) if p.grad is not None):
+                torch._foreach_mul_(kind, ratio)
         self._scale_at_start[key] = scale
 
     # -- checkpoints -------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Add configuration, count of skipped steps and, inside an accumulation, the gradients so far (rank mean)."""
+        """Add configuration, skipped steps, gradient norms and, inside an accumulation, its gradients (rank mean)."""
         checkpoint["skipped_steps"] = self.skipped_steps
+        checkpoint["gradient_norms"] = [self.gradient_norm(optimizer) for optimizer in self.lightning_optimizers()]
         if self.config is not None:
             checkpoint["model_config"] = self.config
         if self.global_step % self.accumulate:
-            gathered = {n: p.grad.clone() for n, p in self.named_parameters() if p.grad is not None}
+            gathered = {n: whole(p.grad).clone() for n, p in self.named_parameters() if p.grad is not None}
             average_over_ranks(list(gathered.values()))
             scales = [self._scale_at_start.get(id(o.optimizer), 1.0) for o in self.lightning_optimizers()]
             checkpoint["accumulation"] = {"gradients": gathered, "scales": scales}
@@ -135,17 +142,26 @@ class AlternatingOptimization(L.LightningModule):
         """Take back what `on_save_checkpoint` added."""
         self.skipped_steps = checkpoint.get("skipped_steps", 0)
         self._accumulation = checkpoint.get("accumulation")
+        self._saved_norms = checkpoint.get("gradient_norms", [])
 
     def on_train_start(self) -> None:
-        """Put gradients of an interrupted accumulation back in place."""
+        """Put the last gradient norms, and gradients of an interrupted accumulation, back in place."""
+        for optimizer, norm in zip(self.lightning_optimizers(), self._saved_norms, strict=False):
+            self._norms[id(optimizer.optimizer)] = norm.to(self.device)
+        self._saved_norms = []
         if self._accumulation is None:
             return
         for name, gradient in self._accumulation["gradients"].items():
             parameter = self.get_parameter(name)
-            parameter.grad = gradient.to(parameter.device)
+            parameter.grad = part_of(gradient.to(parameter.device), parameter)
         for optimizer, scale in zip(self.lightning_optimizers(), self._accumulation["scales"], strict=True):
             self._scale_at_start[id(optimizer.optimizer)] = scale
         self._accumulation = None
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep the gradients of an accumulation that a validation falls into: Lightning would clear them."""
+        if self.global_step % self.accumulate == 0:
+            super().on_validation_model_zero_grad()
 
 
 def owned(optimizer: Optimizer | LightningOptimizer) -> Iterable[nn.Parameter]:
@@ -154,12 +170,13 @@ def owned(optimizer: Optimizer | LightningOptimizer) -> Iterable[nn.Parameter]:
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace gradients by their mean over ranks.
+    """Replace gradients by their mean over ranks; those of sharded parameters are that already (FSDP).
 
     Every rank reduces every parameter, with zeros where it has no gradient, so ranks never disagree on the collectives.
     """
     if world_size() == 1:
         return
+    parameters = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)

@@ -1,0 +1,77 @@
+"""Signals that ask a run to stop: noted when they come, obeyed when the batch is done; requeueing under SLURM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
+
+
+class RunStopped(SystemExit):
+    """Ends the command after its state has been saved: rank 0 with status 75, the others with 0.
+
+    Lightning's launcher kills all ranks as soon as one that it has started ends with any other status than 0.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(STOPPED if trainer.is_global_zero else 0)
+
+
+class StopSignals:
+    """Notes SIGTERM, SIGINT and SLURM's requeue signal (SIGUSR1 unless the cluster environment states another).
+
+    Lightning's own handlers, which this replaces while it trains, run collectives or write a checkpoint in the middle
+    of a batch. A second SIGINT interrupts at once.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._requeue_signal: int = signal.SIGUSR1
+        self._requeue = False
+
+    def install(self, trainer: Trainer) -> None:
+        """Replace Lightning's handlers until it puts back those of before the run; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        environment = trainer._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            self._requeue = environment.auto_requeue
+            self._requeue_signal = environment.requeue_signal or signal.SIGUSR1
+        for number in (signal.SIGTERM, signal.SIGINT, self._requeue_signal):
+            signal.signal(number, self._note)
+
+    def agreed(self, trainer: Trainer) -> int:
+        """The signal that any rank has received, 0 if none; every rank must call this."""
+        if trainer.world_size == 1:
+            return self.received
+        highest = torch.tensor(float(self.received), device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(highest, reduce_op="max"))  # type: ignore[arg-type]
+
+    def requeue(self, trainer: Trainer, number: int) -> None:
+        """Under SLURM, put the job back into the queue if `number` is the signal for that."""
+        if not (self._requeue and number == self._requeue_signal and trainer.is_global_zero):
+            return
+        array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
+        job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
+        answer = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+        if answer.returncode:
+            rank_zero_warn(f"`scontrol requeue {job}` failed, submit the job again: {answer.stderr.strip()}")
+        else:
+            rank_zero_info(f"Job {job} is in the queue again.")
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.received = self.received or number
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        # A handler must not use buffered streams, which it may have interrupted.
+        again = ", again to stop at once" if number == signal.SIGINT else ""
+        os.write(2, f"\n{signal.Signals(number).name}: the run stops after this batch{again}.\n".encode())
