@@ -1,15 +1,20 @@
-"""Train, score and use neural speech codecs: `python train.py {fit,validate,test,predict} --config configs/….yaml`."""
+"""Train, score and use neural speech codecs: `python train.py {fit,validate,test,predict,sweep} --config …`."""
+
+import sys
 
 from lightning import LightningModule
 
-from callbacks import ChannelEvaluation, PredictionWriter
+from callbacks import ChannelEvaluation, PredictionWriter, Preflight
 from codec.cli import CodecCLI
+from codec.sweeps import sweep
 from data import SpeechDataModule
 
 
 def main() -> None:
     """Parse the command line, build trainer, model and data, and run."""
-    callbacks = {"channels": ChannelEvaluation, "predictions": PredictionWriter}
+    if sys.argv[1:2] == ["sweep"]:
+        return sweep(main)
+    callbacks = {"channels": ChannelEvaluation, "predictions": PredictionWriter, "preflight": Preflight}
     CodecCLI(LightningModule, SpeechDataModule, forced_callbacks=callbacks)
 
 
