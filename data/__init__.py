@@ -4,6 +4,7 @@ from data.audio_io import AudioReadError
 from data.corpora import LibriSpeechSource, LibriTTSSource, VCTKSource
 from data.datamodule import SpeechDataModule
 from data.demo import DemoSource, make_demo_corpus
+from data.shards import ShardSource
 from data.sources import AudioSource, Clip, FolderSource, ManifestSource
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "LibriSpeechSource",
     "LibriTTSSource",
     "ManifestSource",
+    "ShardSource",
     "SpeechDataModule",
     "VCTKSource",
     "make_demo_corpus",

@@ -16,6 +16,7 @@ from torchaudio.functional import highpass_biquad
 from torchaudio.transforms import Resample
 
 from data.lengths import length_at
+from data.shard_files import open_member
 
 HIGHPASS_LEAD_SECONDS = 0.1  # the high-pass filter hears this much before a crop, so that it has settled
 STREAMED_WAV_BYTES = 2**31 - 2**16  # a WAV written to a pipe declares about 2 or 4 GiB: not a sign of truncation
@@ -118,14 +119,11 @@ def within_full_scale(waves: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ..
 def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
     """Open a file; every failure, here or inside the block, becomes an AudioReadError with its reason."""
     path = str(path)
-    if not os.path.isfile(path):
-        raise AudioReadError(path, "is a folder" if os.path.isdir(path) else "does not exist or cannot be reached")
-    if os.path.getsize(path) == 0:
-        raise AudioReadError(path, "empty: the file has 0 bytes")
-    if not os.access(path, os.R_OK):
-        raise AudioReadError(path, "unreadable: permission denied")
     try:
-        with soundfile.SoundFile(path) as file:
+        member = open_member(path)
+        if member is None:
+            _refuse_unopenable(path)
+        with soundfile.SoundFile(member or path) as file:
             if file.frames <= 0:
                 raise AudioReadError(path, "empty: a header without any samples")
             _refuse_cut_header(path, file)
@@ -135,8 +133,19 @@ def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
         known = "not recognised" in text
         reason = "not audio: no format that soundfile reads" if known else f"truncated or damaged: {text}"
         raise AudioReadError(path, reason) from error
-    except (OSError, RuntimeError) as error:
+    except OSError as error:  # its file is the shard, where that is what cannot be read
+        raise AudioReadError(error.filename or path, f"unreadable: {error.strerror or error}") from error
+    except RuntimeError as error:
         raise AudioReadError(path, f"unreadable: {error}") from error
+
+
+def _refuse_unopenable(path: str) -> None:
+    if not os.path.isfile(path):
+        raise AudioReadError(path, "is a folder" if os.path.isdir(path) else "does not exist or cannot be reached")
+    if os.path.getsize(path) == 0:
+        raise AudioReadError(path, "empty: the file has 0 bytes")
+    if not os.access(path, os.R_OK):
+        raise AudioReadError(path, "unreadable: permission denied")
 
 
 def _refuse_cut_header(path: str, file: soundfile.SoundFile) -> None:

@@ -15,6 +15,7 @@ from data.datasets import AudioFormat, Augmentation, ClipDataset, CropDataset, c
 from data.lengths import crop_length, length_at
 from data.sampling import ClipTable, DrawBatchSampler, ShardSampler, UnsizedSampler
 from data.sources import AudioSource, Clip, FolderSource, as_list, spread_clips, unique_clips
+from data.worker_signals import leave_stop_signals_to_parent
 
 Sources = AudioSource | list[AudioSource] | None
 logger = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ class SpeechDataModule(LightningDataModule):
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=use_one_thread,
+            worker_init_fn=start_worker,
             **order,
         )
 
@@ -226,8 +227,9 @@ class SpeechDataModule(LightningDataModule):
         return self.bad_files
 
 
-def use_one_thread(worker: int) -> None:
+def start_worker(worker: int) -> None:
     """Data workers compute on one thread each: more would fight over the cores, or hang after a fork."""
+    leave_stop_signals_to_parent()
     torch.set_num_threads(1)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -85,28 +86,39 @@ class ManifestSource(AudioSource):
         rows = list(self._rows())
         splits = sorted({row["split"] for _, row in rows if row.get("split")})
         if self.split is not None and self.split not in splits:
-            there = ", ".join(splits) or "none: it has no `split` column"
+            there = ", ".join(splits)[:200] or "none: it has no `split` column"
             raise ValueError(f"{self.path} has no split {self.split!r}; its splits are: {there}")
         clips = [self._clip(line, row) for line, row in rows if self.split in (None, row.get("split"))]
         if not clips:
             raise ValueError(f"the manifest {self.path} lists no clips")
-        if not any(Path(clip.path).exists() for clip in clips[:100]):
-            raise ValueError(f"{self.path} lists {clips[0].path}, which does not exist; set `root` to the audio folder")
+        if not any(os.path.exists(clip.path) for clip in clips[:100]):
+            raise ValueError(
+                f"{self.path} lists {clips[0].path[:200]}, which does not exist; set `root` to the audio folder"
+            )
         return clips
 
     def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """(line number, {column: text}) of each row."""
-        text = self.path.read_text(encoding="utf-8-sig")
+        try:
+            text = self.path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.path}: byte {error.start} is not UTF-8 text; save it as UTF-8") from None
         if self.path.suffix.lower() in (".jsonl", ".json"):
-            for line, entry in enumerate(text.splitlines(), start=1):
+            for line, entry in enumerate(text.split("\n"), start=1):  # JSON strings may hold other breaks
                 if entry.strip():
                     yield line, self._parse_json(line, entry)
             return
         reader = csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
+        try:
+            yield from self._table(reader)
+        except csv.Error as error:
+            raise ValueError(f"{self.path}, line {reader.reader.line_num + 1}: no row of a table ({error})") from None
+
+    def _table(self, reader: csv.DictReader) -> Iterator[tuple[int, dict[str, str]]]:
         if not set(PATH_COLUMNS) & set(reader.fieldnames or ()):
             raise ValueError(
                 f"{self.path}, line 1: no column {' or '.join(PATH_COLUMNS)} among "
-                f"{list(reader.fieldnames or ())}; the first line must name the columns, separated by tabs"
+                f"{str(reader.fieldnames or [])[:200]}; the first line must name the columns, separated by tabs"
             )
         for row in reader:
             yield reader.line_num, {key: value for key, value in row.items() if key and value}
@@ -114,7 +126,7 @@ class ManifestSource(AudioSource):
     def _parse_json(self, line: int, text: str) -> dict[str, str]:
         try:
             row = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.path}, line {line}: not JSON ({error}); write one object a line") from None
         if not isinstance(row, dict):
             raise ValueError(f'{self.path}, line {line}: {text[:40]!r} is not an object like {{"path": ...}}')
@@ -131,7 +143,9 @@ class ManifestSource(AudioSource):
         except ValueError:
             seconds = math.nan
         if seconds is not None and not math.isfinite(seconds):
-            raise ValueError(f"{where}: the duration {text!r} is not a number; give seconds, or leave it empty")
+            raise ValueError(
+                f"{where}: the duration {str(text)[:40]!r} is not a number; give seconds, or leave it empty"
+            )
         relative = Path(path).as_posix() if not Path(path).is_absolute() else _below(Path(path), self.root)
         known = seconds if seconds and seconds > 0 else None
         return Clip(str(self.root / path), _named(self.name, relative), known, row.get("speaker"))

@@ -1,0 +1,128 @@
+"""A clip inside a tar shard, on disk or in object storage: how it is named, and how its bytes are read."""
+
+import errno
+import io
+import os
+import re
+from abc import ABC, abstractmethod
+from functools import lru_cache
+from mmap import ACCESS_READ, mmap
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+REQUEST_BYTES = 1 << 18  # asked of object storage at once: most clips of speech are one request
+OPEN_SHARDS = 128
+MEMBER = re.compile(r"(.+?\.tar)/.*#(\d+)\+(\d+)", re.DOTALL)
+
+
+def member_path(shard: str, name: str, *, offset: int, size: int) -> str:
+    """The path of the clip `name` whose `size` bytes begin at byte `offset` of the tar file or URL `shard`."""
+    return f"{shard}/{name}#{offset}+{size}"
+
+
+class MemberFile(ABC):
+    """A clip in a shard as a binary file to read and seek; `str` gives its path.
+
+    Errors are raised here where possible, because libsndfile's callbacks can raise none: OSError, with the shard as
+    its `filename`, when the shard cannot be read or ends before the clip does.
+    """
+
+    def __init__(self, path: str, shard: str, *, offset: int, size: int) -> None:
+        self._path, self._shard, self._offset, self._size, self._position = path, shard, offset, size, 0
+
+    def __str__(self) -> str:
+        return self._path
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        buffer = bytearray(size)
+        return bytes(buffer[: self.readinto(buffer)])
+
+    @abstractmethod
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` from the current position on, as far as the clip goes; returns how many bytes."""
+
+    def _cut_off(self) -> OSError:
+        reason = f"the shard is cut off: it ends before byte {self._offset + self._size}"
+        return OSError(errno.EIO, reason, self._shard)
+
+
+class _LocalMember(MemberFile):
+    """Read through a memory map: no call to the system for each of libsndfile's many small reads."""
+
+    def __init__(self, path: str, shard: str, *, offset: int, size: int, mapped: mmap) -> None:
+        super().__init__(path, shard, offset=offset, size=size)
+        if mapped.size() < offset + size:  # its size now: to read beyond the end is no error but kills the process
+            raise self._cut_off()
+        self._bytes = memoryview(mapped)[offset : offset + size]
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._bytes[self._position : self._position + len(buffer)]
+        count = len(data)
+        buffer[:count] = data
+        self._position += count
+        return count
+
+
+class _RemoteMember(MemberFile):
+    def __init__(self, path: str, shard: str, *, offset: int, size: int, storage: tuple[Any, str]) -> None:
+        super().__init__(path, shard, offset=offset, size=size)
+        self._storage = storage
+        self._start, self._block = 0, self._request(0)
+        if len(self._block) < size:
+            self._request(size - 1)
+
+    def readinto(self, buffer: Any) -> int:
+        if self._position >= self._size:
+            return 0
+        if not self._start <= self._position < self._start + len(self._block):
+            self._start, self._block = self._position, self._request(self._position)
+        data = self._block[self._position - self._start :][: len(buffer)]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _request(self, position: int) -> bytes:
+        filesystem, path = self._storage
+        last = min(position + REQUEST_BYTES, self._size)
+        try:
+            data = filesystem.cat_file(path, start=self._offset + position, end=self._offset + last)
+        except Exception as error:  # each storage has its own kinds of errors
+            raise OSError(errno.EIO, f"the shard cannot be read: {error!r}", self._shard) from error
+        if len(data) < last - position:
+            raise self._cut_off()
+        return data
+
+
+def open_member(path: str) -> MemberFile | None:
+    """Open a path that `member_path` has made; None for any other. Raises OSError as `MemberFile` says."""
+    found = MEMBER.fullmatch(path) if ".tar/" in path else None
+    if found is None:
+        return None
+    shard, offset, size = found[1], int(found[2]), int(found[3])
+    storage = _storage(shard, os.getpid())
+    if isinstance(storage, mmap):
+        return _LocalMember(path, shard, offset=offset, size=size, mapped=storage)
+    return _RemoteMember(path, shard, offset=offset, size=size, storage=storage)
+
+
+@lru_cache(OPEN_SHARDS)
+def _storage(shard: str, process: int) -> mmap | tuple[Any, str]:
+    """Where to read the shard. Connections to object storage do not survive a fork, hence `process`."""
+    filesystem, path = fsspec.core.url_to_fs(shard)
+    if not isinstance(filesystem, LocalFileSystem):
+        return filesystem, path
+    try:
+        with open(path, "rb") as file:
+            return mmap(file.fileno(), 0, access=ACCESS_READ)
+    except (OSError, ValueError) as error:  # ValueError where it is empty
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OSError(errno.EIO, f"the shard cannot be read: {reason}", shard) from error
