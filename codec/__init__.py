@@ -32,6 +32,7 @@ from codec.distillation import (
 )
 from codec.distillation_module import DistillationModule
 from codec.encoders import AcousticEncoder, Encoder, SpectralEncoder
+from codec.fsdp import AlternatingFSDPStrategy
 from codec.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
 from codec.link import Link
 from codec.losses import AdversarialLoss, HingeLoss, LeastSquaresLoss, MultiScaleMelLoss
@@ -65,6 +66,7 @@ __all__ = [
     "AcousticEncoder",
     "AdversarialLoss",
     "AlternatingDDPStrategy",
+    "AlternatingFSDPStrategy",
     "BinarySwitchingMap",
     "BinarySymmetricChannel",
     "Bound",

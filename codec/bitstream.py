@@ -6,6 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+INTEGERS = (torch.uint8, torch.bool, torch.int8, torch.int16, torch.int32, torch.int64)
+LARGEST_CODEBOOK = 2**62  # a code and its place value fit int64
+
 
 class BitstreamResult(NamedTuple):
     """What a receiver reads from bits.
@@ -21,8 +24,8 @@ class BitstreamResult(NamedTuple):
 
 def code_bits(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
     """Bits of each codebook's word, ⌈log2(size)⌉."""
-    if not codebook_sizes or min(codebook_sizes) < 2:
-        raise ValueError(f"codebook sizes {list(codebook_sizes)} must each be at least 2.")
+    if not codebook_sizes or min(codebook_sizes) < 2 or max(codebook_sizes) > LARGEST_CODEBOOK:
+        raise ValueError(f"codebook sizes {list(codebook_sizes)} must each be from 2 to 2 ** 62.")
     return tuple((size - 1).bit_length() for size in codebook_sizes)
 
 
@@ -60,8 +63,10 @@ def bits_to_codes(bits: Tensor, codebook_sizes: Sequence[int]) -> BitstreamResul
     widths = code_bits(codebook_sizes)
     if bits.ndim != 2 or bits.shape[1] % sum(widths):
         raise ValueError(f"bits of shape {list(bits.shape)} must be [B, N] with N a multiple of {sum(widths)}.")
-    if bits.is_floating_point() or bool((bits > 1).any()) or bool((bits < 0).any()):
-        raise ValueError(f"bits must be integers 0 or 1, not {bits.dtype} up to {bits.max().item()}.")
+    if bits.dtype not in INTEGERS:
+        raise ValueError(f"bits must be integers 0 or 1, not {bits.dtype}: convert them to uint8.")
+    if bool(((bits > 1) | (bits < 0)).any()):
+        raise ValueError(f"bits must be integers 0 or 1, not from {bits.min().item()} to {bits.max().item()}.")
     frames = bits.unflatten(1, (-1, sum(widths))).long()  # [B, F, bits_per_frame]
     codes = []
     for word in frames.split(widths, -1):
@@ -73,7 +78,7 @@ def bits_to_codes(bits: Tensor, codebook_sizes: Sequence[int]) -> BitstreamResul
 
 
 def _check(codes: Tensor, codebook_sizes: Sequence[int]) -> None:
-    if codes.ndim != 3 or codes.shape[1] != len(codebook_sizes) or codes.is_floating_point():
+    if codes.ndim != 3 or codes.shape[1] != len(codebook_sizes) or codes.dtype not in INTEGERS:
         raise ValueError(
             f"codes of shape {list(codes.shape)} and {codes.dtype} must be integers [B, {len(codebook_sizes)}, F]."
         )

@@ -26,6 +26,18 @@ class Level(SpeechMetric):
         return float(degraded.mean())
 
 
+class Fragile(SpeechMetric):
+    """Mean of the degraded signal; a reference of one second kills the process."""
+
+    name = "fragile"
+    label = "fragile"
+
+    def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+        if len(reference) == sample_rate:
+            os._exit(3)
+        return float(degraded.mean())
+
+
 class Environment(SpeechMetric):
     """Number of threads that the process is told to use, plus a tenth if PyTorch is loaded."""
 

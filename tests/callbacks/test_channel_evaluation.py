@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import channel_ranks
 import numpy as np
 import pytest
 import torch
-import two_ranks
 from codec_fakes import RATE, CountingModule, clip, loader, speech_like, tiny_codec, trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -80,7 +80,7 @@ def test_a_draw_depends_on_seed_clip_and_repeat() -> None:
 
 
 def test_order_and_batches_do_not_matter(tmp_path: Path, module: CountingModule) -> None:
-    channels = two_ranks.evaluation().channels
+    channels = channel_ranks.evaluation().channels
     forward = run_test(tmp_path, module, CLIPS, decode_batch=8, channels=channels[2:])
     backward = run_test(tmp_path, module, CLIPS[::-1], decode_batch=8, channels=channels[2:], num_workers=2)
     assert forward.results == backward.results
@@ -213,24 +213,37 @@ def test_fit_scores_a_fixed_subset_and_feeds_checkpoints(tmp_path: Path, module:
     assert [c.clip_id for c in again.clip_scores] == [c.clip_id for c in callback.clip_scores]
 
 
-def test_one_rank_and_two_give_the_same_scores(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir(), two.mkdir()
-    two_ranks.run(one, 0, 1, "auto")
-    script = Path(two_ranks.__file__)
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one rank's scores."""
+    folder = tmp_path_factory.mktemp("one")
+    channel_ranks.run(folder, 0, 1, "auto")
+    return folder
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_any_number_of_ranks_gives_the_scores_of_one(one: Path, tmp_path: Path, ranks: int) -> None:
+    script = Path(channel_ranks.__file__)
     path = os.pathsep.join([str(script.parents[2]), *sys.path])
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script, two],
+        [*launch, script, tmp_path],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         check=True, timeout=240, capture_output=True,
     )  # fmt: skip
     expected = json.loads((one / "uneven/channel.json").read_text())
-    assert len(expected["clips"]) == 5
+    assert len(expected["clips"]) == 7
     for name in ("uneven", "empty"):
-        close(json.loads((two / name / "channel.json").read_text()), expected)
-    close(json.loads((two / "fit/channel.json").read_text()), json.loads((one / "fit/channel.json").read_text()))
-    metrics = [torch.load(two / f"rank_{rank}_of_2.pt") for rank in (0, 1)]
-    assert metrics[0] == metrics[1]
+        close(json.loads((tmp_path / name / "channel.json").read_text()), expected)
+    for name in ("fit", "fragile"):
+        close(json.loads((tmp_path / name / "channel.json").read_text()),
+              json.loads((one / name / "channel.json").read_text()))  # fmt: skip
+    clips = json.loads((one / "fragile/channel.json").read_text())["clips"]
+    unscorable = {entry["id"]: entry["channels"]["bsc-0"].get("unscorable") for entry in clips}
+    died = ["scoring process died (exit status 3)"]
+    assert unscorable.pop("voice/clip_2") == {"fragile": died, "si_sdr": died} and not any(unscorable.values())
+    metrics = [torch.load(tmp_path / f"rank_{rank}_of_{ranks}.pt") for rank in range(ranks)]
+    assert all(other == metrics[0] for other in metrics)
     close(metrics[0], torch.load(one / "rank_0_of_1.pt"))
     assert "codebook/val/perplexity_0" in metrics[0]
 

@@ -1,61 +1,75 @@
-"""Data-parallel training on gloo ranks: the joint batch's weights, equal on all ranks; skipped steps skipped by all."""
+"""Data-parallel training on 2 and 3 gloo ranks: the joint batch's gradients and weights, equal on all ranks."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from tests.codec import ranks as script
 from tests.codec.training import VoiceData, quiet_trainer, sgd, tiny_module, weights
 
-SETTINGS = {"optimizer": sgd, "discriminator_optimizer": sgd, "gradient_clip": 0.0}
+
+@pytest.fixture(scope="module")
+def single():
+    """What one process makes of the joint batches."""
+    return script.scenarios(1)
 
 
-def two_ranks(folder, *, steps, size, accumulate=1, broken=-1, rvq=0):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = [folder, steps, size, accumulate, broken, rvq]
-    result = subprocess.run(
-        [*launch, "-m", "tests.codec.ranks", *map(str, words)], capture_output=True, text=True, timeout=240, check=False
-    )
+@pytest.fixture(scope="module", params=[2, 3])
+def ranks(request, tmp_path_factory):
+    """What each of 2 or 3 ranks makes of its part of them."""
+    folder = tmp_path_factory.mktemp("ranks")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(request.param)]
+    command = [*launch, "-m", "tests.codec.ranks", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(request.param)]
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_ranks_equal_one_with_the_joint_batch(tmp_path, accumulate):
-    single = tiny_module(**SETTINGS, accumulate=accumulate)
-    quiet_trainer(max_steps=2).fit(single, VoiceData(4))
-    first, second = two_ranks(tmp_path, steps=2, size=2, accumulate=accumulate)
-    for name, value in weights(single).items():
-        assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], value, atol=1e-6, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+def assert_equal(ranks, part):
+    """All ranks hold the same, bit for bit."""
+    for other in ranks[1:]:
+        torch.testing.assert_close(part(other), part(ranks[0]), rtol=0, atol=0, equal_nan=True)
 
 
-def test_a_broken_batch_on_one_rank_is_skipped_by_all(tmp_path):
-    kept = tiny_module(**SETTINGS)
-    quiet_trainer(max_steps=1).fit(kept, VoiceData(4))
-    first, second = two_ranks(tmp_path, steps=2, size=2, broken=1)
-    assert first["skipped"] == second["skipped"] == 2
+@pytest.mark.parametrize("name", ["plain", "accumulated"])
+def test_gradients_and_weights_are_those_of_the_joint_batch(single, ranks, name):
+    assert_equal(ranks, lambda rank: [rank[name]["state"], rank[name]["gradients"]])
+    found, expected = ranks[0][name], single[name]
+    assert len(found["gradients"]) == len(expected["gradients"]) == (4 if name == "plain" else 2)
+    for gradient, joint in zip(found["gradients"], expected["gradients"], strict=True):
+        assert float((gradient - joint).norm() / joint.norm()) < 1e-6
+    for key, value in expected["state"].items():
+        torch.testing.assert_close(found["state"][key], value, atol=1e-6, rtol=1e-4, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_a_broken_batch_on_one_rank_is_skipped_and_counted_by_all(ranks):
+    kept = tiny_module(optimizer=sgd, discriminator_optimizer=sgd, gradient_clip=0.0)
+    quiet_trainer(max_steps=1).fit(kept, VoiceData(script.JOINT_BATCH))
+    assert_equal(ranks, lambda rank: rank["broken"]["state"])
+    assert [rank["broken"]["skipped"] for rank in ranks] == [2] * len(ranks)
     for name, value in weights(kept).items():
-        assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], value, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(ranks[0]["broken"]["state"][name], value, atol=1e-6, rtol=1e-4)
 
 
-def test_codebooks_are_the_same_on_both_ranks_and_have_learned(tmp_path):
+def test_codebooks_of_moving_means_are_those_of_the_joint_batch(single, ranks):
+    assert_equal(ranks, lambda rank: rank["moving_means"])
+    torch.testing.assert_close(ranks[0]["moving_means"], single["moving_means"], rtol=1e-5, atol=1e-6)
+
+
+def test_codebooks_are_the_same_on_all_ranks_and_have_learned(ranks):
     """k-means on batch 0, restarts, a batch that is broken on one rank; then uneven batches, broken ones among them."""
-    first, second = two_ranks(tmp_path, steps=5, size=2, broken=2, rvq=1)
-    tables = [name for name in first if "codebooks" in name]
-    assert len(tables) == 4 * 3
-    for name in first:
-        if name != "skipped":
-            assert torch.equal(first[name], second[name]), name
+    state = ranks[0]["rvq"]["state"]
+    assert len([name for name in state if "codebooks" in name]) == 4 * 3
+    assert_equal(ranks, lambda rank: rank["rvq"]["state"])
     for stage in range(4):
-        assert first[f"codec.quantizer.codebooks.{stage}.batches"] == 4  # the broken batch taught nothing
-    first, second = (torch.load(tmp_path / f"codebooks{rank}.pt", weights_only=True) for rank in (0, 1))
-    for kind, state in first.items():
-        for name, value in state.items():
-            assert torch.equal(value, second[kind][name]), (kind, name)
-        restarted = state["restarted"].tolist()
+        assert state[f"codec.quantizer.codebooks.{stage}.batches"] == 4  # the broken batch taught nothing
+    assert_equal(ranks, lambda rank: rank["uneven"])
+    for book in ranks[0]["uneven"].values():
+        restarted = book["restarted"].tolist()
         assert restarted[0] == restarted[3] == 0
         assert min(restarted[2], restarted[4], restarted[5]) > 0
-        assert state["batches"] == 4
+        assert book["batches"] == 4

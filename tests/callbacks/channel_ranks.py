@@ -1,15 +1,17 @@
-"""Run by `torchrun`: the same clips on two ranks, unevenly and with one rank that has none, into two folders.
+"""Run by `torchrun`: the same clips on several ranks, unevenly and with ranks that have none, into a folder each.
 
-Usage: torchrun --nproc-per-node 2 two_ranks.py FOLDER
+Usage: torchrun --nproc-per-node RANKS channel_ranks.py FOLDER
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import torch
 from codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from faulty_metrics import Fragile
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
@@ -29,7 +31,7 @@ from codec import (
 )
 from tests.leaving import leave_together
 
-NAMES = [f"voice/clip_{number}" for number in range(5)]
+NAMES = [f"voice/clip_{number}" for number in range(7)]
 
 
 def evaluation(fit_clips: int | None = None) -> ChannelEvaluation:
@@ -66,17 +68,20 @@ def shares(rank: int, ranks: int) -> dict[str, range]:
 
 
 def run(folder: Path, rank: int, ranks: int, strategy: str) -> None:
-    """Test on every share of the clips, then validate within a fit, and write the scores."""
+    """Test on every share of the clips, also with scoring that dies, then validate in a fit, and write the scores."""
     for name, numbers in shares(rank, ranks).items():
         runner: Trainer = trainer(folder / name, [evaluation()], devices=ranks, strategy=strategy)
         runner.test(make_module(), batches(numbers), verbose=False)
+    fragile = ChannelEvaluation(bit_error_rates=(0.0,), metrics=[Fragile(), SISDR()], num_workers=1, audio_clips=0)
+    runner = trainer(folder / "fragile", [fragile], devices=ranks, strategy=strategy)
+    runner.test(make_module(), batches(shares(rank, ranks)["uneven"]), verbose=False)
     fit = evaluation(fit_clips=3)
     options = {"devices": ranks, "strategy": strategy, "max_epochs": 1, "limit_train_batches": 1}
     runner = trainer(
         folder / "fit", [fit, CodebookUsage(1)], num_sanity_val_steps=0, enable_checkpointing=False, **options
     )
     unwrapped = make_module()
-    # Without learning, so that one rank and two validate the same weights.
+    # Without learning, so that any number of ranks validates the same weights.
     for parameter in unwrapped.parameters():
         parameter.register_hook(torch.zeros_like)
     runner.fit(unwrapped, batches(range(1)), batches(shares(rank, ranks)["uneven"]))
@@ -85,7 +90,6 @@ def run(folder: Path, rank: int, ranks: int, strategy: str) -> None:
 
 
 if __name__ == "__main__":
-    import os
-
-    run(Path(sys.argv[1]), int(os.environ["RANK"]), 2, "ddp_find_unused_parameters_true")
+    place = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    run(Path(sys.argv[1]), *place, "ddp_find_unused_parameters_true")
     leave_together()
