@@ -69,7 +69,6 @@ def write(
     Returns:
         The figures by name, as uint8 pixels [height, width, 3].
     """
-    import soundfile
     from matplotlib.image import imsave
 
     media = folder / "channel"
@@ -77,7 +76,13 @@ def write(
     write_csv(folder / "channel.csv", scored.rows, leave_out=("reasons",))
     if scored.differences:
         write_csv(folder / "differences.csv", scored.differences)
-    write_json(folder / "channel.json", scored.rows, scored.clips, facts=facts)
+    stated = {
+        "metrics": [
+            {name: getattr(m, name) for name in ("name", "label", "unit", "higher_is_better")} for m in metrics
+        ],
+        "audio": _write_audio(media, audio, sample_rate=facts["sample_rate"]),
+    }
+    write_json(folder / "channel.json", scored.rows, scored.clips, facts={**facts, **stated})
     figures: dict[str, Figure] = {}
     rate = facts["sample_rate"]
     if scored.clips:
@@ -87,13 +92,25 @@ def write(
     for number, clip in enumerate(audio):
         signals = {"original": clip.reference, **clip.decoded}
         figures[f"spectrogram_{number}"] = spectrogram_figure(signals, sample_rate=rate, title=clip.clip_id)
-        for name, signal in signals.items():
-            path = media / f"audio_{number}_{_safe(name)}.wav"
-            soundfile.write(path, np.clip(signal, -1, 1), rate, subtype="PCM_16")
     images = {name: render(figure) for name, figure in figures.items()}
     for name, image in images.items():
         imsave(media / f"{name}.png", image)
     return images
+
+
+def _write_audio(media: Path, audio: Sequence[ClipAudio], *, sample_rate: int) -> list[dict[str, Any]]:
+    """Write WAV files, and return for each clip its id and the files by signal, as `channel.json` states them."""
+    import soundfile
+
+    index = []
+    for number, clip in enumerate(audio):
+        files = {}
+        for name, signal in {"original": clip.reference, **clip.decoded}.items():
+            path = media / f"audio_{number}_{_safe(name)}.wav"
+            soundfile.write(path, np.clip(signal, -1, 1), sample_rate, subtype="PCM_16")
+            files[name] = f"{media.name}/{path.name}"
+        index.append({"id": clip.clip_id, "files": files})
+    return index
 
 
 def show(

@@ -1,0 +1,157 @@
+"""Reads what tested runs leave in `channel.json`, and puts the systems of several runs side by side."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from callbacks.channel_scores import ChannelRow, summarise
+from callbacks.comparison_report import Difference, differences
+from callbacks.report.systems import Setting, System, read_systems
+from callbacks.statistics import Bootstrap
+
+SHOWN = 3  # clips that an error names before "..."
+
+
+class Runs(NamedTuple):
+    """Several runs on the same clips: `clips` are scored in all of them, `heard` of these can be listened to."""
+
+    systems: list[System]
+    clips: list[str]
+    heard: list[str]
+    originals: dict[str, Path]
+    configs: dict[str, str]
+    bootstrap: Bootstrap
+    notes: list[str]
+
+    @property
+    def channels(self) -> list[Setting]:
+        """The channels of all systems, by kind and rate."""
+        found = {channel.name: channel for system in self.systems for channel in system.channels}
+        kinds = list(dict.fromkeys(channel.curve for channel in found.values()))
+        return sorted(found.values(), key=lambda channel: (kinds.index(channel.curve), channel.error_rate))
+
+    def rows(self) -> list[ChannelRow]:
+        """Every system's means over `clips`, by each of its own metrics, in the order of `channels`."""
+        order = [channel.name for channel in self.channels]
+        rows = [
+            row
+            for system in self.systems
+            for row in summarise(
+                system.scores(self.clips, system.channels, repeats=system.repeats),
+                system.channels,
+                system.metrics,
+                repeats=system.repeats,
+                bootstrap=self.bootstrap,
+            )
+        ]
+        return sorted(rows, key=lambda row: order.index(row.channel))
+
+    def differences(self, rows: Sequence[ChannelRow]) -> list[Difference]:
+        """Paired differences, over the channels, metrics and draws that all systems have."""
+        channels = _shared([system.channels for system in self.systems])
+        metrics = _shared([system.metrics for system in self.systems])
+        repeats = min(system.repeats for system in self.systems)
+        if not channels or not metrics:
+            return []
+        scores = {system.name: system.scores(self.clips, channels, repeats=repeats) for system in self.systems}
+        return differences(scores, rows, channels, metrics, bootstrap=self.bootstrap)
+
+
+class _Run(NamedTuple):
+    name: str
+    systems: list[System]
+    originals: dict[str, Path]
+    config: str
+    bootstrap: Bootstrap
+
+
+def read_runs(folders: Sequence[Path]) -> Runs:
+    """The systems of all runs, on the clips that all of them scored.
+
+    Raises:
+        ValueError: A folder without a complete `channel.json` or without audio, a folder given twice, runs of different
+            seeds, or no clip that all runs scored, or none to hear.
+    """
+    paths = [folder.resolve() for folder in folders]
+    if twice := [str(folder) for folder, count in Counter(paths).items() if count > 1]:
+        raise ValueError(f"{', '.join(twice)} is given more than once: name each run once")
+    short = Counter(path.name for path in paths)
+    runs = [
+        _read(folder, path.name if short[path.name] == 1 else str(folder))
+        for folder, path in zip(folders, paths, strict=True)
+    ]
+    first = runs[0]
+    for run in runs[1:]:
+        if run.bootstrap.seed != first.bootstrap.seed:
+            raise ValueError(
+                f"{first.name} has seed {first.bootstrap.seed} and {run.name} seed {run.bootstrap.seed}, so their "
+                "channels hit different bits: test both with one `channels.seed`"
+            )
+    names = Counter(system.name for run in runs for system in run.systems)
+    for system in (system for run in runs for system in run.systems):
+        system.name = system.name if names[system.name] == 1 else f"{system.run}: {system.name}"
+    clips, notes = _common({run.name: set(run.systems[0].clips) for run in runs}, "scores")
+    heard, more = _common({run.name: set(run.originals) & set(clips) for run in runs}, "audio")
+    _same_recordings(runs, clips)
+    return Runs(
+        [system for run in runs for system in run.systems], clips, heard, first.originals,
+        {run.name: run.config for run in runs}, first.bootstrap, notes + more,
+    )  # fmt: skip
+
+
+def _read(folder: Path, name: str) -> _Run:
+    path, config = folder / "channel.json", folder / "config.yaml"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no channel.json: give the folder of a run after `python train.py test`")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if audio := document.get("audio"):
+            systems = read_systems(folder, document, name)
+            originals = {clip["id"]: folder / clip["files"]["original"] for clip in audio}
+            settings = document["settings"]
+            bootstrap = Bootstrap(settings["bootstrap"], settings["confidence"], settings["seed"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is incomplete or not of an evaluation ({type(error).__name__}: {error}): test the run again"
+        ) from error
+    if not audio:
+        raise ValueError(f"{path} names no audio: test the run again, with `channels.audio_clips` of 1 or more")
+    missing = [file for file in originals.values() if not file.is_file()]
+    missing += [file for s in systems for files in s.audio.values() for file in files.values() if not file.is_file()]
+    if missing:
+        raise ValueError(f"{missing[0]} and {len(missing) - 1} more audio files are missing: test the run again")
+    text = config.read_text(encoding="utf-8") if config.is_file() else f"({name} has no config.yaml)"
+    return _Run(name, systems, originals, text, bootstrap)
+
+
+def _shared(lists: Sequence[Sequence[Any]]) -> list[Any]:
+    """The items of the first list whose names all lists have."""
+    names = set.intersection(*({item.name for item in items} for items in lists))
+    return [item for item in lists[0] if item.name in names]
+
+
+def _common(found: dict[str, set[str]], what: str) -> tuple[list[str], list[str]]:
+    """The clips of all runs, sorted, and a note for each run that has others; `what` it is that they have of them."""
+    common = set.intersection(*found.values())
+    others = {run: sorted(clips - common) for run, clips in found.items() if clips - common}
+    listed = [
+        f"{run} has {what} of {', '.join(clips[:SHOWN])}{f' and {len(clips) - SHOWN} more' * (len(clips) > SHOWN)}"
+        for run, clips in others.items()
+    ]
+    if not common:
+        raise ValueError(f"no clip has {what} in all runs: {'; '.join(listed)}; test them on the same clips")
+    return sorted(common), [f"Left out, because another run lacks it: {text}." for text in listed]
+
+
+def _same_recordings(runs: Sequence[_Run], clips: Sequence[str]) -> None:
+    for run in runs[1:]:
+        for clip in clips:
+            a, b = (found.systems[0].clips[clip]["seconds"] for found in (runs[0], run))
+            if abs(a - b) > 1e-3:  # a millisecond: rates that differ round a length differently
+                raise ValueError(
+                    f"clip {clip} lasts {a:.3f} s in {runs[0].name} and {b:.3f} s in {run.name}: not the same recording"
+                )
