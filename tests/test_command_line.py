@@ -15,10 +15,14 @@ from tests.codec.training import voice
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
-BASES = {"fsq_32bit.yaml": "fsq.yaml", "rvq_32bit.yaml": "rvq.yaml"} | {  # what an overlay is laid over
-    f"{name}.yaml": "quickstart.yaml"
-    for name in ("channels", "channel_suite", "channel_aware", "sensitivity", "debug", "own_speech", "quickstart_rvq")
-} | {"small_rvq.yaml": "small_fsq.yaml"}
+BASES = (
+    {"fsq_32bit.yaml": "fsq.yaml", "rvq_32bit.yaml": "rvq.yaml"}
+    | {  # what an overlay is laid over
+        f"{name}.yaml": "quickstart.yaml"
+        for name in "channels channel_suite channel_aware sensitivity debug own_speech quickstart_rvq shards".split()
+    }
+    | {"small_rvq.yaml": "small_fsq.yaml"}
+)
 FULL_SIZE = {f"{name}.yaml" for name in ("neucodec", "xcodec2", "neucodec_released", "no_semantic", "distill_neucodec")}
 NEED_CHECKPOINTS = {  # tests/test_compare.py, tests/test_student_configurations.py
     f"{name}.yaml" for name in ("compare", "student", "decoder_24k", "quickstart_student", "quickstart_decoder_24k")
