@@ -16,6 +16,7 @@ from codec.codec import NeuralCodec
 from codec.decoders import Decoder
 from codec.encoders import Encoder
 from codec.quantizers.base import Quantizer
+from codec.w2v_bert import import_transformers
 
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 FILES = ("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
@@ -145,7 +146,7 @@ def _fsq_parts(
     first(codebooks, 1, config.model_type)
     rate, hop = rate_and_hop
     if extractor is None:
-        extractor = import_transformers().FEATURE_EXTRACTOR_MAPPING[type(config)]()
+        extractor = import_transformers("A third-party codec").FEATURE_EXTRACTOR_MAPPING[type(config)]()
     dim, size = config.quantization_dim, math.prod(config.quantization_levels)
     return Parts(
         parts.XCodec2Encoder(model, hop, extractor=extractor, pads=pads),
@@ -187,7 +188,7 @@ def load_model(source: str) -> tuple[Any, Any]:
     Raises:
         ValueError: see `TransformersCodec`.
     """
-    transformers = import_transformers()
+    transformers = import_transformers("A third-party codec")
     with _explained(source):
         folder = _folder(source)
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
@@ -206,14 +207,6 @@ def load_model(source: str) -> tuple[Any, Any]:
             raise OSError(f"{len(lacking)} weights are missing or misshapen, {lacking[0]} among them")
         has_extractor = (folder / "preprocessor_config.json").is_file()
         return model, transformers.AutoFeatureExtractor.from_pretrained(folder) if has_extractor else None
-
-
-def import_transformers() -> Any:
-    """The transformers library, needed only once a third-party codec is built."""
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as error:
-        raise ValueError("Third-party codecs need the transformers library: pip install '.[hf]'.") from error
 
 
 def _folder(source: str) -> Path:

@@ -1,7 +1,6 @@
 """Writes a codec of NeuCodec's architecture as a folder that `transformers.AutoModel.from_pretrained` opens."""
 
 import copy
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from codec.encoders import AcousticEncoder
 from codec.hub.names import Sizes, to_transformers
 from codec.quantizers.fsq import FSQ, DoubleTanhBound
 from codec.semantic_encoders import FusedEncoder, W2VBertEncoder
+from codec.w2v_bert import import_transformers
 
 
 def export_codec(checkpoint: str | Path, out: str | Path) -> str:
@@ -32,7 +32,7 @@ def export_codec(checkpoint: str | Path, out: str | Path) -> str:
     codec = load_codec(checkpoint)
     config, sizes = transformers_config(codec, str(checkpoint))
     weights = to_transformers({f"codec.{k}": v for k, v in folded(codec).state_dict().items()}, sizes)
-    transformers = importlib.import_module("transformers")
+    transformers = import_transformers("codec.hub")
     model = transformers.AutoModel.from_config(config)
     model.load_state_dict(weights)
     model.save_pretrained(out)
@@ -95,7 +95,7 @@ def transformers_config(codec: NeuralCodec, source: str) -> tuple[Any, Sizes]:
         "semantic_model_config": semantic.frozen.model.config,
     }
     sizes = Sizes(len(acoustic.strides), len(backbone.blocks))
-    transformers = importlib.import_module("transformers")
+    transformers = import_transformers("codec.hub")
     if edge:
         return transformers.Xcodec2Config(**fields), sizes
     return transformers.NeuCodecConfig(**fields, output_sampling_rate=codec.output_sample_rate), sizes

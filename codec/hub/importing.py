@@ -15,6 +15,7 @@ from codec.hub.names import SEMANTIC_HEAD, Sizes, from_transformers
 from codec.hub.original import original_to_transformers
 from codec.third_party import FILES, HUB_ID
 from codec.trial_build import check_fit
+from codec.w2v_bert import import_transformers
 from codec.weights import read_safetensors, write_safetensors
 
 FAMILIES = ("neucodec", "xcodec2")
@@ -90,7 +91,7 @@ def read_transformers(folder: Path) -> tuple[Any, dict[str, Tensor]]:
     Raises:
         ValueError: either cannot be read, or it is of another model.
     """
-    transformers = importlib.import_module("transformers")
+    transformers = import_transformers("codec.hub")
     with explained(f"{folder / 'config.json'} cannot be read"):
         config = transformers.AutoConfig.from_pretrained(folder)
     if config.model_type not in FAMILIES:

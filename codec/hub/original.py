@@ -1,6 +1,5 @@
 """The layout of the original neucodec and xcodec2 packages: weight norms, joined attention, heads of training."""
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from codec.hub.names import SEMANTIC_HEAD, Sizes, module_names, renamed
-from codec.semantic_encoders import W2VBert
+from codec.w2v_bert import W2VBert, import_transformers
 
 BUFFERS = (
     ".filter",
@@ -96,7 +95,7 @@ def original_config(weights: Mapping[str, Tensor], path: Path) -> Any:
         )
     blocks = {name.split(".")[3] for name in weights if name.startswith("generator.backbone.transformers.")}
     hop = (head[0] - 2) // 4
-    transformers = importlib.import_module("transformers")
+    transformers = import_transformers("codec.hub")
     sizes = {
         "encoder_hidden_size": start[0],
         "hidden_size": post[0],
