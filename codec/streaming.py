@@ -17,7 +17,7 @@ class DecodedStream:
 
     Each chunk is decoded with the frames around it on which its audio depends. Where the decoder's receptive field is
     bounded (causal decoders, ConvNeXt) and `before` and `after` cover it, as they do by default, the stream equals the
-    whole decode up to rounding; else it comes near.
+    whole decode up to rounding; else it comes near (NeuCodec at full size, random weights and codes: −21 dB).
 
     Attributes:
         latency: seconds from a frame's last code to the audio of a chunk that begins with it: the chunk's further

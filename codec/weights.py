@@ -42,6 +42,14 @@ def write_safetensors(path: str | Path, weights: Mapping[str, Tensor], *, codec_
     metadata = {"format": "pt", "codec_config": json.dumps(codec_config)}
     try:
         save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, partial, metadata)
+        partial.chmod(0o666 & ~current_umask())  # the library leaves a file that its owner alone can read
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def current_umask() -> int:
+    """The permissions that this process withholds from new files; there is no way to read them but to set them."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
