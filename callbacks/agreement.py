@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from callbacks.channel_scores import summarise
 from callbacks.channel_scoring import ChannelScorer, check_unique, clip_of
 from callbacks.comparison_report import differences
 from callbacks.encoder_cost import EncoderCost, encoder_costs
+from callbacks.evaluation import EvaluationCallback
 from callbacks.metrics import PESQ, STOI, SpeechMetric
 from callbacks.outputs import gather_objects, log_folder, log_scalars
 from callbacks.scoring import default_workers
@@ -28,7 +29,7 @@ from codec.comparison import Contestant
 NAMES = ("teacher", "student")
 
 
-class AgreementReport(Callback):
+class AgreementReport(EvaluationCallback):
     """Compares the module's `codec` with its `teacher` on every evaluated clip; both share quantizer and decoder.
 
     In `fit`, each validation logs how far the codes agree (`agreement/same_level` and the like). `validate` and `test`
@@ -94,49 +95,7 @@ class AgreementReport(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._checkpoint_step = checkpoint.get("global_step", 0)
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(pl_module)
-
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(pl_module)
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._take(trainer, pl_module, outputs, batch)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._take(trainer, pl_module, outputs, batch)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._finish(trainer, pl_module)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._finish(trainer, pl_module)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._close()
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._close()
-
-    # What they do.
-
-    def _start(self, pl_module: LightningModule) -> None:
+    def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._clips, self._threads = [], torch.get_num_threads()
         self._contestants = [Contestant(name, codec) for name, codec in codecs_of(pl_module).items()]
 

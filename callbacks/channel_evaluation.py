@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from callbacks.channel_report import format_table
 from callbacks.channel_scores import ChannelRow, ClipScores, summarise
 from callbacks.channel_scoring import ChannelScorer, Clip, check_unique, clip_of, order
 from callbacks.comparison_report import Difference, differences, format_differences
+from callbacks.evaluation import EvaluationCallback
 from callbacks.metrics import SpeechMetric, default_metrics
 from callbacks.outputs import gather_objects, log_folder, log_scalars
 from callbacks.scoring import default_workers
@@ -24,7 +25,7 @@ from codec.comparison import Contestant, contestants_of
 from codec.link import Link
 
 
-class ChannelEvaluation(Callback):
+class ChannelEvaluation(EvaluationCallback):
     """Sends every evaluated clip through each channel and scores what the decoder makes of it.
 
     The encoder runs once per clip (the step's `"codes"` are reused), draws that arrive alike are decoded and scored
@@ -139,51 +140,12 @@ class ChannelEvaluation(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._checkpoint_step = checkpoint.get("global_step")
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._active = not trainer.sanity_checking
-        self._waiting = []
+    def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._active, self._waiting = not trainer.sanity_checking, []
         if self._active and trainer.state.fn == TrainerFn.FITTING:
             self._active = self.fit_clips != 0 and self._validations % self.fit_every_n_validations == 0
             self._validations += 1
         self._connect(pl_module)
-
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._active, self._waiting = True, []
-        self._connect(pl_module)
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._take(trainer, pl_module, outputs, batch)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._take(trainer, pl_module, outputs, batch)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._finish(trainer, pl_module)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._finish(trainer, pl_module)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._close()
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._close()
 
     def state_dict(self) -> dict[str, Any]:
         return {"validations": self._validations, "values": self._values}

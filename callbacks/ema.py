@@ -71,7 +71,7 @@ class CodecEMA(Callback):
         # By now the codec holds the checkpoint's averaged weights.
         _copy(weights, self._other)
         if saved is not None:
-            _copy(saved["raw"], weights)
+            _copy({name: tensor for name, tensor in saved["raw"].items() if name in weights}, weights)
             self.batches, self.updates = saved["batches"], saved["updates"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -157,11 +157,16 @@ class CodecEMA(Callback):
 
 
 def _weights(pl_module: LightningModule) -> dict[str, Tensor]:
-    """What the codec stores, by name: each parameter and persistent buffer once per name."""
+    """What the codec stores and trains, by name: each parameter and persistent buffer once per name."""
     codec = pl_module.codec
     assert isinstance(codec, torch.nn.Module)
     state = codec.state_dict(keep_vars=True)
-    return {name: value.data for name, value in state.items() if isinstance(value, Tensor)}
+    return {name: value.data for name, value in state.items() if isinstance(value, Tensor) and not _is_frozen(value)}
+
+
+def _is_frozen(value: Tensor) -> bool:
+    """Whether it is a parameter that no optimizer steps: its average is itself."""
+    return isinstance(value, torch.nn.Parameter) and not value.requires_grad
 
 
 @torch.no_grad()

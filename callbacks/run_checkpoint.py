@@ -194,9 +194,11 @@ class RunCheckpoint(Checkpoint):
             log_scalars(trainer, {"checkpoint/failed": self.failed}, step=trainer.global_step)
 
     def _tidy(self, now: int) -> None:
-        """Name the best, and remove what is neither recent nor among the best; batches after `now` were given up."""
+        """Name the best, rename batches after `now`, given up, and remove what is neither recent nor among the best."""
         found = {int(m[1]): path for path in self.folder.glob("batch=*.ckpt") if (m := NAME.fullmatch(path.name))}
         files = {batch: path for batch, path in found.items() if batch <= now}
+        for batch in found.keys() - files.keys():
+            found[batch].replace(found[batch].with_suffix(".abandoned"))  # else it would count once training passes it
         ranked = sorted((b for b in self.scores if b in files), key=self.scores.__getitem__, reverse=self.mode == "max")
         if ranked:
             link(files[ranked[0]], self.folder / "best.ckpt")

@@ -38,11 +38,11 @@ def read_checkpoint(path: str | Path, *, check: bool = True) -> dict[str, Any]:
     Raises:
         ValueError: the file is missing, damaged, or holds anything but weights and plain values.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"There is no checkpoint {path}: give the path of a .ckpt file that a run has written.")
     if Path(path).suffix == ".safetensors":
         weights, config = read_safetensors(path)
         return {"state_dict": weights, "codec_config": config}
+    if not Path(path).is_file():
+        raise ValueError(f"There is no checkpoint {path}: give the path of a .ckpt file that a run has written.")
     reason = damage(path) if check else None
     if reason is not None:
         raise ValueError(
@@ -109,7 +109,8 @@ def _without_pretrained(block: Any) -> Any:
         return [_without_pretrained(item) for item in block]
     if not isinstance(block, dict):
         return block
-    return {key: None if key == "pretrained" else _without_pretrained(value) for key, value in block.items()}
+    left_out = ("pretrained", "cache")
+    return {key: None if key in left_out else _without_pretrained(value) for key, value in block.items()}
 
 
 def build_codec(config: dict[str, Any]) -> NeuralCodec:

@@ -185,6 +185,7 @@ class VocosDecoder(Decoder):
         x = self.head(self.backbone(latents)).transpose(1, 2)  # [B, n_fft + 2, F]
         with torch.autocast(x.device.type, enabled=False):
             log_magnitude, phase = x.float().chunk(2, dim=1)
-            magnitude = log_magnitude.exp().clamp_max(self.max_magnitude)
+            # e^88 overflows, and so would its gradient.
+            magnitude = log_magnitude.clamp_max(80.0).exp().clamp_max(self.max_magnitude)
             spectrum = torch.polar(magnitude, phase)
             return same_istft(spectrum, self.n_fft, self.hop_length).unsqueeze(1)  # [B, 1, F * hop]

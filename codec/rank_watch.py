@@ -61,8 +61,8 @@ class RankWatch(threading.Thread):
         neighbour = (self._rank + 1) % self._ranks
         try:
             self._store.add(self._key("beats", self._rank), 1)
-            if self._store.check(["error"]):
-                return self._store.get("error").decode()
+            if self._store.check([self._key("error", 0)]):
+                return self._store.get(self._key("error", 0)).decode()
             beats = self._store.add(self._key("beats", neighbour), 0)
             left = self._store.check([self._key("left", neighbour)])
         except Exception:  # the rank or launcher that holds the store has ended
@@ -75,11 +75,11 @@ class RankWatch(threading.Thread):
 
     def report(self, error: BaseException) -> str | None:
         """Tell the other ranks of this rank's error; what is known of another rank's, where that came first."""
-        self._own_error = "".join(traceback.format_exception(error))
         self._deadline = time.monotonic() + 2 * GRACE
+        self._own_error = "".join(traceback.format_exception(error))
         mine = f"rank {self._rank} failed first:\n{self._own_error}"
         try:
-            first = self._store.compare_set("error", "", mine).decode()
+            first = self._store.compare_set(self._key("error", 0), "", mine).decode()
         except Exception:  # the rank that holds the store has ended already
             return SILENT_END
         if first != mine:

@@ -128,7 +128,7 @@ class HubertEncoder(Encoder):
         if pretrained is None:
             self.model = transformers.HubertModel(config)
         else:
-            self.model = transformers.HubertModel.from_pretrained(pretrained, config=config)
+            self.model = transformers.HubertModel.from_pretrained(pretrained, config=config, dtype=torch.float32)
 
     def forward(self, audio: Tensor) -> Tensor:
         samples = F.pad(audio.squeeze(1), (self.padding, self.padding))

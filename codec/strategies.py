@@ -47,6 +47,8 @@ class AlternatingDDPStrategy(DDPStrategy):
         """Meet the other ranks, and watch them from now on."""
         super().setup_environment()
         self._runs, self._interrupted = self._runs + 1, False
+        if dist.get_world_size() == 1:
+            return
         self._watch = RankWatch(
             _get_default_store().clone(),  # type: ignore[attr-defined]
             self.global_rank,

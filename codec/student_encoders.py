@@ -108,7 +108,8 @@ class MelEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.dim, self.hop_length, self.n_fft = dim, hop_length, window * hop_length
-        bank = torchaudio.functional.melscale_fbanks(self.n_fft // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate)
+        with torch.device("cpu"):  # which looks at its numbers
+            bank = torchaudio.functional.melscale_fbanks(self.n_fft // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate)
         self.register_buffer("bank", bank, persistent=False)  # [n_fft / 2 + 1, bands]
         self.embed = nn.Conv1d(bands, width, 3, padding=1)
         self.norm = nn.LayerNorm(width, eps=1e-6)

@@ -13,10 +13,10 @@ class TeacherCache:
     """Keeps what a frozen encoder makes of each clip, so that another run over the same crops need not run it.
 
     A crop is a function of (seed, number), so runs of one data seed (a sweep over students) draw equal crops, while
-    within a run none returns. The name of a file is a digest of the encoder's weights and of the clip's samples:
-    a changed teacher, gain or resampling misses instead of giving something stale. Files appear whole (renamed into
-    place), so ranks and runs may share the folder. Worth its disk only where the encoder is slow: at 50 frames/s and
-    768 channels, a second of audio is 150 kB.
+    within a run none returns. The name of a file is a digest of the encoder's weights and settings, of the autocast's
+    precision and of the clip's samples: a changed teacher, gain or resampling misses instead of giving something
+    stale. Files appear whole (renamed into place), so ranks and runs may share the folder. Worth its disk only where
+    the encoder is slow: at 50 frames/s and 768 channels, a second of audio is 150 kB.
 
     Args:
         folder: made if missing.
@@ -38,8 +38,10 @@ class TeacherCache:
             self._encoder = fingerprint(encoder)
             self.folder.mkdir(parents=True, exist_ok=True)
             self.left -= sum(file.stat().st_size for file in self.folder.glob("*.npy"))
+        kind = audio.device.type
+        precision = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else ""
         samples = audio.float().cpu().numpy()
-        paths = [self._path(clip) for clip in samples]
+        paths = [self._path(clip, precision) for clip in samples]
         if all(path.is_file() for path in paths):
             return torch.from_numpy(np.stack([np.load(path) for path in paths])).to(audio.device)
         latents = encoder(audio).float()
@@ -47,9 +49,10 @@ class TeacherCache:
             self._keep(path, found)
         return latents
 
-    def _path(self, clip: np.ndarray) -> Path:
+    def _path(self, clip: np.ndarray, precision: str) -> Path:
         assert self._encoder is not None
-        return self.folder / f"{hashlib.sha256(self._encoder.encode() + clip.tobytes()).hexdigest()[:32]}.npy"
+        digest = hashlib.sha256((self._encoder + precision).encode() + clip.tobytes())
+        return self.folder / f"{digest.hexdigest()[:32]}.npy"
 
     def _keep(self, path: Path, latents: np.ndarray) -> None:
         if path.is_file() or latents.nbytes > self.left:
@@ -62,8 +65,8 @@ class TeacherCache:
 
 
 def fingerprint(module: nn.Module) -> str:
-    """Digest of a module's weights."""
-    digest = hashlib.sha256()
+    """Digest of a module's weights and of what it states as `settings`, where weights do not tell all."""
+    digest = hashlib.sha256(str(getattr(module, "settings", "")).encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()

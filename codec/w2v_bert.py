@@ -41,6 +41,7 @@ class W2VBert(nn.Module):
         else:
             self.model = read_w2v_bert(transformers, pretrained, fields)
         self.dim: int = self.model.config.hidden_size
+        self.settings = f"{edge_padding} {self.model.config.to_json_string()}"
         if self.model.config.position_embeddings_type == "relative_key":
             for layer in self.model.encoder.layers:
                 layer.self_attn = RelativeKeyAttention(layer.self_attn)
@@ -102,6 +103,13 @@ class RelativeKeyAttention(nn.Module):
         return self.linear_out(y.transpose(1, 2).flatten(-2)), None
 
 
+TELLING = (
+    "hidden_size num_attention_heads intermediate_size feature_projection_input_dim hidden_act layer_norm_eps "
+    "position_embeddings_type left_max_position_embeddings right_max_position_embeddings conv_depthwise_kernel_size "
+    "rotary_embedding_base max_source_positions add_adapter"
+).split()  # what the features depend on
+
+
 def import_transformers(what: str) -> Any:
     """The transformers library, for the named class."""
     try:
@@ -112,13 +120,20 @@ def import_transformers(what: str) -> Any:
 
 def read_w2v_bert(transformers: Any, source: str, fields: dict[str, Any]) -> Any:
     """A Wav2Vec2BertModel with weights from a folder or a hub name; fields beside them from `fields`."""
+    logging = transformers.utils.logging
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report on the layers that are left out
     try:
         config = transformers.Wav2Vec2BertConfig.from_pretrained(source)
         if config.num_hidden_layers < fields["num_hidden_layers"]:
             raise ValueError(f"it has {config.num_hidden_layers} layers, fewer than {fields['num_hidden_layers']}")
         config.update(fields)
+        stated = transformers.Wav2Vec2BertConfig(**fields)
+        other = [f"{k} {getattr(config, k)!r}" for k in TELLING if getattr(config, k) != getattr(stated, k)]
+        if other:  # a checkpoint states `fields` alone, and must build the same model from them
+            raise ValueError(f"state under config what differs from the published model: {', '.join(other)}")
         model, report = transformers.Wav2Vec2BertModel.from_pretrained(
-            source, config=config, use_safetensors=True, output_loading_info=True
+            source, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
         if report["missing_keys"]:
             raise ValueError(f"{len(report['missing_keys'])} weights are missing")
@@ -128,4 +143,6 @@ def read_w2v_bert(transformers: Any, source: str, fields: dict[str, Any]) -> Any
             f"No w2v-BERT can be read from {source} ({reason}): give a folder with config.json and .safetensors "
             "weights, or a hub name within reach."
         ) from error
+    finally:
+        logging.set_verbosity(verbosity)
     return model

@@ -30,6 +30,15 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any
     return weights, config
 
 
+def names_in(path: str | Path) -> list[str]:
+    """Names of a file's tensors; none where it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except Exception:  # the reader's own kinds; whoever reads the file says what is wrong with it
+        return []
+
+
 def write_safetensors(path: str | Path, weights: Mapping[str, Tensor], *, codec_config: Mapping[str, Any]) -> None:
     """Write weights and the codec's configuration; the file appears whole or not at all.
 

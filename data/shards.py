@@ -41,6 +41,8 @@ class ShardSource(AudioSource):
 
     def __init__(self, root: str, *, name: str | None = None) -> None:
         self.root, self.name = root.rstrip("/"), name
+        if ".tar/" in f"{self.root}/":
+            raise ValueError(f"root {root} lies in a folder named as a tar file; rename that folder")
 
     def clips(self) -> list[Clip]:
         manifest = f"{self.root}/{MANIFEST}"

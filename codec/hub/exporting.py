@@ -64,6 +64,7 @@ def transformers_config(codec: NeuralCodec, source: str) -> tuple[Any, Sizes]:
     width, dim, edge = backbone.width, quantizer.dim, semantic.frozen.edge_padding
     checks = {
         "the decoder's positions (RoPE over time)": (backbone.positions, False),
+        "the decoder's causality": (backbone.causal, False),
         "the quantizer's bound": (type(quantizer.bound), DoubleTanhBound),
         "the acoustic encoder's dilations": (acoustic.dilations, (1, 3, 9)),
         "its anti-aliasing": (acoustic.anti_aliased, True),

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from codec.checkpoint import build_codec
 from codec.hub.names import SEMANTIC_HEAD, Sizes, from_transformers
-from codec.hub.original import original_to_transformers
+from codec.hub.original import UNSTATED, original_to_transformers
 from codec.third_party import FILES, HUB_ID
 from codec.trial_build import check_fit
 from codec.w2v_bert import import_transformers
-from codec.weights import read_safetensors, write_safetensors
+from codec.weights import names_in, read_safetensors, write_safetensors
 
 FAMILIES = ("neucodec", "xcodec2")
-ORIGINALS = ("pytorch_model.bin", "model.safetensors")
+ORIGINALS = ("model.safetensors", "pytorch_model.bin")
 
 
 def import_codec(source: str, out: str | Path, *, semantic: str = "facebook/w2v-bert-2.0") -> dict[str, Any]:
@@ -43,17 +43,18 @@ def import_codec(source: str, out: str | Path, *, semantic: str = "facebook/w2v-
     if Path(out).suffix not in (".safetensors", ".ckpt"):
         raise ValueError(f"{out} must end in .safetensors or .ckpt.")
     path = fetch(source)
-    config, theirs = read_transformers(path) if (path / "config.json").is_file() else read_original(path, semantic)
+    config, theirs = read_transformers(path) if path.is_dir() else read_original(path, semantic)
     block, sizes = codec_block(config, source)
     heads = [head for head, _ in SEMANTIC_HEAD]
-    weights = from_transformers(theirs, sizes)
+    with explained(f"{source} is not a whole {config.model_type} of its stated sizes"):
+        weights = from_transformers(theirs, sizes)
     further = {k: v for k, v in weights.items() if k.startswith(tuple(heads))}
     codec = {k.removeprefix("codec."): v for k, v in weights.items() if k not in further}
     try:
         check_fit(lambda: build_codec(block), codec)
     except ValueError as error:
         raise ValueError(f"{source} is not a whole {config.model_type} of its stated sizes: {error}.") from error
-    named = {f"codec.{k}": v.float() for k, v in codec.items()} | further
+    named = {f"codec.{k}": v.float() for k, v in codec.items()} | {k: v.float() for k, v in further.items()}
     if Path(out).suffix == ".safetensors":
         write_safetensors(out, named, codec_config=block)
     else:
@@ -68,11 +69,8 @@ def fetch(source: str) -> Path:
         ValueError: there is neither such a path nor such a hub id within reach.
     """
     path = Path(source).expanduser()
-    if path.is_dir() and not (path / "config.json").is_file():
-        found = [path / name for name in ORIGINALS if (path / name).is_file()]
-        if not found:
-            raise ValueError(f"{source} holds no config.json and none of {', '.join(ORIGINALS)}: give another folder.")
-        return found[0]
+    if path.is_dir():
+        return layout_of(path)
     if path.exists():
         return path
     if not HUB_ID.fullmatch(source) or source.count("/") != 1:
@@ -80,9 +78,24 @@ def fetch(source: str) -> Path:
     with explained(f"{source} is no local path and cannot be fetched from the hub"):
         hub = importlib.import_module("huggingface_hub")
         folder = Path(hub.snapshot_download(source, allow_patterns=[*FILES, "pytorch_model.bin"]))
-        if (folder / "config.json").is_file():
-            return folder
-        return next(folder / name for name in ORIGINALS if (folder / name).is_file())
+    return layout_of(folder)
+
+
+def layout_of(folder: Path) -> Path:
+    """The folder where it is transformers', the file in it where that has the original layout.
+
+    The weights tell, not `config.json`: original checkpoints have one too.
+
+    Raises:
+        ValueError: there are no weights.
+    """
+    found = [folder / name for name in ORIGINALS if (folder / name).is_file()]
+    for file in found:
+        if file.suffix == ".bin" or any(name.startswith(("CodecEnc.", "generator.")) for name in names_in(file)):
+            return file
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no config.json and none of {', '.join(ORIGINALS)}: give another folder.")
+    return folder
 
 
 def read_transformers(folder: Path) -> tuple[Any, dict[str, Tensor]]:
@@ -118,7 +131,8 @@ def read_original(path: Path, semantic: str) -> tuple[Any, dict[str, Tensor]]:
             weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise ValueError(f"{path} is not a state dict of tensors: give the original package's pytorch_model.bin.")
-    return original_to_transformers(weights, path=path, semantic=semantic)
+    with explained(f"{path} is not a whole original NeuCodec or X-Codec 2"):
+        return original_to_transformers(weights, path=path, semantic=semantic)
 
 
 def codec_block(config: Any, source: str) -> tuple[dict[str, Any], Sizes]:
@@ -168,9 +182,6 @@ def codec_block(config: Any, source: str) -> tuple[dict[str, Any], Sizes]:
     decoder = part("VocosDecoder", backbone=part("TransformerBackbone", **backbone), hop_length=int(config.hop_length))
     block = part("NeuralCodec", encoder=encoder, quantizer=quantizer, decoder=decoder, sample_rate=rate)
     return block, Sizes(len(config.downsampling_ratios), config.num_hidden_layers)
-
-
-UNSTATED = ("model_type", "transformers_version", "num_hidden_layers", "dtype")
 
 
 def part(name: str, **arguments: Any) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def from_transformers(weights: Mapping[str, Tensor], sizes: Sizes) -> dict[str, 
         if all(part in ours for part in parts):
             joined = torch.cat([ours.pop(part) for part in parts])
             ours[f"codec.decoder.backbone.blocks.{i}.attention.qkv.weight"] = joined
-    if "fc_encoder.weight" in ours:
+    if ours.keys() >= {"fc_encoder.weight", "fc_encoder.bias", "codec.encoder.semantic.adapter.first.weight"}:
         width = ours["codec.encoder.semantic.adapter.first.weight"].shape[0]
         semantic, acoustic = ours.pop("fc_encoder.weight").tensor_split([width], 1)
         ours["codec.encoder.project.weight"] = torch.cat((acoustic, semantic), 1).unsqueeze(-1)

@@ -21,6 +21,7 @@ BUFFERS = (
     ".scales",
     ".cache",
 )
+UNSTATED = ("model_type", "transformers_version", "num_hidden_layers", "dtype")  # of w2v-BERT's fields
 HEADS = 16  # of the published models; a state dict does not tell
 LEVELS = 4
 
@@ -52,7 +53,8 @@ def original_to_transformers(
             halves = value if which == "v" else halves_first(value, config.num_attention_heads)
             theirs[f"acoustic_decoder.layers.{layer}.self_attn.{which}_proj.weight"] = halves
     if not any(name.startswith("semantic_encoder.") for name in theirs):
-        model = W2VBert(semantic, layers=config.semantic_model_config.num_hidden_layers).model
+        stated = {k: v for k, v in config.semantic_model_config.to_diff_dict().items() if k not in UNSTATED}
+        model = W2VBert(semantic, layers=config.semantic_model_config.num_hidden_layers, config=stated).model
         theirs |= {f"semantic_encoder.{k}": v for k, v in model.state_dict().items()}
     return config, theirs
 
@@ -66,6 +68,8 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             module = name.removesuffix(length)
             if module + direction in folded:
                 g, v = folded.pop(name), folded.pop(module + direction)
+                if v.ndim < 1 or g.shape != (len(v), *[1] * (v.ndim - 1)):
+                    raise ValueError(f"{name} is {list(g.shape)}, not one length for each filter of {list(v.shape)}")
                 folded[module + ".weight"] = torch._weight_norm(v.float(), g.float(), 0)
     return folded
 

@@ -107,8 +107,10 @@ def test_unreadable_weights_and_short_clips_end_in_one_sentence(tmp_path):
     model = W2VBert(layers=1, config=SMALL).model
     model.save_pretrained(tmp_path / "one")
     with pytest.raises(ValueError, match="it has 1 layers, fewer than 2"):
-        W2VBertEncoder(str(tmp_path / "one"), layers=2)
-    kept = W2VBertEncoder(str(tmp_path / "one"), layers=1).frozen.model.state_dict()
+        W2VBertEncoder(str(tmp_path / "one"), layers=2, config=SMALL)
+    with pytest.raises(ValueError, match="state under config what differs from the published model: hidden_size 32"):
+        W2VBertEncoder(str(tmp_path / "one"), layers=1)
+    kept = W2VBertEncoder(str(tmp_path / "one"), layers=1, config=SMALL).frozen.model.state_dict()
     assert all(torch.equal(v, kept[k]) for k, v in model.state_dict().items())
     with pytest.raises(ValueError, match="A clip of 100 samples is too short"):
         semantic().frozen(torch.zeros(1, 1, 100))

@@ -9,11 +9,17 @@ import torch
 
 transformers = pytest.importorskip("transformers")
 
+from safetensors.torch import save_file  # noqa: E402
+
 from codec import load_codec  # noqa: E402
 from codec.checkpoint import read_checkpoint  # noqa: E402
 from codec.hub import export_codec, import_codec  # noqa: E402
 from codec.hub.__main__ import main  # noqa: E402
+from codec.weights import write_safetensors  # noqa: E402
 from tests.codec.hub.models import features, original_layout, small_model, speech_like  # noqa: E402
+
+HEADS = dict(num_attention_heads=16, num_key_value_heads=16, head_dim=4)  # the original layout does not tell them
+SIXTEEN = dict(model_type="wav2vec2-bert", hidden_size=32, num_hidden_layers=16, intermediate_size=4096)
 
 
 class Payload:
@@ -83,10 +89,7 @@ def test_exported_again_the_state_is_bit_identical(model, folder, tmp_path, suff
 @torch.no_grad()
 @pytest.mark.parametrize("family", ["neucodec", "xcodec2"])
 def test_the_original_layout_gives_the_same_model(tmp_path, family):
-    semantic = dict(model_type="wav2vec2-bert", hidden_size=32, num_hidden_layers=16, intermediate_size=4096)
-    model = small_model(
-        family, num_attention_heads=16, num_key_value_heads=16, head_dim=4, semantic_model_config=semantic
-    )
+    model = small_model(family, **HEADS, semantic_model_config=SIXTEEN)
     weights = original_layout(model, semantic=family == "xcodec2")
     for name in (
         "CodecEnc.conv_blocks.1.block.2.block.3.weight_g", "CodecEnc.conv_blocks.5.block.3.act.alpha",
@@ -152,8 +155,6 @@ def copy(folder, tmp_path):
 
 
 def test_missing_weights_are_named(model, copy, capsys):
-    from safetensors.torch import save_file
-
     weights = {k: v.contiguous() for k, v in model.state_dict().items() if "prior_net.1.conv2" not in k}
     save_file(weights, copy / "model.safetensors", {"format": "pt"})
     sentence = refused(capsys, "import", copy, copy / "out.ckpt")
@@ -211,6 +212,47 @@ def test_wrong_words_are_named(capsys, words, sentence):
     assert sentence in refused(capsys, *words)
 
 
+def test_a_causal_decoder_is_not_exported(folder, tmp_path, capsys):
+    block = import_codec(str(folder), tmp_path / "codec.safetensors")
+    weights = read_checkpoint(tmp_path / "codec.safetensors")["state_dict"]
+    block["init_args"]["decoder"]["init_args"]["backbone"]["init_args"]["causal"] = True
+    write_safetensors(tmp_path / "causal.safetensors", weights, codec_config=block)
+    sentence = refused(capsys, "export", tmp_path / "causal.safetensors", tmp_path / "out")
+    assert "the decoder's causality is True, not False" in sentence
+
+
+@pytest.mark.parametrize("name", [
+    "semantic_adapter.conv1.weight", "fc_encoder.bias", "fc_encoder.weight", "acoustic_encoder.conv1.weight",
+    "quantizer.project_in.bias", "acoustic_decoder.layers.0.self_attn.q_proj.weight",
+])  # fmt: skip
+def test_any_missing_weight_ends_in_one_sentence(model, copy, capsys, name):
+    save_file({k: v.contiguous() for k, v in model.state_dict().items() if k != name}, copy / "model.safetensors")
+    assert "is not a whole" in refused(capsys, "import", copy, copy / "out.ckpt")
+
+
+def test_broken_original_weights_end_in_one_sentence(tmp_path, capsys):
+    whole = original_layout(small_model("xcodec2", **HEADS))
+    broken = {
+        "SemanticEncoder_module.initial_conv.weight": None,
+        "fc_prior.bias": None,
+        "CodecEnc.conv_blocks.0.weight_g": torch.ones(3, 1, 1),
+        "fc_post_a.weight": torch.ones(60, 96),
+        "generator.backbone.embed.weight": torch.tensor(1.0),
+    }
+    for name, value in broken.items():
+        weights = {k: v for k, v in (whole | {name: value}).items() if v is not None}
+        torch.save(weights, tmp_path / "pytorch_model.bin")
+        assert "is not a whole" in refused(capsys, "import", tmp_path / "pytorch_model.bin", tmp_path / "out.ckpt")
+
+
+def test_original_weights_beside_a_configuration_are_told_by_their_names(tmp_path):
+    model = small_model("xcodec2", **HEADS, semantic_model_config=SIXTEEN)
+    save_file(original_layout(model), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "bigcodec"}')
+    block = import_codec(str(tmp_path), tmp_path / "codec.ckpt")
+    assert block["init_args"]["decoder"]["init_args"]["hop_length"] == 320
+
+
 def test_another_architecture_is_refused(copy, capsys):
     config = json.loads((copy / "config.json").read_text())
     config["hidden_act"], config["downsampling_ratios"] = "gelu", [2, 2, 4, 4, 4]
@@ -228,8 +270,6 @@ def test_what_transformers_models_do_not_have_is_not_exported(folder, tmp_path, 
     block = import_codec(str(folder), tmp_path / "codec.safetensors")
     weights = read_checkpoint(tmp_path / "codec.safetensors")["state_dict"]
     block["init_args"]["decoder"]["init_args"]["backbone"]["init_args"]["positions"] = True
-    from codec.weights import write_safetensors
-
     write_safetensors(tmp_path / "timed.safetensors", weights, codec_config=block)
     sentence = refused(capsys, "export", tmp_path / "timed.safetensors", tmp_path / "out")
     assert "the decoder's positions (RoPE over time) is True, not False" in sentence
