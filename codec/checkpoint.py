@@ -10,6 +10,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from codec.codec import NeuralCodec
+from codec.part_builder import build_codec
 from codec.trial_build import check_fit
 from codec.weights import read_safetensors
 
@@ -101,7 +102,10 @@ def codec_config(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
         for key in ("model_config", "init_args", "codec"):
             stated = stated.get(key) if isinstance(stated, Mapping) else None
         config = stated
-    return None if config is None else _without_pretrained(config)
+    try:
+        return None if config is None else _without_pretrained(config)
+    except RecursionError:
+        raise ValueError("The file's configuration is nested too deep to be a codec's.") from None
 
 
 def _without_pretrained(block: Any) -> Any:
@@ -113,13 +117,11 @@ def _without_pretrained(block: Any) -> Any:
     return {key: None if key in left_out else _without_pretrained(value) for key, value in block.items()}
 
 
-def build_codec(config: dict[str, Any]) -> NeuralCodec:
-    """Build a codec from its block of a YAML file: `class_path` and `init_args` of each part."""
-    return build(config, NeuralCodec)
-
-
 def build(config: dict[str, Any], base: type[Part]) -> Part:
-    """Build any part from its block of a YAML file, an instance of `base` or of a class below it."""
+    """Build any part from its block of a YAML file of one's own, an instance of `base` or of a class below it.
+
+    Such a block may name any class; what comes out of other people's files goes to `codec.part_builder`.
+    """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, "part")
     part = parser.instantiate_classes(parser.parse_object({"part": config})).part

@@ -137,7 +137,13 @@ class CodecCLI(LightningCLI):
         path = self._get(self.config, "ckpt_path")
         if path and path not in ("auto", "last", "best", "hpc", "registry"):
             try:
-                read_checkpoint(path)
+                checkpoint = read_checkpoint(path)
+                if str(path).endswith(".safetensors"):
+                    self._fail(f"{path} holds weights alone: give it as model.init_args.init_from.")
+                if self.subcommand == "fit" and not checkpoint.get("optimizer_states"):
+                    self._fail(
+                        f"{path} holds no optimizer's state to go on from: give it as model.init_args.init_from."
+                    )
             except ValueError as error:
                 self._fail(str(error))
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+Module = TypeVar("Module", bound=nn.Module)
 REGISTRATIONS = 4  # of one parameter: a weight norm registers its parts in place of the weight
 
 
@@ -18,14 +19,8 @@ def check_fit(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> 
         ValueError: the configuration is none, or is of another or a larger module than the weights are.
     """
     try:
-        try:
-            with torch.device("meta"), _at_most(REGISTRATIONS * len(weights)):
-                expected = build().state_dict()
-        except Exception as error:
-            if "meta" not in str(error):
-                raise
-            with _at_most(REGISTRATIONS * len(weights)):  # a part looks at its own numbers: it needs the memory
-                expected = build().state_dict()
+        with _at_most(REGISTRATIONS * len(weights)):
+            expected = build_empty(build).state_dict()
     except Exception as error:  # whatever a constructor makes of odd arguments
         raise ValueError(f"no codec can be built: {str(error).strip()[:300]}") from error
     for name, value in expected.items():
@@ -37,6 +32,17 @@ def check_fit(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> 
     further = sorted(str(name)[:100] for name in weights.keys() - expected.keys())
     if further:
         raise ValueError(f"{further[0]} is not of this codec")
+
+
+def build_empty(build: Callable[[], Module]) -> Module:
+    """Build a module without memory for its tensors, or with it where a part looks at its own numbers."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta tensors" not in str(error):
+            raise
+    return build()
 
 
 @contextmanager

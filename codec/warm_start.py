@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from codec.checkpoint import build_codec, codec_config, read_checkpoint
 from codec.codec import NeuralCodec
 from codec.quantizers.fsq import FSQ
+from codec.trial_build import build_empty
 
 PARTS = ("codec", "discriminators", "semantic")
 
@@ -176,8 +177,13 @@ def _check_geometry(
     """Compare the geometries of the parts that are to be loaded whole."""
     if config is None:
         return
-    with torch.random.fork_rng(devices=[]):
-        theirs, ours = geometry(build_codec(config)), geometry(codec)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            theirs = geometry(build_empty(lambda: build_codec(config)))
+    except Exception as error:  # whatever a constructor makes of odd arguments
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path} states a codec that cannot be built: {reason}") from error
+    ours = geometry(codec)
     names = [name for name in ours if any(_within(name, (part,)) for part in parts)]
     if any(theirs[name] != ours[name] for name in names):
         raise ValueError(

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from safetensors import SafetensorError
+
 from codec.hub.exporting import export_codec
 from codec.hub.importing import import_codec
 
@@ -26,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             name = export_codec(options.checkpoint, options.out)
             print(f"{options.checkpoint} is now a {name} in {options.out}: open it with AutoModel.from_pretrained.")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SafetensorError, RuntimeError) as error:
         print(f"{parser.prog} {options.command}: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -14,6 +14,7 @@ from codec.hub.names import Sizes, to_transformers
 from codec.quantizers.fsq import FSQ, DoubleTanhBound
 from codec.semantic_encoders import FusedEncoder, W2VBertEncoder
 from codec.w2v_bert import import_transformers
+from codec.weights import current_umask
 
 
 def export_codec(checkpoint: str | Path, out: str | Path) -> str:
@@ -29,6 +30,8 @@ def export_codec(checkpoint: str | Path, out: str | Path) -> str:
     Raises:
         ValueError: the checkpoint cannot be read, or its codec has something that the two models do not.
     """
+    if Path(out).is_file() or (Path(out).is_dir() and any(Path(out).iterdir())):
+        raise ValueError(f"{out} is not an empty folder: give a new one.")
     codec = load_codec(checkpoint)
     config, sizes = transformers_config(codec, str(checkpoint))
     weights = to_transformers({f"codec.{k}": v for k, v in folded(codec).state_dict().items()}, sizes)
@@ -36,6 +39,8 @@ def export_codec(checkpoint: str | Path, out: str | Path) -> str:
     model = transformers.AutoModel.from_config(config)
     model.load_state_dict(weights)
     model.save_pretrained(out)
+    for file in Path(out).glob("*.safetensors"):
+        file.chmod(0o666 & ~current_umask())  # the library leaves files that their owner alone can read
     transformers.FEATURE_EXTRACTOR_MAPPING[type(config)]().save_pretrained(out)
     return type(model).__name__
 

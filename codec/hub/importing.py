@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codec.checkpoint import build_codec
+from codec.checkpoint import damage
 from codec.hub.names import SEMANTIC_HEAD, Sizes, from_transformers
 from codec.hub.original import UNSTATED, original_to_transformers
+from codec.part_builder import build_codec
 from codec.third_party import FILES, HUB_ID
 from codec.trial_build import check_fit
 from codec.w2v_bert import import_transformers
@@ -42,8 +44,15 @@ def import_codec(source: str, out: str | Path, *, semantic: str = "facebook/w2v-
     """
     if Path(out).suffix not in (".safetensors", ".ckpt"):
         raise ValueError(f"{out} must end in .safetensors or .ckpt.")
+    if Path(out).exists() or not Path(out).parent.is_dir():
+        raise ValueError(f"{out} exists already, or its folder does not: give a new name in a folder that is there.")
     path = fetch(source)
     config, theirs = read_transformers(path) if path.is_dir() else read_original(path, semantic)
+    if not 1 <= config.num_hidden_layers <= len(theirs) or not 1 <= len(config.downsampling_ratios) <= len(theirs):
+        raise ValueError(
+            f"{source} states {config.num_hidden_layers} layers and {len(config.downsampling_ratios)} strides but "
+            f"holds {len(theirs)} weights: it is not whole."
+        )
     block, sizes = codec_block(config, source)
     heads = [head for head, _ in SEMANTIC_HEAD]
     with explained(f"{source} is not a whole {config.model_type} of its stated sizes"):
@@ -54,6 +63,9 @@ def import_codec(source: str, out: str | Path, *, semantic: str = "facebook/w2v-
         check_fit(lambda: build_codec(block), codec)
     except ValueError as error:
         raise ValueError(f"{source} is not a whole {config.model_type} of its stated sizes: {error}.") from error
+    broken = next((k for k, v in weights.items() if not v.is_floating_point() or not v.isfinite().all()), None)
+    if broken is not None:
+        raise ValueError(f"{source} holds numbers that are not finite or not real in {broken}: fetch it again.")
     named = {f"codec.{k}": v.float() for k, v in codec.items()} | {k: v.float() for k, v in further.items()}
     if Path(out).suffix == ".safetensors":
         write_safetensors(out, named, codec_config=block)
@@ -109,7 +121,8 @@ def read_transformers(folder: Path) -> tuple[Any, dict[str, Tensor]]:
         config = transformers.AutoConfig.from_pretrained(folder)
     if config.model_type not in FAMILIES:
         raise ValueError(f"{folder} is of model_type {config.model_type}: give one of {' or '.join(FAMILIES)}.")
-    files = sorted(folder.glob("model*.safetensors"))
+    whole = folder / "model.safetensors"
+    files = [whole] if whole.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
     if not files:
         raise ValueError(f"{folder} holds no model.safetensors: save the model with save_pretrained first.")
     weights: dict[str, Tensor] = {}
@@ -127,6 +140,8 @@ def read_original(path: Path, semantic: str) -> tuple[Any, dict[str, Tensor]]:
     if path.suffix == ".safetensors":
         weights: Mapping[str, Any] = read_safetensors(path)[0]
     else:
+        if (reason := damage(path)) is not None:
+            raise ValueError(f"{path} is damaged or holds more than weights ({reason}): fetch it again.")
         with explained(f"{path} is damaged or holds more than weights, and nothing in it has been run"):
             weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
@@ -200,7 +215,7 @@ def write_checkpoint(path: str | Path, weights: Mapping[str, Tensor], codec_conf
         "global_step": 0,
         "loops": None,
     }
-    partial = Path(path).with_suffix(".partial")
+    partial = Path(path).with_suffix(f".{os.getpid()}.partial")
     try:
         torch.save(content, partial)
         partial.replace(path)

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from codec import third_party, third_party_parts
 from codec.bitstream import bits_to_codes, codes_to_bits
-from codec.checkpoint import build_codec
+from codec.checkpoint import build
+from codec.codec import NeuralCodec
 from codec.third_party import TransformersCodec
 
 transformers = pytest.importorskip("transformers")
@@ -226,7 +227,8 @@ def test_codes_survive_the_bitstream(codec, family):
 def test_a_codec_from_yaml_is_frozen_and_in_evaluation_mode(folder, model, family):
     kept = 2 if family in RESIDUAL else 1
     class_path = "codec.third_party.TransformersCodec"
-    codec = build_codec({"class_path": class_path, "init_args": {"source": str(folder), "codebooks": kept}}).train()
+    block = {"class_path": class_path, "init_args": {"source": str(folder), "codebooks": kept}}
+    codec = build(block, NeuralCodec).train()
     assert not any(module.training for module in codec.modules())
     assert not any(parameter.requires_grad for parameter in codec.parameters())
     audio = noise(4 * HOPS[family]).requires_grad_()

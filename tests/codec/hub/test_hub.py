@@ -212,6 +212,36 @@ def test_wrong_words_are_named(capsys, words, sentence):
     assert sentence in refused(capsys, *words)
 
 
+def test_nothing_is_overwritten(folder, tmp_path, capsys):
+    (tmp_path / "mine.ckpt").write_text("precious")
+    assert "exists already" in refused(capsys, "import", folder, tmp_path / "mine.ckpt")
+    assert "its folder does not" in refused(capsys, "import", folder, tmp_path / "none" / "out.ckpt")
+    import_codec(str(folder), tmp_path / "codec.safetensors")
+    assert "is not an empty folder" in refused(capsys, "export", tmp_path / "codec.safetensors", tmp_path)
+    assert (tmp_path / "mine.ckpt").read_text() == "precious"
+
+
+def test_weights_that_are_not_finite_are_named(model, copy, capsys):
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    weights["fc_encoder.bias"][3] = torch.nan
+    save_file(weights, copy / "model.safetensors")
+    assert "not finite or not real in codec.encoder.project.bias" in refused(capsys, "import", copy, copy / "out.ckpt")
+
+
+def test_sizes_beyond_the_file_are_refused_at_once(copy, capsys):
+    config = json.loads((copy / "config.json").read_text()) | {"num_hidden_layers": 10**9}
+    (copy / "config.json").write_text(json.dumps(config))
+    assert "states 1000000000 layers" in refused(capsys, "import", copy, copy / "out.ckpt")
+
+
+def test_a_flipped_bit_in_the_original_is_found(tmp_path, capsys):
+    torch.save({"fc_post_a.weight": torch.zeros(1000)}, tmp_path / "pytorch_model.bin")
+    whole = bytearray((tmp_path / "pytorch_model.bin").read_bytes())
+    whole[len(whole) // 2] ^= 1
+    (tmp_path / "pytorch_model.bin").write_bytes(whole)
+    assert "checksum" in refused(capsys, "import", tmp_path, tmp_path / "out.ckpt")
+
+
 def test_a_causal_decoder_is_not_exported(folder, tmp_path, capsys):
     block = import_codec(str(folder), tmp_path / "codec.safetensors")
     weights = read_checkpoint(tmp_path / "codec.safetensors")["state_dict"]
