@@ -59,7 +59,9 @@ def test_after_training_quantizer_and_decoder_are_the_teachers_bit_for_bit(teach
         encoder = [name for name in state if name.startswith("codec.encoder.")]
         assert all(not torch.equal(state[name], before[name]) for name in encoder if state[name].numel() > 1)
     raw = torch.load(tmp_path / "student.ckpt", weights_only=True)["codec_ema"]["raw"]
-    assert not raw.keys() & {k.removeprefix("codec.") for k in stored}  # frozen weights are their own average
+    kept = {k.removeprefix("codec."): v for k, v in stored.items()}
+    assert all(torch.equal(raw[name], kept[name]) for name in raw.keys() & kept.keys())
+    assert "decoder.head.weight" in kept and "decoder.head.weight" not in raw  # frozen weights are their own average
 
 
 def test_frozen_parts_are_in_eval_mode_without_gradients_and_owned_by_no_optimizer(teacher):
