@@ -56,7 +56,7 @@ def checkpoint_bytes(trainer: Any, module: Any) -> int:
     weights = sum(tensor.nbytes for tensor in module.state_dict().values())
     states = OPTIMIZER_STATES * sum(p.nbytes for p in module.parameters() if p.requires_grad)
     averaged = any(isinstance(callback, CodecEMA) for callback in trainer.callbacks)
-    averages = [p.nbytes for p in module.codec.parameters() if averaged]
+    averages = [p.nbytes for p in module.codec.parameters() if averaged and p.requires_grad]
     return weights + states + sum(averages)
 
 

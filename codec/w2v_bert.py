@@ -118,6 +118,12 @@ def import_transformers(what: str) -> Any:
         raise ValueError(f"{what} needs the transformers package: pip install '.[hf]'.") from error
 
 
+def first_line(error: Exception) -> str:
+    """What an error says first, shortened."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".:") if lines else type(error).__name__
+
+
 def read_w2v_bert(transformers: Any, source: str, fields: dict[str, Any]) -> Any:
     """A Wav2Vec2BertModel with weights from a folder or a hub name; fields beside them from `fields`."""
     logging = transformers.utils.logging
@@ -138,10 +144,9 @@ def read_w2v_bert(transformers: Any, source: str, fields: dict[str, Any]) -> Any
         if report["missing_keys"]:
             raise ValueError(f"{len(report['missing_keys'])} weights are missing")
     except Exception as error:  # the hub and the readers raise many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
         raise ValueError(
-            f"No w2v-BERT can be read from {source} ({reason}): give a folder with config.json and .safetensors "
-            "weights, or a hub name within reach."
+            f"No w2v-BERT can be read from {source} ({first_line(error)}): give a folder with config.json and "
+            ".safetensors weights, or a hub name within reach."
         ) from error
     finally:
         logging.set_verbosity(verbosity)

@@ -2,7 +2,6 @@
 
 import importlib
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor
 
 from codec.checkpoint import damage
+from codec.checkpoint_io import SafeCheckpointIO
 from codec.hub.names import SEMANTIC_HEAD, Sizes, from_transformers
 from codec.hub.original import UNSTATED, original_to_transformers
 from codec.part_builder import build_codec
 from codec.third_party import FILES, HUB_ID
 from codec.trial_build import check_fit
-from codec.w2v_bert import import_transformers
+from codec.w2v_bert import first_line, import_transformers
 from codec.weights import names_in, read_safetensors, write_safetensors
 
 FAMILIES = ("neucodec", "xcodec2")
@@ -215,12 +215,7 @@ def write_checkpoint(path: str | Path, weights: Mapping[str, Tensor], codec_conf
         "global_step": 0,
         "loops": None,
     }
-    partial = Path(path).with_suffix(f".{os.getpid()}.partial")
-    try:
-        torch.save(content, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    SafeCheckpointIO().save_checkpoint(content, path)
 
 
 @contextmanager
@@ -228,13 +223,5 @@ def explained(what: str) -> Iterator[None]:
     """Turn any failure inside into one sentence for users, and keep transformers quiet."""
     try:
         yield
-    except ValueError as error:
-        raise ValueError(f"{what} ({first_line(error)}): give another source.") from error
     except Exception as error:  # the hub and the readers raise many kinds
         raise ValueError(f"{what} ({first_line(error)}): give another source.") from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first, shortened."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".:") if lines else type(error).__name__

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
+from codec.stop_signals import STOPPED
+
 LOG = "log.txt"
 SECONDS_TO_SAVE = 60.0  # between asking a run to stop and killing it
 PR_SET_PDEATHSIG = 1
-STOPPED = 75  # exit status of a run that a signal has ended, its state saved: see callbacks.RunCheckpoint
 
 
 class RunFailed(Exception):
