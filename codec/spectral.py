@@ -42,7 +42,8 @@ def same_istft(spectrum: Tensor, n_fft: int, hop_length: int) -> Tensor:
     """
     frames = spectrum.shape[-1]
     window = torch.hann_window(n_fft, device=spectrum.device)
-    blocks = torch.fft.irfft(spectrum, n_fft, dim=1) * window[None, :, None]  # [B, n_fft, F]
+    # over the last axis: compiled for a CPU, the gradient of a transform over another one has strides it does not expect
+    blocks = (torch.fft.irfft(spectrum.transpose(1, 2), n_fft) * window).transpose(1, 2)  # [B, n_fft, F]
     pad = (n_fft - hop_length) // 2
     audio = overlap_add(blocks, hop_length)[:, pad : pad + frames * hop_length]
     power = overlap_add(window.square()[None, :, None].expand(1, -1, frames), hop_length)
