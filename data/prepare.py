@@ -158,7 +158,7 @@ def _write_all(batches: Sequence[Batch], out: Path, recipe: Recipe, *, workers: 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status. A mistake or a full disk is one sentence on stderr."""
+    """The command line; returns the exit status: 2 for a mistake, 1 for a full disk, each one sentence on stderr."""
     options = _parser().parse_args(arguments)
     try:
         if options.workers < 1:
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         problem = f"the disk of {options.out} is full; make room" if full else f"{error}; correct that"

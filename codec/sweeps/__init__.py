@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 
 def sweep(parse: Callable[[], None], *, command: Sequence[str] | None = None) -> None:
@@ -12,18 +13,24 @@ def sweep(parse: Callable[[], None], *, command: Sequence[str] | None = None) ->
         command: what a trial runs, in front of `fit --config …`; this program by default.
 
     Raises:
-        SystemExit: the sweep cannot run, with one sentence.
+        SystemExit: the sweep cannot run; one sentence is on stderr, and the status is 2, as for all mistakes.
     """
     try:
         from codec.sweeps.worker import main
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
-        sys.exit("error: Sweeps need Optuna, which is not installed: pip install -e '.[sweep]'.")
+        refuse("Sweeps need Optuna, which is not installed: pip install -e '.[sweep]'.")
     try:
         main(sys.argv[2:], parse, command=command or [sys.executable, sys.argv[0]])
     except ValueError as error:
-        sys.exit(f"error: {error}")
+        refuse(str(error))
+
+
+def refuse(message: str) -> NoReturn:
+    """End the command with a sentence."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 __all__ = ["sweep"]

@@ -163,7 +163,7 @@ def test_mistakes_are_one_sentence(
     (tmp_path / "text").mkdir()
     (tmp_path / "text/a.wav").write_text("not audio")
     pack(FolderSource(str(corpus)), tmp_path / "other", shard_bytes=7)
-    assert main([argument.format(tmp=tmp_path) for argument in arguments]) == 1
+    assert main([argument.format(tmp=tmp_path) for argument in arguments]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ") and re.search(message, last)
 
