@@ -15,6 +15,17 @@ from codec.trial_build import check_fit
 from codec.weights import read_safetensors
 
 Part = TypeVar("Part")
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+def pretrained() -> list[str]:
+    """Names of the codecs that come with this project; a card beside each says what it is."""
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+
+
+def located(path: str | Path) -> Path:
+    """The file that a path means: itself, or a codec that comes along, by its bare name such as `small_fsq`."""
+    return PRETRAINED / f"{path}.safetensors" if str(path) in pretrained() and not Path(path).exists() else Path(path)
 
 
 def damage(path: str | Path) -> str | None:
@@ -39,11 +50,15 @@ def read_checkpoint(path: str | Path, *, check: bool = True) -> dict[str, Any]:
     Raises:
         ValueError: the file is missing, damaged, or holds anything but weights and plain values.
     """
-    if Path(path).suffix == ".safetensors":
+    path = located(path)
+    if path.suffix == ".safetensors":
         weights, config = read_safetensors(path)
         return {"state_dict": weights, "codec_config": config}
-    if not Path(path).is_file():
-        raise ValueError(f"There is no checkpoint {path}: give the path of a .ckpt file that a run has written.")
+    if not path.is_file():
+        raise ValueError(
+            f"There is no checkpoint {path}: give the path of a .ckpt file that a run has written, or one of the names "
+            f"{', '.join(pretrained())}."
+        )
     reason = damage(path) if check else None
     if reason is not None:
         raise ValueError(
@@ -64,6 +79,9 @@ def read_checkpoint(path: str | Path, *, check: bool = True) -> dict[str, Any]:
 def load_codec(path: str | Path) -> NeuralCodec:
     """Build the codec that a run trained, in eval mode on the CPU; its EMA weights where the run kept them.
 
+    Args:
+        path: `.ckpt` of a run, `.safetensors` with a configuration, or a name out of `pretrained`, such as `small_fsq`.
+
     Raises:
         ValueError: see `read_checkpoint`; or the checkpoint was written without `train.py` and has no configuration.
     """
@@ -73,7 +91,7 @@ def load_codec(path: str | Path) -> NeuralCodec:
         raise ValueError(f"Checkpoint {path} holds no model_config: train with train.py, or build the codec in Python.")
     weights = _weights_of(checkpoint["state_dict"], "codec.")
     try:
-        if sum(value.numel() * value.element_size() for value in weights.values()) > 4 * os.path.getsize(path):
+        if sum(value.numel() * value.element_size() for value in weights.values()) > 4 * os.path.getsize(located(path)):
             raise ValueError("they are declared far larger than the file")
         check_fit(lambda: build_codec(config), weights)
     except ValueError as error:

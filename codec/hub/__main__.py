@@ -1,4 +1,4 @@
-"""Command line: `python -m codec.hub import SOURCE OUT`, `python -m codec.hub export CHECKPOINT OUT`."""
+"""Command line: `python -m codec.hub import SOURCE OUT`, `export CHECKPOINT OUT`, `pack CHECKPOINT OUT`."""
 
 import argparse
 import sys
@@ -7,10 +7,11 @@ from safetensors import SafetensorError
 
 from codec.hub.exporting import export_codec
 from codec.hub.importing import import_codec
+from codec.hub.packing import pack_codec
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one of the two commands; a mistake ends it with status 2 and one sentence."""
+    """Run one of the three commands; a mistake ends it with status 2 and one sentence."""
     parser = argparse.ArgumentParser(prog="python -m codec.hub", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     reading = commands.add_parser("import", help="a published NeuCodec or X-Codec 2 into a file of this project")
@@ -20,11 +21,18 @@ def main(arguments: list[str] | None = None) -> None:
     writing = commands.add_parser("export", help="a codec of this project into a transformers folder")
     writing.add_argument("checkpoint", help=".ckpt or .safetensors file")
     writing.add_argument("out", help="folder to write")
+    packing = commands.add_parser("pack", help="a run's codec into a small .safetensors file of weights alone")
+    packing.add_argument("checkpoint", help=".ckpt or .safetensors file")
+    packing.add_argument("out", help=".safetensors file to write")
+    packing.add_argument("--full", action="store_true", help="float32 instead of half precision")
     options = parser.parse_args(arguments)
     try:
         if options.command == "import":
             import_codec(options.source, options.out, semantic=options.semantic)
             print(f"{options.source} is now {options.out}: load it with codec.load_codec, or as init_from.")
+        elif options.command == "pack":
+            size = pack_codec(options.checkpoint, options.out, full=options.full)
+            print(f"{options.checkpoint} is now {options.out}, {size / 1e6:.1f} MB: load it with codec.load_codec.")
         else:
             name = export_codec(options.checkpoint, options.out)
             print(f"{options.checkpoint} is now a {name} in {options.out}: open it with AutoModel.from_pretrained.")

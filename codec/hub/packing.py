@@ -1,0 +1,45 @@
+"""Writes the codec of a checkpoint as a safetensors file of its weights alone, in half precision."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from codec.checkpoint import codec_config, load_codec, read_checkpoint
+from codec.weights import write_safetensors
+
+
+def pack_codec(checkpoint: str | Path, out: str | Path, *, full: bool = False) -> int:
+    """Write a codec's weights (their average, where the run kept one) and configuration; it loads like the checkpoint.
+
+    The quantizer stays in float32: its codebooks and projections decide which codes come out. So does whatever float16
+    cannot hold.
+
+    Args:
+        checkpoint: `.ckpt` or `.safetensors`, anything that `load_codec` reads.
+        out: `.safetensors` file, which must not exist.
+        full: keep everything in float32.
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        ValueError: the checkpoint cannot be read or states no codec, or `out` exists or has another suffix.
+    """
+    if Path(out).suffix != ".safetensors" or Path(out).exists():
+        raise ValueError(f"{out} must be a new file that ends in .safetensors.")
+    weights = load_codec(checkpoint).state_dict()
+    config = codec_config(read_checkpoint(checkpoint, check=False))
+    assert config is not None  # load_codec has built it
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    packed = {f"codec.{name}": value if full else halved(name, value) for name, value in weights.items()}
+    write_safetensors(out, packed, codec_config=config)
+    return Path(out).stat().st_size
+
+
+def halved(name: str, value: Tensor) -> Tensor:
+    """A codec's tensor as float16, or as it is where it belongs to the quantizer or would overflow."""
+    if name.startswith("quantizer.") or not value.is_floating_point():
+        return value
+    half = value.to(torch.float16)
+    return half if torch.equal(half.isfinite(), value.isfinite()) else value

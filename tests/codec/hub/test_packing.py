@@ -1,0 +1,83 @@
+"""`python -m codec.hub pack`: weights alone, in half precision, and what comes out of them."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from codec.checkpoint import load_codec
+from codec.hub.__main__ import main
+from codec.hub.packing import halved, pack_codec
+from codec.part_builder import build_codec
+
+PARTS = {
+    "sample_rate": 16_000,
+    "encoder": {"class_path": "codec.SpectralEncoder", "init_args": {"dim": 16, "width": 16, "depth": 1}},
+    "quantizer": {"class_path": "codec.FSQ", "init_args": {"dim": 16, "levels": [4, 4, 4]}},
+    "decoder": {
+        "class_path": "codec.VocosDecoder",
+        "init_args": {"backbone": {"class_path": "codec.ConvNeXtBackbone", "init_args": {"dim": 16, "width": 16}}},
+    },
+}
+RVQ = {
+    "class_path": "codec.RVQ",
+    "init_args": {"dim": 16, "codebooks": [{"class_path": "codec.EMACodebook", "init_args": {"size": 8, "dim": 4}}]},
+}
+
+
+@pytest.fixture(params=[PARTS["quantizer"], RVQ], ids=["fsq", "rvq"])
+def checkpoint(tmp_path, request):
+    """A run's file: codec, discriminators, optimizer state."""
+    torch.manual_seed(0)
+    config = {"class_path": "codec.NeuralCodec", "init_args": PARTS | {"quantizer": request.param}}
+    weights = {f"codec.{k}": v for k, v in build_codec(config).state_dict().items()}
+    content = {
+        "state_dict": weights | {"discriminators.0.weight": torch.zeros(50_000)},
+        "optimizer_states": [{"state": {0: torch.zeros(50_000)}}],
+        "model_config": {"init_args": {"codec": config}},
+    }
+    torch.save(content, tmp_path / "run.ckpt")
+    return tmp_path / "run.ckpt"
+
+
+def test_a_packed_codec_is_the_run_s_in_half_precision(checkpoint, tmp_path, capsys):
+    main(["pack", str(checkpoint), str(tmp_path / "out" / "small.safetensors")])
+    assert "MB" in capsys.readouterr().out
+    stored = load_file(tmp_path / "out" / "small.safetensors")
+    before, after = load_codec(checkpoint), load_codec(tmp_path / "out" / "small.safetensors")
+    for name, value in before.state_dict().items():
+        kept = stored[f"codec.{name}"]
+        if name.startswith("quantizer.") or not value.is_floating_point():
+            assert kept.dtype == value.dtype
+            assert torch.equal(kept, value)
+        else:
+            assert kept.dtype == torch.float16
+            assert torch.equal(after.state_dict()[name], value.half().float())
+    assert set(stored) == {f"codec.{name}" for name in before.state_dict()}, "weights of the codec alone"
+    audio = 0.1 * torch.randn(1, 1, 16_000)
+    error = (after(audio).audio - before(audio).audio).norm() / before(audio).audio.norm()
+    assert error < 0.2, "of random weights, a code may cross a threshold"
+
+
+def test_full_precision_changes_nothing(checkpoint, tmp_path):
+    size = pack_codec(checkpoint, tmp_path / "full.safetensors", full=True)
+    assert size == (tmp_path / "full.safetensors").stat().st_size
+    before, after = load_codec(checkpoint), load_codec(tmp_path / "full.safetensors")
+    assert all(
+        torch.equal(a, b) for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True)
+    )
+
+
+def test_what_half_precision_cannot_hold_stays_as_it_is():
+    large = torch.tensor([1.0, 70_000.0])
+    assert halved("decoder.weight", large) is large
+    assert halved("decoder.weight", torch.tensor([1.0, 60_000.0])).dtype == torch.float16
+
+
+@pytest.mark.parametrize("name", ["taken.safetensors", "small.bin"])
+def test_existing_files_and_other_suffixes_are_refused(checkpoint, tmp_path, capsys, name):
+    (tmp_path / "taken.safetensors").write_bytes(b"mine")
+    with pytest.raises(SystemExit) as stopped:
+        main(["pack", str(checkpoint), str(tmp_path / name)])
+    assert stopped.value.code == 2
+    assert "must be a new file that ends in .safetensors" in capsys.readouterr().err
+    assert (tmp_path / "taken.safetensors").read_bytes() == b"mine"
