@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart compare test lint format install system bench tensorboard clean
+.PHONY: quickstart compare results release test lint format install system bench tensorboard clean
 
 quickstart: install  ## Make the demo corpus, train a small FSQ codec, score it through a noisy channel.
 	$(RUN) train.py fit --config configs/quickstart.yaml
@@ -14,6 +14,28 @@ compare: install  ## Train the matched FSQ and RVQ codecs of quickstart size, an
 	test -f runs/quickstart/checkpoints/last.ckpt || $(RUN) train.py fit --config configs/quickstart.yaml
 	$(RUN) train.py fit --config configs/quickstart.yaml --config configs/quickstart_rvq.yaml
 	$(RUN) train.py test --config configs/compare.yaml
+
+# SPEECH is a manifest of clips to score, SKIP what a second table leaves out of them.
+CORPUS := --data.test data.ManifestSource --data.test.init_args.path $(SPEECH) --data.test.init_args.split null
+OWN := --trainer.precision 32-true --trainer.accelerator cpu --trainer.logger.init_args.name
+LOGGED := channel.csv channel.json differences.csv agreement.csv agreement.json sensitivity.csv error_spread.json
+results: install  ## Score the codecs that come along on SPEECH=manifest.tsv, and write RESULTS.md anew (half an hour).
+	test -f "$(SPEECH)" || { echo "make results SPEECH=manifest.tsv: a list of clips, see README" >&2; exit 2; }
+	$(RUN) train.py test --config configs/pretrained.yaml $(CORPUS)
+	$(RUN) train.py test --config configs/pretrained_links.yaml $(CORPUS)
+	$(RUN) train.py test --config configs/small_student.yaml --model.init_args.init_from small_student $(CORPUS) \
+	    $(OWN) pretrained/student
+	$(RUN) train.py test --config configs/small_fsq.yaml --config configs/sensitivity.yaml $(CORPUS) \
+	    --model.init_args.init_from small_fsq $(OWN) pretrained/bits
+	for run in codecs links student bits; do mkdir -p docs/results/$$run; for file in $(LOGGED); do \
+	    cp runs/pretrained/$$run/$$file docs/results/$$run/ 2>/dev/null || true; done; done
+	$(RUN) -m callbacks.results docs/results -o RESULTS.md --leave-out $(SKIP)
+
+release: install  ## Pack what the trained runs keep beside the weights (discriminators, optimizers) into release/.
+	mkdir -p release
+	for run in $(notdir $(wildcard runs/small_*)); do cp runs/$$run/checkpoints/last.ckpt release/$$run.ckpt; \
+	    cp runs/$$run/config.yaml release/$$run.yaml; done
+	cd release && sha256sum *.ckpt > SHA256SUMS
 
 test: install lint  ## Style, types and tests.
 	$(RUN) -m pytest
