@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
+
+from codec.comparison import ComparisonModule
 
 AUDIO_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".w64", ".wav"})
 
@@ -22,6 +25,10 @@ class PredictionWriter(Callback):
     "/" between folders; an audio extension is taken off, unless another file of this process has taken the name
     (`a.wav` and `a.flac`). Existing files are replaced.
 
+    A comparison's `predict_step` returns `id` and, under `systems` by name, the rest for each codec; its files go to a
+    folder for each, named after the first system that has the codec. Links make no difference here: the log says which
+    systems are left out.
+
     The archive holds `codes` [K, F] in the smallest unsigned type, `sample_rate` (Hz, of the encoder's input),
     `output_sample_rate` (Hz), `hop_length` (input samples per frame), `length` (input samples),
     `output_length` (output samples) and `codebook_sizes` [K].
@@ -32,11 +39,19 @@ class PredictionWriter(Callback):
 
     def __init__(self, output_dir: str | Path = "predictions") -> None:
         self.output_dir = Path(output_dir)
+        self._codecs: dict[str, Any] = {}  # by the name of the system
         self._written: set[PurePosixPath] = set()
         self._clipped: dict[str, int] = {}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the codecs.
+
+        Raises:
+            ValueError: Two systems would share a folder.
+        """
         self._written, self._clipped = set(), {}
+        module: Any = pl_module
+        self._codecs = _codecs_by_system(module) if isinstance(module, ComparisonModule) else {"": module.codec}
 
     def on_predict_batch_end(
         self,
@@ -50,23 +65,24 @@ class PredictionWriter(Callback):
         ids = outputs["id"]
         if len(ids) != 1:
             raise ValueError(f"a prediction holds one clip, not {len(ids)} ({ids[:3]}): use batch size 1 to predict")
-        path = self._path(ids[0])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        codec: Any = pl_module.codec
-        length = int(outputs["length"])
-        audio = outputs["audio"][0, 0, : codec.output_length(length)]
-        self._write_audio(path, audio, rate=codec.output_sample_rate, clip_id=ids[0])
-        _write_codes(path, outputs["codes"][0], codec=codec, length=length)
+        name = self._file_name(ids[0])
+        for system, codec in self._codecs.items():
+            prediction = outputs["systems"][system] if system else outputs
+            path = self._path(folder_name(system) / name)
+            length = int(prediction["length"])
+            audio = prediction["audio"][0, 0, : codec.output_length(length)]
+            self._write_audio(path, audio, rate=codec.output_sample_rate)
+            _write_codes(path, prediction["codes"][0], codec=codec, length=length)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._clipped:
             rank_zero_warn(
-                f"{len(self._clipped)} of {len(self._written)} files left [-1, 1] and were clipped "
+                f"{len(self._clipped)} of {len(self._written) * len(self._codecs)} files left [-1, 1] and were clipped "
                 f"({sum(self._clipped.values())} samples): {sorted(self._clipped)[:5]}"
             )
 
-    def _path(self, clip_id: str) -> Path:
-        """Where the clip's files go, without their extensions.
+    def _file_name(self, clip_id: str) -> PurePosixPath:
+        """What the clip's files are called, folders included, without their extensions.
 
         Raises:
             ValueError: The id is empty, or would leave `output_dir`.
@@ -79,21 +95,51 @@ class PredictionWriter(Callback):
         if chosen in self._written:
             raise ValueError(f"clip id {clip_id!r} was predicted twice: its files would replace each other")
         self._written.add(chosen)
-        path = self.output_dir / chosen
+        return chosen
+
+    def _path(self, name: PurePosixPath) -> Path:
+        """A place in `output_dir`, its folder made; ValueError where a link leads out."""
+        path = self.output_dir / name
         if not path.parent.resolve().is_relative_to(self.output_dir.resolve()):
-            raise ValueError(f"clip id {clip_id!r} leads out of {self.output_dir} through a link")
+            raise ValueError(f"clip id {str(name)!r} leads out of {self.output_dir} through a link")
+        path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _write_audio(self, path: Path, audio: Tensor, *, rate: int, clip_id: str) -> None:
+    def _write_audio(self, path: Path, audio: Tensor, *, rate: int) -> None:
         import soundfile
 
         signal = torch.nan_to_num(audio.detach().float().cpu()).numpy()
         clipped = int((np.abs(signal) > 1).sum())
         if clipped:
-            self._clipped[clip_id] = clipped
+            self._clipped[str(path.relative_to(self.output_dir))] = clipped
         # PCM's largest value is 1 - 2^-15; the codec's range is symmetric.
         samples = np.round(np.clip(signal, -1, 1) * 32767).astype(np.int16)
         soundfile.write(f"{path}.wav", samples, rate, subtype="PCM_16")
+
+
+def folder_name(system: str) -> PurePosixPath:
+    """A system's name as that of one visible folder: letters, digits, "_", "-" and "." stay, but not a "." in front."""
+    return PurePosixPath(re.sub(r"^\.|[^\w.-]", "_", system))
+
+
+def _codecs_by_system(comparison: ComparisonModule) -> dict[str, Any]:
+    """Each distinct codec by the name of the first system that has it.
+
+    Raises:
+        ValueError: Two of the names make one folder name.
+    """
+    owners: dict[PurePosixPath, str] = {}
+    for first, *others in comparison.sharing:
+        folder = folder_name(first.name)
+        if folder in owners:
+            raise ValueError(
+                f"systems {owners[folder]!r} and {first.name!r} would share the folder {folder}: rename one of them."
+            )
+        owners[folder] = first.name
+        if others:
+            names = ", ".join(other.name for other in others)
+            rank_zero_info(f"No files of {names}: of the same codec as {first.name}, and no link takes part.")
+    return {first.name: first.codec for first, *_ in comparison.sharing}
 
 
 def _write_codes(path: Path, codes: Tensor, *, codec: Any, length: int) -> None:

@@ -109,6 +109,9 @@ class CodecCLI(LightningCLI):
         wanted = self._get(self.config, "ckpt_path")
         if wanted in ("auto", "last", "best"):
             self.config_init[self.subcommand].ckpt_path = self._choose_checkpoint(wanted)
+        if self.subcommand == "predict":  # the writer has them; Lightning would keep all in memory
+            chosen = self.config_init.predict
+            chosen.return_predictions = bool(chosen.return_predictions)
         self.model.config = json.loads(json.dumps(self._get(self.config, "model").as_dict(), default=str))
 
     def _choose_checkpoint(self, wanted: str) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from codec.bitstream import code_bits
@@ -71,14 +72,47 @@ class NeuralCodec(nn.Module):
         """Reconstruct audio from codes.
 
         Args:
-            codes: int64 `[B, K, F]`.
-            erased: bool `[B, K, F]`, codes that were lost on the way.
+            codes: int64 `[B, K, F]`, or any integers; a residual quantizer also takes its first codebooks alone.
+            erased: bool `[B, K, F]`, codes that were lost on the way, whatever stands in their place.
             length: samples wanted, at most F decoder hops; all of them by default.
 
         Returns:
             float32 `[B, 1, length]` at `output_sample_rate`.
+
+        Raises:
+            ValueError: see `checked`.
         """
-        return self.decode_latents(self.quantizer.decode(codes, erased), length=length)
+        return self.decode_latents(self.quantizer.decode(self.checked(codes, erased), erased), length=length)
+
+    def checked(self, codes: Tensor, erased: Tensor | None = None) -> Tensor:
+        """Codes `[B, K, F]` as int64, 0 where erased; compiled code has their values unchecked.
+
+        Raises:
+            ValueError: no integers, another number of codebooks, a code outside its codebook that is not erased, or
+                `erased` of another shape or type.
+        """
+        remedy = "pass what this codec's `encode`, or `bits_to_codes` with its codebook_sizes, returned."
+        if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+            raise ValueError(f"codes are {codes.dtype} but must be integers: {remedy}")
+        sizes = self.quantizer.codebook_sizes
+        if codes.ndim != 3 or not 1 <= codes.shape[1] <= len(sizes):
+            raise ValueError(
+                f"codes of shape {list(codes.shape)} must be [B, K, F] of the first 1 to {len(sizes)} codebooks: "
+                + remedy
+            )
+        if erased is not None and (erased.shape != codes.shape or erased.dtype != torch.bool):
+            raise ValueError(
+                f"erased of shape {list(erased.shape)} and {erased.dtype} must be torch.bool of the codes' shape "
+                f"{list(codes.shape)}: pass what `bits_to_codes` returned."
+            )
+        codes = codes.long() if erased is None else codes.long().masked_fill(erased, 0)
+        limits = torch.tensor(sizes[: codes.shape[1]], device=codes.device)[:, None]
+        if not torch.compiler.is_compiling() and bool(((codes < 0) | (codes >= limits)).any()):
+            raise ValueError(
+                f"codes from {int(codes.min())} to {int(codes.max())} must lie within codebooks of {list(sizes)} "
+                f"entries, counted from 0, unless they are erased: {remedy}"
+            )
+        return codes
 
     def decode_latents(self, latents: Tensor, *, length: int | None = None) -> Tensor:
         """Reconstruct audio `[B, 1, length]` from quantized latents `[B, D, F]`."""
@@ -95,7 +129,7 @@ class NeuralCodec(nn.Module):
         """Decode in chunks, as codes come; iterate over the result for audio `[B, 1, chunk * decoder hop]`.
 
         Args:
-            codes: int64 `[B, K, F]`, or pieces of it in order, of any numbers of frames.
+            codes: int64 `[B, K, F]`, or pieces of it in order, of any numbers of frames; checked as they come.
             chunk: frames whose audio is given at a time; the last chunk may be shorter.
             before: frames of context; the decoder's receptive field by default, or 100 where it has no bound.
             after: frames of look-ahead; likewise, or 25.
@@ -104,7 +138,7 @@ class NeuralCodec(nn.Module):
             The stream; its `latency` is in seconds, `is_exact` says whether it equals `decode`.
 
         Raises:
-            ValueError: no frame in a chunk, or context below 0.
+            ValueError: no frame in a chunk, context below 0, or codes that `decode` refuses.
         """
         return DecodedStream(self, codes, chunk=chunk, before=before, after=after)
 

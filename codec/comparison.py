@@ -1,5 +1,6 @@
 """Several codecs and links side by side: the module of `train.py test --config configs/compare.yaml`."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ class System:
 
     Attributes:
         name: in tables and figures, unique.
-        checkpoint: a run's file to take the codec from; several systems may share one.
+        checkpoint: a run's file to take the codec from; systems that name one file share its codec.
         codec: or the codec itself, for example a `codec.TransformersCodec`.
         link: index map, error correction, concealment; None for the plain one.
     """
@@ -48,9 +49,15 @@ class Contestant:
 class ComparisonModule(L.LightningModule):
     """Encodes each clip with every codec once; `callbacks.ChannelEvaluation` scores what arrives of it.
 
+    In `predict` each codec codes and decodes, without a channel and at its own rates.
+
     Args:
         systems: to compare; the first of each bit rate is what the others of that rate are measured against.
         sample_rate: in Hz, of the clips and of scoring; codecs at other rates are resampled on the way in and out.
+
+    Attributes:
+        contestants: the systems, ready to run.
+        sharing: the same, those of one codec together; the first of them stands for its codec in `predict`.
 
     Raises:
         ValueError: no system, names that collide, or a system with neither or both of checkpoint and codec.
@@ -68,43 +75,65 @@ class ComparisonModule(L.LightningModule):
                 raise ValueError(f"system {system.name!r} must have either a checkpoint or a codec.")
             codec = system.codec
             if system.checkpoint is not None:
-                if system.checkpoint not in loaded:
-                    loaded[system.checkpoint] = load_codec(system.checkpoint)
-                codec = loaded[system.checkpoint]
+                file = os.path.realpath(system.checkpoint)
+                if file not in loaded:
+                    loaded[file] = load_codec(system.checkpoint)
+                codec = loaded[file]
             assert codec is not None
             self.contestants.append(Contestant(system.name, codec.eval(), system.link))
-        self.codecs = nn.ModuleList({id(c.codec): c.codec for c in self.contestants}.values())
+        by_codec: dict[int, list[Contestant]] = {}
+        for contestant in self.contestants:
+            by_codec.setdefault(id(contestant.codec), []).append(contestant)
+        self.sharing = list(by_codec.values())
+        self.codecs = nn.ModuleList(first.codec for first, *_ in self.sharing)
         self.sample_rate = self.output_sample_rate = sample_rate
         self.hop_length = 1
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
-        found: dict[int, Tensor] = {}
-        for contestant in self.contestants:
-            if id(contestant.codec) not in found:
-                found[id(contestant.codec)] = encode_at(contestant.codec, batch["audio"], self.sample_rate)
-        return {"codes": {c.name: found[id(c.codec)] for c in self.contestants}}
+        found: dict[str, Tensor] = {}
+        for contestants in self.sharing:
+            codes = encode_at(contestants[0].codec, batch["audio"], self.sample_rate)
+            found |= {contestant.name: codes for contestant in contestants}
+        return {"codes": found}
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         return self.test_step(batch, batch_idx)
 
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        """The `id`, and under `systems` by name what each codec alone would predict; `length` at its input rate."""
+        systems: dict[str, dict[str, Any]] = {}
+        for first, *_ in self.sharing:
+            audio = resample(batch["audio"], self.sample_rate, first.codec.sample_rate)
+            output = first.codec(audio)
+            systems[first.name] = {"audio": output.audio, "codes": output.codes, "length": audio.shape[-1]}
+        return {"id": batch["id"], "systems": systems}
+
     def training_step(self, *_: Any) -> None:
-        raise ValueError("A ComparisonModule has nothing to train: use `train.py test` or `validate`.")
+        raise ValueError("A ComparisonModule has nothing to train: use `train.py test`, `validate` or `predict`.")
 
     def configure_optimizers(self) -> None:
         """None: the codecs are trained already."""
 
 
+def resample(audio: Tensor, sample_rate: int, wanted: int) -> Tensor:
+    """Audio float32 `[B, 1, T]` at another rate in Hz, `[B, 1, ⌈T * wanted / sample_rate⌉]`, whatever the autocast."""
+    if audio.shape[-1] == 0:  # torchaudio fails where the codec has a sentence
+        return audio
+    with torch.autocast(audio.device.type, enabled=False):
+        return torchaudio.functional.resample(audio.float(), sample_rate, wanted)
+
+
 def encode_at(codec: NeuralCodec, audio: Tensor, sample_rate: int) -> Tensor:
     """Codes int64 `[B, K, F]` of audio `[B, 1, T]` at any rate in Hz."""
     with torch.no_grad():
-        return codec.encode(torchaudio.functional.resample(audio, sample_rate, codec.sample_rate))
+        return codec.encode(resample(audio, sample_rate, codec.sample_rate))
 
 
 def decode_at(codec: NeuralCodec, latents: Tensor, sample_rate: int, *, length: int) -> Tensor:
     """Audio float32 `[B, 1, length]` at any rate in Hz, from quantized latents `[B, D, F]`."""
     if codec.output_sample_rate == sample_rate:
         return codec.decode_latents(latents, length=length)
-    audio = torchaudio.functional.resample(codec.decode_latents(latents), codec.output_sample_rate, sample_rate)
+    audio = resample(codec.decode_latents(latents), codec.output_sample_rate, sample_rate)
     return nn.functional.pad(audio, (0, max(0, length - audio.shape[-1])))[..., :length]
 
 

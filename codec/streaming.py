@@ -40,7 +40,7 @@ class DecodedStream:
                 f"chunk {chunk} must be at least 1 frame, before {self.before} and after {self.after} 0 or more."
             )
         self.codec, self.chunk = codec, chunk
-        self.pieces = codes.split(chunk, -1) if isinstance(codes, Tensor) else codes
+        self.pieces = codec.checked(codes).split(chunk, -1) if isinstance(codes, Tensor) else codes
 
     @property
     def latency(self) -> float:
@@ -55,7 +55,12 @@ class DecodedStream:
     def __iter__(self) -> Iterator[Tensor]:
         held: Tensor | None = None  # [B, K, frames before and after the next chunk]
         done = 0  # frames of it whose audio is out
-        for piece in self.pieces:
+        for piece in map(self.codec.checked, self.pieces):
+            if held is not None and piece.shape[:2] != held.shape[:2]:
+                raise ValueError(
+                    f"codes of shape {list(piece.shape)} follow pieces of {held.shape[0]} clips and {held.shape[1]} "
+                    "codebooks: keep both the same in all pieces."
+                )
             held = piece if held is None else torch.cat((held, piece), -1)
             while held.shape[-1] - done >= self.chunk + self.after:
                 yield self._decode(held[..., : done + self.chunk + self.after], done, self.chunk)
@@ -71,4 +76,5 @@ class DecodedStream:
         """Audio of `count` frames from `start` on."""
         hop = self.codec.decoder.hop_length
         with torch.no_grad():
-            return self.codec.decode(codes)[..., start * hop : (start + count) * hop]
+            audio = self.codec.decode_latents(self.codec.quantizer.decode(codes))
+        return audio[..., start * hop : (start + count) * hop]

@@ -1,22 +1,33 @@
-"""Predictions become audio and codes in mirrored folders, and nowhere else."""
+"""Predictions become audio and codes in mirrored folders, one for each codec of a comparison, and nowhere else."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from codec_fakes import CountingModule, clip, loader, speech_like, trainer
+from codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
 
-from callbacks.prediction_writer import PredictionWriter
+from callbacks.prediction_writer import PredictionWriter, folder_name
+from codec.codec import NeuralCodec
+from codec.comparison import ComparisonModule, System
+from codec.index_maps import GrayMap
+from codec.link import Link
 
 
-def predict(folder: Path, module: CountingModule, names: list[str]) -> None:
+def predict(folder: Path, module: Any, names: list[str]) -> None:
     clips = [clip(name, speech_like(number, 0.3)) for number, name in enumerate(names)]
     runner = trainer(folder, [PredictionWriter(folder / "out")])
     runner.predict(module, loader(clips), return_predictions=False)
+
+
+def stored(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        return dict(archive)
 
 
 def test_files_mirror_the_folders_and_hold_audio_and_codes(tmp_path: Path, module: CountingModule) -> None:
@@ -25,7 +36,7 @@ def test_files_mirror_the_folders_and_hold_audio_and_codes(tmp_path: Path, modul
     assert found == {f"{name}{end}" for name in ("p1/a", "p1/v1.2_take", "b") for end in (".wav", ".codes.npz")}
     audio, rate = soundfile.read(tmp_path / "out/p1/a.wav")
     assert rate == 16_000 and audio.shape == (4800,)
-    archive = np.load(tmp_path / "out/p1/a.codes.npz")
+    archive = stored(tmp_path / "out/p1/a.codes.npz")
     assert archive["codes"].dtype == np.uint8 and archive["codes"].shape == (1, 15)
     expected = module.codec.encode(torch.from_numpy(speech_like(0, 0.3))[None, None])
     assert np.array_equal(archive["codes"], expected[0].numpy())
@@ -57,3 +68,76 @@ def test_clipping_is_counted(tmp_path: Path, module: CountingModule) -> None:
     with pytest.warns(UserWarning, match=r"1 of 1 files left \[-1, 1\]"):
         predict(tmp_path, module, ["loud.wav"])
     assert np.abs(soundfile.read(tmp_path / "out/loud.wav")[0]).max() == pytest.approx(32767 / 32768)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_each_codec_of_a_comparison_has_the_folder_of_its_first_system(
+    tmp_path: Path, module: CountingModule, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(1)
+    other = tiny_codec((5, 5, 5))
+    systems = [
+        System("FSQ: natural", codec=module.codec),
+        System("other", codec=other),
+        System("FSQ: Gray", codec=module.codec, link=Link(index_map=GrayMap())),
+    ]
+    with caplog.at_level(logging.INFO):
+        predict(tmp_path, ComparisonModule(systems), ["p1/a.flac", "p1/a.wav"])
+    assert "No files of FSQ: Gray: of the same codec as FSQ: natural" in caplog.text
+    assert files(tmp_path / "out") == {
+        f"{folder}/p1/{name}{end}"
+        for folder in ("FSQ__natural", "other")
+        for name in ("a", "a.wav")
+        for end in (".wav", ".codes.npz")
+    }
+    predict(tmp_path / "alone", module, ["p1/a.flac", "p1/a.wav"])
+    for name in files(tmp_path / "alone" / "out"):
+        alone, together = (tmp_path / part / name for part in ("alone/out", "out/FSQ__natural"))
+        assert alone.read_bytes() == together.read_bytes()
+    codes = stored(tmp_path / "out/other/p1/a.codes.npz")
+    assert codes["codebook_sizes"].tolist() == [125] and codes["codes"].max() < 125
+
+
+@pytest.mark.parametrize("family", ["encodec", "neucodec"])
+def test_a_third_party_codec_is_written_at_its_own_rates(tmp_path: Path, module: CountingModule, family: str) -> None:
+    third_party = pytest.importorskip("tests.codec.test_third_party")
+    codec = third_party.TransformersCodec.wrap(third_party.small_model(family))
+    predict(tmp_path, ComparisonModule([System("ours", codec=module.codec), System(family, codec=codec)]), ["a.wav"])
+    audio, rate = soundfile.read(tmp_path / "out" / family / "a.wav")
+    archive = stored(tmp_path / "out" / family / "a.codes.npz")
+    assert (rate, len(audio), int(archive["output_length"])) == (24_000, 7200, 7200)  # 0.3 s
+    heard = {"encodec": (24_000, 7200), "neucodec": (16_000, 4800)}[family]
+    assert (int(archive["sample_rate"]), int(archive["length"])) == heard
+    assert archive["codes"].shape == (len(codec.quantizer.codebook_sizes), -(-heard[1] // codec.hop_length))
+    again = codec.decode(torch.from_numpy(archive["codes"])[None], length=7200)[0, 0]  # uint8 as it was stored
+    assert np.abs(audio - again.clamp(-1, 1).numpy()).max() < 2**-14
+
+
+def test_names_become_one_visible_folder() -> None:
+    names = ["FSQ", "a b/c", "..", ".hidden", "../../x", "EnCodec 6 kbit/s", "\0", "é-1.5"]
+    expected = ["FSQ", "a_b_c", "_.", "_hidden", "_._.._x", "EnCodec_6_kbit_s", "_", "é-1.5"]
+    assert [str(folder_name(name)) for name in names] == expected
+
+
+def test_names_of_one_folder_are_refused_before_the_first_clip(tmp_path: Path) -> None:
+    def coded(*names: str, codecs: list[NeuralCodec]) -> None:
+        systems = [System(name, codec=codec) for name, codec in zip(names, codecs, strict=True)]
+        predict(tmp_path, ComparisonModule(systems), ["a.wav"])
+
+    one, two = tiny_codec(), tiny_codec()
+    with pytest.raises(ValueError, match="systems 'a b' and 'a/b' would share the folder a_b: rename one of them"):
+        coded("a b", "a/b", codecs=[one, two])
+    assert not (tmp_path / "out").exists()
+    coded("a b", "a/b", codecs=[one, one])
+    assert files(tmp_path / "out") == {"a_b/a.wav", "a_b/a.codes.npz"}
+
+
+def test_clipping_of_several_codecs_is_counted_by_file(tmp_path: Path, module: CountingModule) -> None:
+    with torch.no_grad():
+        module.codec.decoder.head.bias += 4.0
+    comparison = ComparisonModule([System("loud", codec=module.codec), System("other", codec=tiny_codec())])
+    with pytest.warns(UserWarning, match=r"2 of 4 files left \[-1, 1\].*loud/a'"):
+        predict(tmp_path, comparison, ["a.wav", "b.wav"])

@@ -3,9 +3,19 @@
 import pytest
 import torch
 
-from codec import AcousticEncoder, ConvNeXtBackbone, NeuralCodec, SpectralEncoder, TransformerBackbone, VocosDecoder
+from codec import (
+    RVQ,
+    AcousticEncoder,
+    ConvNeXtBackbone,
+    LearnedCodebook,
+    NeuralCodec,
+    SpectralEncoder,
+    TransformerBackbone,
+    VocosDecoder,
+)
 from codec.activations import AntiAliasedActivation, SnakeBeta
 from codec.attention import rotary
+from codec.link import Link
 from codec.quantizers import FSQ
 from codec.spectral import same_istft, same_stft
 from tests.codec.conftest import small_codec
@@ -57,6 +67,83 @@ def test_mismatched_widths_and_rates_name_both_sides():
 def test_wrong_audio_shapes_are_refused(codec, shape):
     with pytest.raises(ValueError, match="audio of shape"):
         codec.encode(torch.zeros(shape))
+
+
+@pytest.fixture
+def residual():
+    """Two codebooks of 5 entries, whose tables fail on other codes."""
+    decoder = VocosDecoder(ConvNeXtBackbone(16, 32, depth=1), 160)
+    return NeuralCodec(
+        SpectralEncoder(16, 160, width=32, depth=1), RVQ(16, [LearnedCodebook(5, 8), LearnedCodebook(5, 8)]), decoder
+    ).eval()
+
+
+@pytest.mark.parametrize(("codes", "erased", "sentence"), [
+    (torch.zeros(1, 2, 3), None, r"codes are torch.float32 but must be integers: pass"),
+    (torch.zeros(1, 2, 3, dtype=torch.bool), None, "codes are torch.bool"),
+    (torch.zeros(2, 3).long(), None, r"codes of shape \[2, 3\] must be \[B, K, F\] of the first 1 to 2 codebooks"),
+    (torch.zeros(1, 3, 3).long(), None, r"codes of shape \[1, 3, 3\]"),
+    (torch.zeros(1, 0, 3).long(), None, r"codes of shape \[1, 0, 3\]"),
+    (torch.tensor([[[0, 1], [4, 5]]]), None, r"codes from 0 to 5 must lie within codebooks of \[5, 5\] entries"),
+    (torch.tensor([[[0, -1], [4, 4]]]), None, "codes from -1 to 4 must lie"),
+    (torch.tensor([[[0, 9], [4, 4]]]), torch.zeros(1, 2, 2, dtype=torch.bool), "codes from 0 to 9 must lie"),
+    (torch.zeros(1, 2, 3).long(), torch.zeros(1, 2, 2, dtype=torch.bool), r"erased of shape \[1, 2, 2\]"),
+    (torch.zeros(1, 2, 3).long(), torch.zeros(1, 2, 3).long(), r"erased of shape \[1, 2, 3\] and torch.int64 must be"),
+])  # fmt: skip
+def test_wrong_codes_are_refused_in_a_sentence(residual, codes, erased, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        residual.decode(codes, erased)
+
+
+def test_a_single_codebook_refuses_two(codec):
+    with pytest.raises(ValueError, match=r"codes of shape \[1, 2, 3\] must be \[B, K, F\] of the first 1 to 1"):
+        codec.decode(torch.zeros(1, 2, 3).long())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("junk", [5, -7, 2**40])
+def test_erased_positions_hold_anything(residual, junk):
+    codes = torch.randint(5, (1, 2, 6))
+    erased = torch.rand(1, 2, 6) < 0.5
+    received = codes.masked_fill(erased, junk)
+    assert torch.equal(residual.decode(received, erased), residual.decode(codes.masked_fill(erased, 0), erased))
+    assert int(received[erased][0]) == junk  # the caller's tensor is left as it is
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32])
+def test_any_integers_decode_as_int64_does(codec, residual, dtype):
+    for chosen, codes in ((codec, torch.randint(256, (1, 1, 6))), (residual, torch.randint(5, (1, 2, 6)))):
+        assert torch.equal(chosen.decode(codes.to(dtype)), chosen.decode(codes))
+    assert residual.decode(codes[:, :1]).shape == (1, 1, 960)  # its first codebook alone
+
+
+class Receiver(torch.nn.Module):
+    def __init__(self, codec):
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, codes, erased):
+        return self.codec.decode(codes, erased)
+
+
+@torch.no_grad()
+def test_decoding_compiles_without_a_break_and_exports(residual):
+    codes, erased = torch.randint(5, (1, 2, 6)), torch.rand(1, 2, 6) < 0.5
+    receiver, expected = Receiver(residual), residual.decode(codes, erased)
+    compiled = torch.compile(receiver, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(codes, erased), expected)
+    for strict in (False, True):
+        exported = torch.export.export(receiver, (codes, erased), strict=strict).module()
+        torch.testing.assert_close(exported(codes, erased), expected)
+
+
+def test_training_and_channels_leave_codes_unchecked(residual, monkeypatch):
+    """They use codes of their own making; a check would wait for the device at each batch."""
+    monkeypatch.setattr(NeuralCodec, "checked", None)
+    residual(torch.randn(1, 1, 640), lambda codes: residual.quantizer.decode(codes))
+    connection = Link().connect(residual)
+    residual.decode_latents(connection.latents(connection.receive(connection.send(torch.randint(5, (1, 2, 6))))))
 
 
 def test_stft_and_inverse_reconstruct_exactly():

@@ -89,6 +89,27 @@ def test_no_codes_give_no_audio():
     assert list(codec_on(BOUNDED["ConvNeXt"]()).decode_stream([])) == []
 
 
+def test_wrong_codes_are_refused_at_once_or_as_they_come():
+    codec, right = codec_on(BOUNDED["ConvNeXt"]()), some_codes(3)
+    for wrong in (right.float(), right - 64, right + 64, right.expand(2, 2, 3)):
+        with pytest.raises(ValueError, match="must"):
+            codec.decode_stream(wrong)
+        stream = iter(codec.decode_stream([right, wrong], chunk=1, before=0, after=0))
+        assert [next(stream).shape[-1] for _ in range(3)] == [40] * 3
+        with pytest.raises(ValueError, match="must"):
+            next(stream)
+    with pytest.raises(ValueError, match=r"codes of shape \[1, 1, 3\] follow pieces of 2 clips and 1 codebooks: keep"):
+        list(codec.decode_stream([right, right[:1]]))
+
+
+@torch.no_grad()
+def test_stored_codes_stream_and_a_list_streams_twice():
+    codec, codes = codec_on(BOUNDED["ConvNeXt"]()), some_codes(7)
+    stream = codec.decode_stream(list(codes.to(torch.uint8).split(2, -1)), chunk=3)
+    for _ in range(2):
+        torch.testing.assert_close(torch.cat(list(stream), -1), codec.decode(codes), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("wrong", [{"chunk": 0}, {"before": -1}, {"after": -2}])
 def test_wrong_sizes_are_refused(wrong):
     with pytest.raises(ValueError, match="must be at least 1 frame"):
