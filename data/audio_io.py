@@ -54,7 +54,7 @@ class Crop(NamedTuple):
 
 def probe(path: str | Path) -> AudioInfo:
     """Read the header only. Raises AudioReadError for anything that is not audio with at least one frame."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return AudioInfo(file.frames, file.samplerate, file.channels)
 
 
@@ -72,10 +72,10 @@ def read_crop(
     falls on a whole sample at every one of `rates`; the waves then equal slices of the whole resampled file.
     A file shorter than the crop is read from its start and followed by zeros. Raises AudioReadError.
     """
-    with _opened(path) as file:
-        start = _start_frame(file, samples, rates, position)
+    with opened(path) as file:
+        start = start_frame(file, samples, rates, position)
         lengths = [length_at(rate, samples, rates[0]) for rate in rates]
-        waves = _read_resampled(file, start, lengths, rates, highpass_hz)
+        waves = read_resampled(file, start, lengths, rates, highpass_hz)
         file_seconds = file.frames / file.samplerate
     return Crop(within_full_scale(waves), start, file_seconds)
 
@@ -88,18 +88,18 @@ def read_whole(
     highpass_hz: float | None = None,
 ) -> tuple[torch.Tensor, ...]:
     """Read a file (to `max_seconds`): one float32 [1, T] wave for each rate. Raises AudioReadError."""
-    with _opened(path) as file:
+    with opened(path) as file:
         seconds = file.frames / file.samplerate
         if max_seconds is not None:
             seconds = min(seconds, max_seconds)
         lengths = [max(1, math.floor(seconds * rate + 1e-6)) for rate in rates]
-        waves = _read_resampled(file, 0, lengths, rates, highpass_hz)
+        waves = read_resampled(file, 0, lengths, rates, highpass_hz)
     return within_full_scale(waves)
 
 
 def check_readable(path: str | Path, *, max_seconds: float | None = None) -> float:
     """Decode a file in blocks and return its seconds; raises AudioReadError as reading it whole would."""
-    with _opened(path) as file:
+    with opened(path) as file:
         frames = file.frames
         if max_seconds is not None:
             frames = min(frames, math.ceil(max_seconds * file.samplerate))
@@ -116,7 +116,7 @@ def within_full_scale(waves: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ..
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
+def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
     """Open a file; every failure, here or inside the block, becomes an AudioReadError with its reason."""
     path = str(path)
     try:
@@ -157,7 +157,7 @@ def _refuse_cut_header(path: str, file: soundfile.SoundFile) -> None:
             raise AudioReadError(path, f"truncated: {present} of {declared} bytes of sound are there")
 
 
-def _start_frame(file: soundfile.SoundFile, samples: int, rates: tuple[int, ...], position: float) -> int:
+def start_frame(file: soundfile.SoundFile, samples: int, rates: tuple[int, ...], position: float) -> int:
     """A frame at which all rates have a whole sample: a multiple of rate / gcd of all rates."""
     step = file.samplerate // math.gcd(file.samplerate, *rates)
     room = file.frames - math.ceil(samples * file.samplerate / rates[0])
@@ -175,7 +175,7 @@ def _read_frames(file: soundfile.SoundFile, frames: int) -> np.ndarray:
     return mono
 
 
-def _read_resampled(
+def read_resampled(
     file: soundfile.SoundFile,
     start: int,
     lengths: Sequence[int],

@@ -12,12 +12,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data.bad_files import BadFiles
 from data.datasets import AudioFormat, Augmentation, ClipDataset, CropDataset, clip_seconds, readable_clips
+from data.decoded import DecodedClips, available_bytes
 from data.lengths import crop_length, length_at
 from data.sampling import ClipTable, DrawBatchSampler, ShardSampler, UnsizedSampler
 from data.sources import AudioSource, Clip, FolderSource, as_list, spread_clips, unique_clips
 from data.worker_signals import leave_stop_signals_to_parent
 
 Sources = AudioSource | list[AudioSource] | None
+MEMORY_SHARE = 0.8  # of the available memory, for decoded clips; the rest is for the training
 logger = logging.getLogger(__name__)
 
 
@@ -36,8 +38,12 @@ class SpeechDataModule(LightningDataModule):
     all. `max_clip_seconds` cuts every evaluation clip, to bound memory. `noise` is mixed into
     `noise_probability` of the crops at `snr_db`, then `gain_db` is drawn. `highpass_hz` filters all audio,
     evaluation too. Unusable files are named once and counted (`bad_file_count`), or raise with `strict`.
+    `in_memory` decodes all training clips when `fit` begins (16 kHz: 0.23 GB an hour) and cuts the crops there, the
+    same draws and, as `DecodedClips` says, the same samples. The data workers share this memory; each rank has its
+    own. Noise is still read from its files.
 
-    Raises ValueError, naming the values, for lengths or rates that do not divide exactly.
+    Raises ValueError, naming the values, for lengths or rates that do not divide exactly, and in `setup` where decoded
+    clips do not fit into memory.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class SpeechDataModule(LightningDataModule):
         noise: AudioSource | None = None,
         snr_db: tuple[float, float] = (5.0, 30.0),
         noise_probability: float = 0.5,
+        in_memory: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -77,7 +84,7 @@ class SpeechDataModule(LightningDataModule):
         self.sources = {"train": as_list(train), "val": as_list(val), "test": as_list(test)}
         self.sources["predict"] = as_list(FolderSource(predict_from) if isinstance(predict_from, str) else predict_from)
         self.batch_size, self.weights, self.seed, self.strict = batch_size, weights, seed, strict
-        self.num_workers, self.pin_memory = num_workers, pin_memory
+        self.num_workers, self.pin_memory, self.in_memory = num_workers, pin_memory, in_memory
         self.val_clips, self.val_seconds, self.max_clip_seconds = val_clips, val_seconds, max_clip_seconds
         self.noise, self.gain_db, self.snr_db, self.noise_probability = (
             noise,
@@ -87,6 +94,7 @@ class SpeechDataModule(LightningDataModule):
         )
         self.bad_files: BadFiles | None = None
         self._datasets: dict[str, Dataset] = {}
+        self._decoded: tuple[list[Clip], DecodedClips] | None = None
 
     def prepare_data(self) -> None:
         """Download or make what the sources need; in one process a machine."""
@@ -143,8 +151,9 @@ class SpeechDataModule(LightningDataModule):
         corpora = [source.clips() for source in self.sources["train"]]
         table = self._table(corpora, self.weights)
         noise_clips = self.noise.clips() if self.noise else []
+        clips = list(chain(*corpora))
         return CropDataset(
-            list(chain(*corpora)),
+            clips,
             table,
             samples=self.crop_samples,
             audio_format=self.audio_format,
@@ -158,7 +167,25 @@ class SpeechDataModule(LightningDataModule):
                 self.snr_db,
                 self.noise_probability,
             ),
+            decoded=self._decode(clips) if self.in_memory else None,
         )
+
+    def _decode(self, clips: list[Clip]) -> DecodedClips:
+        """The clips in memory; those of an earlier `fit` where they are the same."""
+        if self._decoded is None or self._decoded[0] != clips:
+            free, ranks = available_bytes(), 1
+            if self.trainer is not None:
+                ranks = self.trainer.num_devices
+                self.trainer.strategy.barrier()  # all ranks look before any takes its share
+            decoded = DecodedClips(
+                clips,
+                self.crop_samples,
+                rates=self.audio_format.rates,
+                highpass_hz=self.audio_format.highpass_hz,
+                max_bytes=round(MEMORY_SHARE * free / ranks),
+            )
+            self._decoded = clips, decoded
+        return self._decoded[1]
 
     def _table(self, corpora: Sequence[Sequence[Clip]], weights: list[float] | None = None) -> ClipTable:
         seconds = [clip_seconds(clips, self._record(), strict=self.strict) for clips in corpora]
@@ -202,6 +229,7 @@ class SpeechDataModule(LightningDataModule):
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             persistent_workers=self.num_workers > 0,
+            multiprocessing_context="fork" if self.in_memory and self.num_workers else None,  # shared, not pickled
             worker_init_fn=start_worker,
             **order,
         )

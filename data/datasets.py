@@ -19,6 +19,7 @@ from data.audio_io import (
     within_full_scale,
 )
 from data.bad_files import BadFiles
+from data.decoded import DecodedClips
 from data.sampling import ClipTable, Draw, draw_uniforms
 from data.sources import Clip
 
@@ -54,7 +55,7 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
     Items are {"audio": float32 [1, samples]} and {"target": [1, T']} for a second rate. A clip that cannot be
     read is reported to `bad_files` and drawn again; one shorter than a crop is reported and followed by
     zeros. With `strict`, both raise AudioReadError. Raises ValueError after MAX_ATTEMPTS unreadable clips in
-    one draw.
+    one draw. Clips that `decoded` holds come from memory, all others and noise from their files.
     """
 
     def __init__(
@@ -68,16 +69,17 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
         bad_files: BadFiles,
         strict: bool = False,
         augmentation: Augmentation | None = None,
+        decoded: DecodedClips | None = None,
     ) -> None:
         self._clips, self._table, self._samples, self._format = clips, table, samples, audio_format
         self._seed, self._bad_files, self._strict = seed, bad_files, strict
-        self._augmentation = augmentation or Augmentation()
+        self._augmentation, self._decoded = augmentation or Augmentation(), decoded
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         for attempt in range(MAX_ATTEMPTS):
             draw = draw_uniforms(self._seed, index, attempt)
             try:
-                crop = self._read(self._clips[self._table.choose(draw.clip)], draw.position)
+                crop = self._read(self._table.choose(draw.clip), draw.position)
                 return self._format.item(self._augment(crop.waves, draw))
             except AudioReadError as error:
                 if self._strict:
@@ -88,14 +90,12 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
             "in the log: check that the corpus is complete and readable"
         )
 
-    def _read(self, clip: Clip, position: float) -> Crop:
-        crop = read_crop(
-            clip.path,
-            self._samples,
-            rates=self._format.rates,
-            position=position,
-            highpass_hz=self._format.highpass_hz,
-        )
+    def _read(self, number: int, position: float) -> Crop:
+        clip = self._clips[number]
+        crop = self._decoded.crop(number, position) if self._decoded else None
+        if crop is None:
+            rates, highpass_hz = self._format
+            crop = read_crop(clip.path, self._samples, rates=rates, position=position, highpass_hz=highpass_hz)
         refuse_cut_file(clip, crop.file_seconds)
         wanted = self._samples / self._format.rates[0]
         if crop.file_seconds < wanted:

@@ -16,17 +16,25 @@ from tests.codec.training import voice
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 BASES = (
-    {"fsq_32bit.yaml": "fsq.yaml", "rvq_32bit.yaml": "rvq.yaml"}
+    {"fsq_32bit.yaml": ["fsq.yaml"], "rvq_32bit.yaml": ["rvq.yaml"]}
     | {  # what an overlay is laid over
-        f"{name}.yaml": "quickstart.yaml"
+        f"{name}.yaml": ["quickstart.yaml"]
         for name in "channels channel_suite channel_aware sensitivity debug own_speech quickstart_rvq shards".split()
     }
-    | {"small_rvq.yaml": "small_fsq.yaml"}
+    | {f"small_{name}.yaml": ["small_fsq.yaml"] for name in ("rvq", "aware", "gpu")}
+    | {"small_student_aware.yaml": ["small_fsq.yaml", "small_aware.yaml"]}
 )
+WITHOUT = {  # what takes minutes, or a file that is not there
+    "small_gpu.yaml": ["--model.init_args.compiled", "false"],
+    "small_aware.yaml": ["--model.init_args.init_from", "small_fsq", "--model.init_args.init_parts", "[codec]"],
+    "small_student_aware.yaml": [
+        "--model.init_args.init_from", "small_student", "--model.init_args.init_parts", "[codec]"],
+}  # fmt: skip
 FULL_SIZE = {f"{name}.yaml" for name in ("neucodec", "xcodec2", "neucodec_released", "no_semantic", "distill_neucodec")}
 NEED_CHECKPOINTS = {  # tests/test_compare.py, tests/test_student_configurations.py
     f"{name}.yaml" for name in ("compare", "student", "decoder_24k", "quickstart_student", "quickstart_decoder_24k")
 }
+COMPARISONS = {"pretrained.yaml", "pretrained_links.yaml"}  # nothing to train; tests/test_pretrained.py
 CODEC = "--model.init_args.codec.init_args"
 
 
@@ -76,10 +84,12 @@ def small(speech: Path, runs: Path) -> list[str]:
     return [*options, "--trainer.enable_model_summary", "false", "--trainer.logger.init_args.save_dir", str(runs)]
 
 
-@pytest.mark.parametrize("config", sorted({p.name for p in CONFIGS.glob("*.yaml")} - NEED_CHECKPOINTS - FULL_SIZE))
+@pytest.mark.parametrize(
+    "config", sorted({p.name for p in CONFIGS.glob("*.yaml")} - NEED_CHECKPOINTS - FULL_SIZE - COMPARISONS)
+)
 def test_every_configuration_trains_a_batch(monkeypatch, tmp_path, speech, config):
-    layers = [BASES[config], config] if config in BASES else [config]
-    words = [word for layer in layers for word in ("--config", CONFIGS / layer)]
+    layers = [*BASES.get(config, []), config]
+    words = [word for layer in layers for word in ("--config", CONFIGS / layer)] + WITHOUT.get(config, [])
     if layers[0] in {"fsq.yaml", "rvq.yaml"}:  # the same graph, narrower
         words += [f"{CODEC}.encoder.init_args.width", "2", f"{CODEC}.decoder.init_args.backbone.init_args.depth", "1"]
     run(monkeypatch, "fit", *words, *small(speech, tmp_path), "--trainer.fast_dev_run", "1")
