@@ -42,7 +42,7 @@ def same_istft(spectrum: Tensor, n_fft: int, hop_length: int) -> Tensor:
     """
     frames = spectrum.shape[-1]
     window = torch.hann_window(n_fft, device=spectrum.device)
-    # over the last axis: compiled for a CPU, the gradient of a transform over another one has strides it does not expect
+    # Over the last axis: compiled for a CPU, the gradient over another one does not have the strides it expects.
     blocks = (torch.fft.irfft(spectrum.transpose(1, 2), n_fft) * window).transpose(1, 2)  # [B, n_fft, F]
     pad = (n_fft - hop_length) // 2
     audio = overlap_add(blocks, hop_length)[:, pad : pad + frames * hop_length]
