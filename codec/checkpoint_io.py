@@ -112,14 +112,14 @@ def newest_checkpoint(folder: Path, *, resumable: bool) -> Path | None:
     """The newest complete checkpoint of a folder, None if there is none; each one passed over is warned of.
 
     Files called `last…` come first, the latest written of them before the others; then all others from the highest
-    batch down.
+    batch down, and by name where several are of one batch (`batch=2.ckpt` before `best.ckpt`, the same file).
 
     Args:
         folder: a run's checkpoints.
         resumable: pass over files of weights alone.
     """
     last = sorted(folder.glob("last*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
-    others = sorted(set(folder.glob("*.ckpt")) - set(last), key=_batch, reverse=True)
+    others = sorted(set(folder.glob("*.ckpt")) - set(last), key=lambda path: (-_batch(path), path.name))
     found, refused = None, []
     for path in [*last, *others]:
         try:

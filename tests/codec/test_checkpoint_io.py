@@ -142,6 +142,14 @@ def test_the_newest_is_the_last_whatever_the_dates(tmp_path):
     assert newest_checkpoint(tmp_path / "nowhere", resumable=True) is None
 
 
+def test_names_of_one_batch_come_in_one_order(tmp_path):
+    for name in ("best", "batch=2", "good", "best-1", "other", "copy"):
+        save(tmp_path / f"{name}.ckpt", 2)
+    assert newest_checkpoint(tmp_path, resumable=True).name == "batch=2.ckpt"
+    (tmp_path / "batch=2.ckpt").unlink()
+    assert newest_checkpoint(tmp_path, resumable=True).name == "best-1.ckpt"
+
+
 def test_of_several_last_ones_the_latest_written_counts(tmp_path):
     for number, name in enumerate(("last-v1.ckpt", "last.ckpt")):
         os.utime(save(tmp_path / name, 100 - number), (number, number))
