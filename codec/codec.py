@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from codec.bitstream import code_bits
+from codec.bitstream import checked_codes, code_bits
 from codec.decoders import Decoder
 from codec.encoders import Encoder
 from codec.quantizers.base import Quantizer
@@ -80,39 +79,10 @@ class NeuralCodec(nn.Module):
             float32 `[B, 1, length]` at `output_sample_rate`.
 
         Raises:
-            ValueError: see `checked`.
+            ValueError: see `codec.bitstream.checked_codes`.
         """
-        return self.decode_latents(self.quantizer.decode(self.checked(codes, erased), erased), length=length)
-
-    def checked(self, codes: Tensor, erased: Tensor | None = None) -> Tensor:
-        """Codes `[B, K, F]` as int64, 0 where erased; compiled code has their values unchecked.
-
-        Raises:
-            ValueError: no integers, another number of codebooks, a code outside its codebook that is not erased, or
-                `erased` of another shape or type.
-        """
-        remedy = "pass what this codec's `encode`, or `bits_to_codes` with its codebook_sizes, returned."
-        if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
-            raise ValueError(f"codes are {codes.dtype} but must be integers: {remedy}")
-        sizes = self.quantizer.codebook_sizes
-        if codes.ndim != 3 or not 1 <= codes.shape[1] <= len(sizes):
-            raise ValueError(
-                f"codes of shape {list(codes.shape)} must be [B, K, F] of the first 1 to {len(sizes)} codebooks: "
-                + remedy
-            )
-        if erased is not None and (erased.shape != codes.shape or erased.dtype != torch.bool):
-            raise ValueError(
-                f"erased of shape {list(erased.shape)} and {erased.dtype} must be torch.bool of the codes' shape "
-                f"{list(codes.shape)}: pass what `bits_to_codes` returned."
-            )
-        codes = codes.long() if erased is None else codes.long().masked_fill(erased, 0)
-        limits = torch.tensor(sizes[: codes.shape[1]], device=codes.device)[:, None]
-        if not torch.compiler.is_compiling() and bool(((codes < 0) | (codes >= limits)).any()):
-            raise ValueError(
-                f"codes from {int(codes.min())} to {int(codes.max())} must lie within codebooks of {list(sizes)} "
-                f"entries, counted from 0, unless they are erased: {remedy}"
-            )
-        return codes
+        codes = checked_codes(codes, self.quantizer.codebook_sizes, erased)
+        return self.decode_latents(self.quantizer.decode(codes, erased), length=length)
 
     def decode_latents(self, latents: Tensor, *, length: int | None = None) -> Tensor:
         """Reconstruct audio `[B, 1, length]` from quantized latents `[B, D, F]`."""
@@ -140,7 +110,9 @@ class NeuralCodec(nn.Module):
         Raises:
             ValueError: no frame in a chunk, context below 0, or codes that `decode` refuses.
         """
-        return DecodedStream(self, codes, chunk=chunk, before=before, after=after)
+        return DecodedStream(
+            self.quantizer, self.decoder, codes, frame_rate=self.frame_rate, chunk=chunk, before=before, after=after
+        )
 
     def forward(self, audio: Tensor, transmit: Callable[[Tensor], Tensor] | None = None) -> CodecOutput:
         """Code and reconstruct `[B, 1, T]`; the output has `output_length(T)` samples.

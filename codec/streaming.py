@@ -1,13 +1,13 @@
 """Decoding of codes that arrive bit by bit: audio chunk by chunk, with bounded look-ahead and a stated latency."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from codec.codec import NeuralCodec
+from codec.bitstream import checked_codes
+from codec.decoders import Decoder
+from codec.quantizers.base import Quantizer
 
 UNBOUNDED = (100, 25)  # frames around a chunk where the decoder itself has no bound
 
@@ -26,36 +26,38 @@ class DecodedStream:
 
     def __init__(
         self,
-        codec: "NeuralCodec",
+        quantizer: Quantizer,
+        decoder: Decoder,
         codes: Tensor | Iterable[Tensor],
         *,
+        frame_rate: float,
         chunk: int,
         before: int | None,
         after: int | None,
     ) -> None:
-        field = codec.decoder.receptive_field or UNBOUNDED
+        field = decoder.receptive_field or UNBOUNDED
         self.before, self.after = field[0] if before is None else before, field[1] if after is None else after
         if chunk < 1 or self.before < 0 or self.after < 0:
             raise ValueError(
                 f"chunk {chunk} must be at least 1 frame, before {self.before} and after {self.after} 0 or more."
             )
-        self.codec, self.chunk = codec, chunk
-        self.pieces = codec.checked(codes).split(chunk, -1) if isinstance(codes, Tensor) else codes
+        self.quantizer, self.decoder, self.frame_rate, self.chunk = quantizer, decoder, frame_rate, chunk
+        self.pieces = self._checked(codes).split(chunk, -1) if isinstance(codes, Tensor) else codes
 
     @property
     def latency(self) -> float:
-        return (self.chunk - 1 + self.after) / self.codec.frame_rate
+        return (self.chunk - 1 + self.after) / self.frame_rate
 
     @property
     def is_exact(self) -> bool:
         """Whether the stream equals the whole decode up to rounding."""
-        field = self.codec.decoder.receptive_field
+        field = self.decoder.receptive_field
         return field is not None and self.before >= field[0] and self.after >= field[1]
 
     def __iter__(self) -> Iterator[Tensor]:
         held: Tensor | None = None  # [B, K, frames before and after the next chunk]
         done = 0  # frames of it whose audio is out
-        for piece in map(self.codec.checked, self.pieces):
+        for piece in map(self._checked, self.pieces):
             if held is not None and piece.shape[:2] != held.shape[:2]:
                 raise ValueError(
                     f"codes of shape {list(piece.shape)} follow pieces of {held.shape[0]} clips and {held.shape[1]} "
@@ -74,7 +76,10 @@ class DecodedStream:
 
     def _decode(self, codes: Tensor, start: int, count: int) -> Tensor:
         """Audio of `count` frames from `start` on."""
-        hop = self.codec.decoder.hop_length
+        hop = self.decoder.hop_length
         with torch.no_grad():
-            audio = self.codec.decode_latents(self.codec.quantizer.decode(codes))
+            audio = self.decoder(self.quantizer.decode(codes))
         return audio[..., start * hop : (start + count) * hop]
+
+    def _checked(self, codes: Tensor) -> Tensor:
+        return checked_codes(codes, self.quantizer.codebook_sizes)
