@@ -19,7 +19,8 @@ class Preflight(Callback):
 
     Checked are: write access and free space of the checkpoints' folder; training crops from a few files; a few files of
     the test clips; that there are validation clips; discriminators that join later, on a stretch as long as they will
-    see; every metric of `ChannelEvaluation`, on synthetic speech; what callbacks monitor; data workers against cores.
+    see; every metric of `ChannelEvaluation`, on synthetic speech; what callbacks monitor; data workers against cores;
+    bfloat16 against the CPU.
     What the data module refuses while it is set up joins the list; a checkpoint of another geometry is refused by the
     module as it is loaded, right after this. Rank 0 checks, and all ranks stop together. Skipped in `fast_dev_run`.
 

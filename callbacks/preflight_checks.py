@@ -133,6 +133,19 @@ def workers(trainer: Any, module: Any) -> Iterator[Finding]:
         )
 
 
+def precision(trainer: Any, module: Any) -> Iterator[Finding]:
+    """bfloat16 on a CPU that has no instructions for it."""
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    abilities = torch.cpu.get_capabilities()
+    native = any(abilities.get(name) for name in ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16"))  # "bf16": ARM
+    if on_cpu and "bf16" in str(trainer.precision) and not native:
+        yield Finding(
+            f"trainer.precision {trainer.precision} is emulated, for this CPU has no bfloat16 instructions: "
+            "--trainer.precision 32-true is several times as fast.",
+            fatal=False,
+        )
+
+
 training_clips.needs_data = True  # type: ignore[attr-defined]
 CHECKS = (
     checkpoint_space,
@@ -143,6 +156,7 @@ CHECKS = (
     metrics,
     monitors,
     workers,
+    precision,
 )
 
 

@@ -232,6 +232,29 @@ def test_lesser_things_are_warned_of(
     assert texts[1].text.startswith("Later, `test` will find no usable data.test: the folder /nowhere does not exist")
 
 
+@pytest.mark.parametrize(
+    ("given", "device", "abilities", "warned"),
+    [
+        ("bf16-mixed", "cpu", {"avx2": True, "avx512_bf16": False}, True),
+        ("bf16-true", "cpu", {"neon": True}, True),
+        ("bf16-mixed", "cpu", {"avx2": True, "avx512_bf16": True}, False),
+        ("bf16-mixed", "cpu", {"neon": True, "bf16": True}, False),
+        ("32-true", "cpu", {"avx2": True}, False),
+        ("bf16-mixed", "cuda", {"avx2": True}, False),
+    ],
+)
+def test_bfloat16_is_advised_against_where_the_cpu_emulates_it(
+    given: str, device: str, abilities: dict[str, bool], warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    runner = SimpleNamespace(precision=given, strategy=SimpleNamespace(root_device=torch.device(device)))
+    findings = list(checks.precision(runner, None))
+    assert len(findings) == warned
+    for finding in findings:
+        assert not finding.fatal
+        assert finding.text.startswith(f"trainer.precision {given} is emulated")
+
+
 def test_a_check_that_fails_itself_stops_nobody(
     tmp_path: Path, speech: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
