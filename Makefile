@@ -15,10 +15,9 @@ compare: install  ## Train the matched FSQ and RVQ codecs of quickstart size, an
 	$(RUN) train.py fit --config configs/quickstart.yaml --config configs/quickstart_rvq.yaml
 	$(RUN) train.py test --config configs/compare.yaml
 
-# SPEECH is a manifest of clips to score, SKIP what a second table leaves out of them.
-CORPUS := --data.test data.ManifestSource --data.test.init_args.path $(SPEECH) --data.test.init_args.split null
+# SPEECH is a manifest of clips to score, beside them; SKIP what a second table leaves out, WHY the reason in a clause.
+CORPUS := --data.test data.ManifestSource --data.test.init_args.path "$(SPEECH)" --data.test.init_args.split null
 OWN := --trainer.precision 32-true --trainer.accelerator cpu --trainer.logger.init_args.name
-LOGGED := channel.csv channel.json differences.csv agreement.csv agreement.json sensitivity.csv error_spread.json
 results: install  ## Score the codecs that come along on SPEECH=manifest.tsv, and write RESULTS.md anew (half an hour).
 	test -f "$(SPEECH)" || { echo "make results SPEECH=manifest.tsv: a list of clips, see README" >&2; exit 2; }
 	$(RUN) train.py test --config configs/pretrained.yaml $(CORPUS)
@@ -27,15 +26,19 @@ results: install  ## Score the codecs that come along on SPEECH=manifest.tsv, an
 	    $(OWN) pretrained/student
 	$(RUN) train.py test --config configs/small_fsq.yaml --config configs/sensitivity.yaml $(CORPUS) \
 	    --model.init_args.init_from small_fsq $(OWN) pretrained/bits
-	for run in codecs links student bits; do mkdir -p docs/results/$$run; for file in $(LOGGED); do \
-	    cp runs/pretrained/$$run/$$file docs/results/$$run/ 2>/dev/null || true; done; done
-	$(RUN) -m callbacks.results docs/results -o RESULTS.md --leave-out $(SKIP)
+	set -e; keep() { mkdir -p docs/results/$$1; for file in $$2; do cp runs/pretrained/$$1/$$file docs/results/$$1/; done; }; \
+	    keep codecs "channel.csv channel.json differences.csv"; keep links "channel.csv channel.json differences.csv"; \
+	    keep student "agreement.csv agreement.json"; keep bits "sensitivity.csv error_spread.json"
+	$(RUN) -m callbacks.results docs/results -o RESULTS.md $(if $(SKIP),--leave-out $(SKIP)) $(if $(WHY),--why "$(WHY)")
 
+RUNS := $(patsubst runs/%/checkpoints/last.ckpt,%,$(wildcard runs/small_*/checkpoints/last.ckpt))
+UNTRAINED := $(filter-out $(RUNS),$(notdir $(wildcard runs/small_*)))
 release: install  ## Pack what the trained runs keep beside the weights (discriminators, optimizers) into release/.
-	mkdir -p release
-	for run in $(notdir $(wildcard runs/small_*)); do cp runs/$$run/checkpoints/last.ckpt release/$$run.ckpt; \
-	    cp runs/$$run/config.yaml release/$$run.yaml; done
+	test -n "$(RUNS)" || { echo "make release: no runs/small_*/checkpoints/last.ckpt to pack: train first" >&2; exit 2; }
+	set -e; mkdir -p release; for run in $(RUNS); do \
+	    cp runs/$$run/checkpoints/last.ckpt release/$$run.ckpt; cp runs/$$run/config.yaml release/$$run.yaml; done
 	cd release && sha256sum *.ckpt > SHA256SUMS
+	@echo "release/ holds: $(RUNS)$(if $(UNTRAINED),; left out for want of a checkpoint: $(UNTRAINED))"
 
 test: install lint  ## Style, types and tests.
 	$(RUN) -m pytest

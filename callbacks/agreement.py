@@ -147,6 +147,7 @@ class AgreementReport(EvaluationCallback):
             self.report = Report(self.agreement, rows, gaps, self._costs(pl_module), clips)
             write_report(folder, self.report)
             print(f"\n{format_report(self.report, self.metrics, confidence=self.bootstrap.confidence)}\n", flush=True)
+            print(f"Every clip's counts: {folder / 'agreement.json'}.\n", flush=True)
 
     def _costs(self, pl_module: LightningModule) -> list[EncoderCost]:
         if self.cost_seconds == 0:

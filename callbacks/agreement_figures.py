@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,10 +22,10 @@ class Symbols(NamedTuple):
 
 
 class ClipAgreement(NamedTuple):
-    """Counts of one clip of `frames` frames; n symbols a frame, S values of the largest.
+    """Counts of one clip of `frames` frames; n symbols a frame.
 
     `equal` [n] and `near` [n] count frames whose symbols are equal or at most one apart, `exact` those equal in all;
-    `cosine` is a sum over frames; `histograms` [2, n, S] count the values of teacher and student.
+    `cosine` is a sum over frames; `symbols` [2, n, frames] are those of teacher and student.
     """
 
     clip_id: str
@@ -33,13 +34,13 @@ class ClipAgreement(NamedTuple):
     equal: np.ndarray
     near: np.ndarray
     cosine: float
-    histograms: np.ndarray
+    symbols: np.ndarray
 
 
 class AgreementRow(NamedTuple):
-    """One figure in all: its value, and its expectation were the student's codes independent of the teacher's.
+    """One figure in all: its value, and its value were the student's codes independent of the teacher's.
 
-    Shares and cosines lie in [0, 1] and [−1, 1]; NaN means that there is no value.
+    Shares and cosines lie in [0, 1] and [−1, 1]; NaN means that there is no value (chance of a single frame).
     """
 
     figure: str
@@ -67,13 +68,9 @@ def join(quantizer: Quantizer, symbols: Tensor) -> Tensor:
 @torch.no_grad()
 def compare(clip_id: str, quantizer: Quantizer, teacher: Tensor, student: Tensor) -> ClipAgreement:
     """Count one clip's agreement, given both encoders' codes int64 `[1, K, F]`."""
-    sizes = symbols_of(quantizer).sizes
     cosine = F.cosine_similarity(quantizer.decode(teacher).float(), quantizer.decode(student).float(), dim=1)
     first, second = (split(quantizer, codes)[0].cpu().numpy() for codes in (teacher, student))  # [n, F]
-    histograms = np.zeros((2, len(sizes), max(sizes)), dtype=np.int64)
-    for who, symbols in enumerate((first, second)):
-        for i, values in enumerate(symbols):
-            histograms[who, i] = np.bincount(values, minlength=max(sizes))
+    largest = np.min_scalar_type(max(symbols_of(quantizer).sizes) - 1)
     return ClipAgreement(
         clip_id,
         frames=first.shape[1],
@@ -81,7 +78,7 @@ def compare(clip_id: str, quantizer: Quantizer, teacher: Tensor, student: Tensor
         equal=(first == second).sum(axis=1),
         near=(np.abs(first - second) <= 1).sum(axis=1),
         cosine=float(cosine.double().sum()),
-        histograms=histograms,
+        symbols=np.stack((first, second)).astype(largest),
     )
 
 
@@ -90,27 +87,31 @@ def summarise_agreement(
 ) -> list[AgreementRow]:
     """Figures over all frames of all clips, in the order given.
 
-    Chance is what two encoders reach whose symbols follow the measured histograms of teacher and student, but
-    independently of each other and of the other symbols of the frame: Σ p q for a symbol, the sum over neighbours for
-    "within one", the product over symbols for the exact code, and the mean over `draws` random pairs for the cosine.
+    Chance is the same figure over pairs of different frames, the teacher's code in one and the student's in the other:
+    what two encoders reach that know nothing of each other but use their codes as often as these do. It is counted
+    over all pairs, the cosine's over `draws` random ones.
     """
     symbols = symbols_of(quantizer)
     frames = sum(clip.frames for clip in clips)
     if frames == 0:
         return []
-    counts = np.sum([clip.histograms for clip in clips], axis=0)
-    p, q = counts / frames  # [n, S]
-    equal, near = (np.sum([getattr(clip, name) for clip in clips], axis=0) / frames for name in ("equal", "near"))
-    chance = (p * q).sum(axis=1)
-    neighbours = chance + (p[:, 1:] * q[:, :-1]).sum(axis=1) + (p[:, :-1] * q[:, 1:]).sum(axis=1)
+    teacher, student = np.concatenate([clip.symbols for clip in clips], axis=-1)  # each [n, frames]
+    equal, near = (np.sum([getattr(clip, name) for clip in clips], axis=0) for name in ("equal", "near"))
+    exact = sum(clip.exact for clip in clips)
+    p, q = (_histograms(found, max(symbols.sizes)) for found in (teacher, student))  # [n, S]
+    same = (p * q).sum(axis=1)
+    neighbours = same + (p[:, 1:] * q[:, :-1]).sum(axis=1) + (p[:, :-1] * q[:, 1:]).sum(axis=1)
+    pairs = frames * (frames - 1) or math.nan
+    chance, chance_near = (same - equal) / pairs, (neighbours - near) / pairs
+    equal, near = equal / frames, near / frames
     word = "level" if symbols.ordered else "codebook"
     rows = [
-        AgreementRow("exact code", sum(clip.exact for clip in clips) / frames, float(chance.prod())),
+        AgreementRow("exact code", exact / frames, (_equal_words(teacher, student) - exact) / pairs),
         AgreementRow(f"same {word}", float(equal.mean()), float(chance.mean())),
     ]
     if symbols.ordered:
-        rows.append(AgreementRow("within one level", float(near.mean()), float(neighbours.mean())))
-    independent = _chance_cosine(p, q, quantizer, draws=draws, seed=seed)
+        rows.append(AgreementRow("within one level", float(near.mean()), float(chance_near.mean())))
+    independent = _chance_cosine(teacher, student, quantizer, draws=draws, seed=seed)
     rows.append(AgreementRow("cosine of quantizer outputs", sum(clip.cosine for clip in clips) / frames, independent))
     each = "dimension" if symbols.ordered else "codebook"
     for i in range(len(symbols.sizes)):
@@ -118,13 +119,32 @@ def summarise_agreement(
     return rows
 
 
+def _histograms(symbols: np.ndarray, size: int) -> np.ndarray:
+    """How often each value stands in each row of `[n, frames]`: int64 `[n, size]`."""
+    return np.stack([np.bincount(row, minlength=size) for row in symbols])
+
+
+def _equal_words(first: np.ndarray, second: np.ndarray) -> int:
+    """Pairs of a frame of one and a frame of the other, both `[n, frames]`, that are equal in all symbols."""
+    frames = first.shape[1]
+    _, number = np.unique(np.concatenate((first, second), axis=1), axis=1, return_inverse=True)
+    number = number.reshape(-1)  # NumPy 2.0 alone gives it another shape
+    p, q = (np.bincount(part, minlength=number.max() + 1) for part in (number[:frames], number[frames:]))
+    return int((p * q).sum())
+
+
 @torch.no_grad()
-def _chance_cosine(p: np.ndarray, q: np.ndarray, quantizer: Quantizer, *, draws: int, seed: int) -> float:
-    """Mean cosine of quantizer outputs whose symbols are drawn from the histograms `[n, S]`, each on its own."""
+def _chance_cosine(teacher: np.ndarray, student: np.ndarray, quantizer: Quantizer, *, draws: int, seed: int) -> float:
+    """Mean cosine of quantizer outputs over random pairs of different frames of `[n, frames]`; NaN for one frame."""
+    frames = teacher.shape[1]
+    if frames == 1:
+        return math.nan
     generator = np.random.default_rng(seed)
+    one = generator.integers(frames, size=draws)
+    other = (one + generator.integers(1, frames, size=draws)) % frames
     device = next(quantizer.parameters(), torch.empty(0)).device
-    outputs = []
-    for shares in (p, q):
-        drawn = np.stack([generator.choice(len(row), size=draws, p=row) for row in shares])  # [n, draws]
-        outputs.append(quantizer.decode(join(quantizer, torch.from_numpy(drawn)[None].to(device))).float())
+    outputs = [
+        quantizer.decode(join(quantizer, torch.from_numpy(drawn.astype(np.int64))[None].to(device))).float()
+        for drawn in (teacher[:, one], student[:, other])
+    ]
     return float(F.cosine_similarity(outputs[0], outputs[1], dim=1).double().mean())

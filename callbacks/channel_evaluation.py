@@ -235,6 +235,8 @@ class ChannelEvaluation(EvaluationCallback):
         print(f"\n{format_table(self.results, self.metrics, confidence=self.confidence)}\n", flush=True)
         if self.differences:
             print(f"{format_differences(self.differences, self.metrics, confidence=self.confidence)}\n", flush=True)
+        if not fitting:
+            print(f"Every clip's scores, figures and audio: {folder / 'channel.json'} and beside it.\n", flush=True)
 
     def _publish(self, pl_module: LightningModule) -> None:
         """For checkpoint callbacks; all ranks hold the same values, so nothing is left to reduce."""

@@ -105,6 +105,8 @@ def format_differences(rows: Sequence[Difference], metrics: Sequence[SpeechMetri
     title = f"Differences over the same clips and draws, [{100 * confidence:g} % interval], * where it leaves out 0:"
     like = all(row.equal_rate for row in rows)
     note = [] if like else ["(a : b) where bit rates differ, in kbit/s: not like for like."]
+    if any(row.pairs < FEWEST_PAIRS for row in rows):
+        note.append(f"Fewer than {FEWEST_PAIRS} clips: too few for these intervals to mean much, so no *.")
     lost = [row for row in rows if row.unpaired]
     note += [
         f"{row.codec}, {row.channel}, {row.metric}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score of "

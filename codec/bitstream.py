@@ -24,16 +24,17 @@ class BitstreamResult(NamedTuple):
 
 def code_bits(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
     """Bits of each codebook's word, ⌈log2(size)⌉."""
-    if not codebook_sizes or min(codebook_sizes) < 2 or max(codebook_sizes) > LARGEST_CODEBOOK:
-        raise ValueError(f"codebook sizes {list(codebook_sizes)} must each be from 2 to 2 ** 62.")
-    return tuple((size - 1).bit_length() for size in codebook_sizes)
+    sizes = [int(size) for size in codebook_sizes]
+    if not sizes or min(sizes) < 2 or max(sizes) > LARGEST_CODEBOOK:
+        raise ValueError(f"codebook sizes {sizes} must each be from 2 to 2 ** 62.")
+    return tuple((size - 1).bit_length() for size in sizes)
 
 
 def codes_to_bits(codes: Tensor, codebook_sizes: Sequence[int]) -> Tensor:
     """Write codes as bits.
 
     Args:
-        codes: int64 `[B, K, F]`, codebook k's entries in 0 … `codebook_sizes[k]` − 1.
+        codes: int64 `[B, K, F]` or any integers, codebook k's entries in 0 … `codebook_sizes[k]` − 1.
         codebook_sizes: entries of each of the K codebooks.
 
     Returns:
@@ -42,10 +43,13 @@ def codes_to_bits(codes: Tensor, codebook_sizes: Sequence[int]) -> Tensor:
     Raises:
         ValueError: wrong shape or dtype, or a code outside its codebook.
     """
-    _check(codes, codebook_sizes)
+    widths = code_bits(codebook_sizes)
+    codes = checked_codes(codes, codebook_sizes)
+    if codes.shape[1] != len(widths):
+        raise ValueError(f"codes of shape {list(codes.shape)} must be [B, {len(widths)}, F]: of all codebooks.")
     words = [
         codes[:, k, :, None] >> torch.arange(width - 1, -1, -1, device=codes.device) & 1
-        for k, width in enumerate(code_bits(codebook_sizes))
+        for k, width in enumerate(widths)
     ]  # each [B, F, width]
     return torch.cat(words, -1).to(torch.uint8).flatten(1)
 
@@ -110,15 +114,3 @@ def checked_codes(codes: Tensor, codebook_sizes: Sequence[int], erased: Tensor |
             f"{list(codebook_sizes)} entries, counted from 0, unless they are erased: {remedy}"
         )
     return codes
-
-
-def _check(codes: Tensor, codebook_sizes: Sequence[int]) -> None:
-    if codes.ndim != 3 or codes.shape[1] != len(codebook_sizes) or codes.dtype not in INTEGERS:
-        raise ValueError(
-            f"codes of shape {list(codes.shape)} and {codes.dtype} must be integers [B, {len(codebook_sizes)}, F]."
-        )
-    sizes = torch.tensor(codebook_sizes, device=codes.device)[:, None]
-    if bool(((codes < 0) | (codes >= sizes)).any()):
-        raise ValueError(
-            f"codes from {codes.min().item()} to {codes.max().item()} leave their codebooks of {list(codebook_sizes)}."
-        )

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from callbacks.quality_figure import quality_figure
-from callbacks.results import sections
+from callbacks.results import link_sections, sections
 from callbacks.results.claims import claims
 from callbacks.results.logged import Evaluation, Logged, read_logged
 
 
-def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = ()) -> str:
+def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why: str = "") -> str:
     """RESULTS.md as text, given the folder of its figures as a link sees it."""
     codecs = logged.codecs
     facts = next(iter(codecs.systems.values())).facts
@@ -29,14 +29,14 @@ def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = ()) -> 
         "its cell. SI-SDR is low for every codec whose decoder invents its phases.",
         "",
         *claims(logged),
-        *sections.reconstruction(codecs, leave_out),
+        *sections.reconstruction(codecs, leave_out, why),
         *sections.flips(codecs),
         f"![Quality against bit error rate]({figures}/codecs.svg)",
         "",
     ]
     if logged.links is not None:
-        lines += [*sections.channels(logged.links), f"![Systems on the channel]({figures}/links.svg)", ""]
-    if any(name.endswith(sections.AWARE) for name in codecs.systems):
+        lines += [*link_sections.channels(logged.links), f"![Systems on the channel]({figures}/links.svg)", ""]
+    if sections.aware_pairs(codecs):
         lines += sections.aware(codecs)
     if logged.students:
         lines += sections.students(logged)
@@ -65,13 +65,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--leave-out", nargs="*", default=[], metavar="PATTERN", help="a second table without these clips: 'lj_*'"
     )
+    parser.add_argument("--why", default="", metavar="CLAUSE", help="why that table leaves them out: 'which ...'")
     options = parser.parse_args(arguments)
     try:
         logged = read_logged(options.folder)
         shown = options.folder.resolve()
         base = options.output.resolve().parent
         figures = shown.relative_to(base).as_posix() if shown.is_relative_to(base) else shown.as_posix()
-        options.output.write_text(document(logged, figures=figures, leave_out=options.leave_out), encoding="utf-8")
+        text = document(logged, figures=figures, leave_out=options.leave_out, why=options.why)
+        options.output.write_text(text, encoding="utf-8")
         draw(logged.codecs, options.folder / "codecs.svg")
         if logged.links is not None:
             draw(logged.links, options.folder / "links.svg")

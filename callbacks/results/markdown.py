@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from callbacks.channel_scores import ChannelRow
@@ -18,23 +19,33 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def figure(value: float, *, sign: str = "") -> str:
-    """Three decimals, with a true minus."""
-    return f"{value:{sign}.3f}".replace("-", "−")
+    """Three decimals, with a true minus; a dash for no value."""
+    return f"{value:{sign}.3f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
-def score(row: ChannelRow | None) -> str:
-    """A mean with its interval, and how many draws are missing from it."""
+def score(row: ChannelRow | None, *, interval: bool = True) -> str:
+    """A mean, its interval, and how many draws are missing from it."""
     if row is None or not row.scored:
         return "–"
-    missing = f", {row.unscorable} of {row.scored + row.unscorable} unscored" if row.unscorable else ""
-    return f"{figure(row.mean)} [{figure(row.low)}, {figure(row.high)}{missing}]"
+    missing = f"{row.unscorable} of {row.scored + row.unscorable} unscored" if row.unscorable else ""
+    bounds = f"{figure(row.low)}, {figure(row.high)}" if interval else ""
+    further = ", ".join(part for part in (bounds, missing) if part)
+    return figure(row.mean) + (f" [{further}]" if further else "")
 
 
 def change(gap: Gap) -> str:
-    """A paired difference with its interval."""
-    return f"{figure(gap.mean, sign='+')} [{figure(gap.low, sign='+')}, {figure(gap.high, sign='+')}]"
+    """A paired difference with its interval, and how many draws are missing from it."""
+    if not math.isfinite(gap.mean):
+        return "–"
+    missing = f", {gap.of - gap.draws} of {gap.of} unscored" if gap.draws < gap.of else ""
+    return f"{figure(gap.mean, sign='+')} [{figure(gap.low, sign='+')}, {figure(gap.high, sign='+')}{missing}]"
 
 
 def percent(share: float) -> str:
-    """A share as a percentage, to three digits."""
-    return f"{100 * share:.3g} %"
+    """A share as a percentage, to three digits; a dash for no value."""
+    return f"{100 * share:.3g} %" if math.isfinite(share) else "–"
+
+
+def two_decimals(value: float) -> str:
+    """Two decimals, with a true minus; a dash for no value."""
+    return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else "–"

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from pathlib import PurePosixPath
 
-from callbacks.channel_scores import ChannelRow
-from callbacks.comparison_report import baseline_of, same_rate
-from callbacks.report.systems import Setting
-from callbacks.results.logged import Evaluation, Gap, Logged
-from callbacks.results.markdown import change, figure, percent, score, table
+from callbacks.results.logged import Evaluation, Logged
+from callbacks.results.markdown import change, figure, percent, score, table, two_decimals
 from callbacks.results.published import PUBLISHED
 
-Rows = dict[tuple[str, str], ChannelRow]
 AWARE = " aware"  # a codec's name with this after it is the codec fine-tuned for its channel
 LABELS = {"stoi": "STOI", "pesq_wb": "PESQ-WB", "mel": "mel distance (dB)"}
-KINDS = {"bsc": "flipped bits", "gilbert": "bursts of flipped bits (Gilbert–Elliott)", "frame": "lost frames"}
 
 
-def reconstruction(codecs: Evaluation, leave_out: Sequence[str]) -> list[str]:
-    """Scores without errors, on all clips and without those that `leave_out` (patterns of ids) names."""
+def reconstruction(codecs: Evaluation, leave_out: Sequence[str], why: str = "") -> list[str]:
+    """Scores without errors, on all clips and without those whose names fit a pattern of `leave_out`.
+
+    Raises:
+        ValueError: a pattern fits no clip, or all clips are left out.
+    """
     lines = [
         "## 1 Reconstruction",
         "",
@@ -27,9 +27,17 @@ def reconstruction(codecs: Evaluation, leave_out: Sequence[str]) -> list[str]:
         "",
     ]
     lines += _clean(codecs, codecs.clips)
-    rest = [clip for clip in codecs.clips if not any(fnmatch(clip, pattern) for pattern in leave_out)]
-    if leave_out and rest:
-        lines += [f"The same without {', '.join(f'`{p}`' for p in leave_out)} ({len(rest)} clips):", ""]
+    fitting = {p: {c for c in codecs.clips if fnmatch(PurePosixPath(c).name, p) or fnmatch(c, p)} for p in leave_out}
+    if idle := [pattern for pattern, clips in fitting.items() if not clips]:
+        raise ValueError(
+            f"--leave-out {' '.join(idle)} fits none of {len(codecs.clips)} clips, such as {codecs.clips[0]}"
+        )
+    rest = [clip for clip in codecs.clips if not any(clip in clips for clips in fitting.values())]
+    if not rest:
+        raise ValueError(f"--leave-out {' '.join(leave_out)} leaves none of {len(codecs.clips)} clips: drop a pattern")
+    if leave_out:
+        reason = f", {why}" if why else ""
+        lines += [f"The same without {', '.join(f'`{p}`' for p in leave_out)}{reason} ({len(rest)} clips):", ""]
         lines += _clean(codecs, rest)
     lines += [
         "Published, LibriSpeech test-clean (Llasa, arXiv 2502.04128, table 1). Not like for like: other recordings, "
@@ -42,7 +50,7 @@ def reconstruction(codecs: Evaluation, leave_out: Sequence[str]) -> list[str]:
 
 def _clean(codecs: Evaluation, clips: Sequence[str]) -> list[str]:
     first = next(iter(codecs.systems.values()))
-    clean = codecs.channels[0].name
+    clean = codecs.clean.name
     head = ["codec", "kbit/s", "parameters", *(f"{m.label}{f' ({m.unit})' if m.unit else ''}" for m in first.metrics)]
     rows = []
     for name, system in codecs.systems.items():
@@ -52,76 +60,15 @@ def _clean(codecs: Evaluation, clips: Sequence[str]) -> list[str]:
     return table(head, rows)
 
 
-def channels(links: Evaluation) -> list[str]:
-    """Every system behind every kind of channel, and its distance from the first system of its rate."""
-    lines = ["## 2 FSQ against RVQ on the channel", ""]
-    lines += [
-        "Equal data, recipe, backbone, decoder and bits per frame; the same draws for all. *Permuted*: code words "
-        "renamed at random. *Switched*: RVQ's words chosen after training by binary switching. Codes with error "
-        "correction send twice the bits and are compared with each other.",
-        "",
-    ]
-    for kind in dict.fromkeys(c.curve for c in links.channels if c.error_rate > 0):
-        lines += _kind(links, kind)
-    return lines
-
-
-def _kind(links: Evaluation, kind: str) -> list[str]:
-    """Scores and differences behind one kind of channel."""
-    clean = links.channels[0]
-    settings = [c for c in links.channels if c.curve == kind and c.error_rate > 0]
-    shown, alike = _distinct(links, settings)
-    title = next((words for start, words in KINDS.items() if kind.startswith(start)), kind)
-    lines = [
-        f"### {title[0].upper()}{title[1:]}",
-        "",
-        f"`{kind}`; the columns are the share of bits wrong or lost.",
-        "",
-    ]
-    for metric in ("stoi", "pesq_wb"):
-        rows = [
-            [name, f"{links.systems[name].bit_rates[clean.name] / 1000:.3g}",
-             *(score(found.get((c.name, metric))) for c in (clean, *settings))]
-            for name, found in shown.items()
-        ]  # fmt: skip
-        lines += table([LABELS[metric], "kbit/s", "0", *(percent(c.error_rate) for c in settings)], rows)
-    rows = [
-        [f"{name} minus {base}", *(change(links.gap(name, base, channel=c.name, metric="stoi")) for c in settings)]
-        for name, base in _baselines(links, list(shown))
-    ]
-    lines += table(["STOI, paired", *(percent(c.error_rate) for c in settings)], rows)
-    return [*lines, f"Left out, for they fare exactly as one above: {', '.join(alike)}.", ""] if alike else lines
-
-
-def _distinct(links: Evaluation, settings: Sequence[Setting]) -> tuple[dict[str, Rows], list[str]]:
-    """Rows by system, and the names of the systems that fare as an earlier one: to a lost frame a map means nothing."""
-    shown: dict[str, Rows] = {}
-    alike, seen = [], set()
-    for name in links.systems:
-        rows = links.rows(name)
-        means = tuple(rows[c.name, "stoi"].mean for c in settings)
-        if means in seen:
-            alike.append(name)
-        else:
-            seen.add(means)
-            shown[name] = rows
-    return shown, alike
-
-
-def _baselines(links: Evaluation, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Each system but the first of its rate, with that first one."""
-    clean = links.channels[0].name
-    rates = {name: links.systems[name].bit_rates[clean] for name in names}
-    return [
-        (name, base)
-        for name in names
-        if (base := baseline_of(name, rates)) != name and same_rate(rates[name], rates[base])
-    ]
+def aware_pairs(codecs: Evaluation) -> list[tuple[str, str]]:
+    """Each fine-tuned codec with the one it started from."""
+    pairs = [(name, name.removesuffix(AWARE)) for name in codecs.systems if name.endswith(AWARE)]
+    return [(name, base) for name, base in pairs if base in codecs.systems]
 
 
 def aware(codecs: Evaluation) -> list[str]:
     """What fine-tuning through the channel changes, paired."""
-    pairs = [(name, name.removesuffix(AWARE)) for name in codecs.systems if name.endswith(AWARE)]
+    pairs = aware_pairs(codecs)
     lines = ["## 3 Trained through the channel", "", "The fine-tuned codec minus the one it started from, paired:", ""]
     for metric in ("stoi", "pesq_wb"):
         rows = [
@@ -140,7 +87,7 @@ def flips(codecs: Evaluation) -> list[str]:
         rows = []
         for name in codecs.systems:
             found = codecs.rows(name)
-            rows.append([name, *(figure(found[c.name, metric].mean) for c in codecs.channels)])
+            rows.append([name, *(score(found.get((c.name, metric)), interval=False) for c in codecs.channels)])
         lines += table(
             [LABELS[metric], *(percent(c.error_rate) if c.error_rate else "0" for c in codecs.channels)], rows
         )
@@ -155,26 +102,32 @@ def students(logged: Logged) -> list[str]:
         "within one level": "93 %",
         "cosine of quantizer outputs": "0.73",
     }
-    lines = ["## 4 A second encoder under the same quantizer and decoder", ""]
+    lines = [
+        "## 4 A second encoder under the same quantizer and decoder",
+        "",
+        "Chance: the same figure over pairs of different frames, the teacher's code of one, the student's of another.",
+        "",
+    ]
     names = list(logged.students)
     head = ["agreement with the teacher", *(f"{name} (chance)" for name in names), "paper"]
     measured = {name: {r["figure"]: r for r in found["agreement"]} for name, found in logged.students.items()}
     rows = []
     for line, published in paper.items():
-        show = (lambda share: f"{share:.2f}") if line.startswith("cosine") else percent
+        show = two_decimals if line.startswith("cosine") else percent
         cells = [measured[name][line] for name in names]
         rows.append([line, *(f"{show(r['measured'])} ({show(r['chance'])})" for r in cells), published])
     lines += table(head, rows)
+    if notes := [f"- `{name}`: {found['note']}" for name, found in logged.students.items() if found["note"]]:
+        lines += [*notes, ""]
     lines += ["Student minus teacher, paired over clips, behind flips:", ""]
     rows = []
     for name in names:
         for row in logged.students[name]["differences"]:
             if row["metric"] in ("stoi", "pesq_wb"):
-                gap = change(Gap(row["difference"], row["low"], row["high"], row["pairs"]))
-                rows.append([name, LABELS[row["metric"]], row["channel"].removeprefix("bsc-"), gap])
+                rows.append([name, LABELS[row["metric"]], row["channel"].removeprefix("bsc-"), change(row["gap"])])
     lines += table(["student", "metric", "bit error rate", "difference"], rows)
     rows = []
-    for name in names:
+    for name in (name for name in names if logged.students[name]["costs"]):
         teacher, student = logged.students[name]["costs"]
         keys = ("parameters", "macs_per_second", "real_time_factor")
         parameters, macs, time = (teacher[key] / student[key] for key in keys)
@@ -182,7 +135,7 @@ def students(logged: Logged) -> list[str]:
         facts += [f"{student['macs_per_second'] / 1e6:.1f} (1 : {macs:.1f})", f"{time:.1f} times as fast"]
         rows.append([name, *facts])
     head = ["student", "encoder parameters (to the teacher's)", "million multiply-accumulates a second", "on a CPU"]
-    return lines + table(head, rows)
+    return lines + (table(head, rows) if rows else ["The encoders' costs were not measured.", ""])
 
 
 def bits(rows: Sequence[dict[str, str]]) -> list[str]:

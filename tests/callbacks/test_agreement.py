@@ -41,16 +41,15 @@ def test_figures_and_chance_levels_are_those_counted_by_hand() -> None:
     assert rows["exact code"].measured == 2 / 4
     assert rows["same level"].measured == pytest.approx((2 / 4 + 3 / 4) / 2)
     assert rows["within one level"].measured == pytest.approx((3 / 4 + 4 / 4) / 2)
-    first = (1 / 4) * (2 / 4) + (1 / 4) * 0 + (1 / 4) * (1 / 4) + (1 / 4) * (1 / 4)
-    second = (2 / 4) * (1 / 4) + (1 / 4) * (2 / 4) + (1 / 4) * (1 / 4)
-    assert rows["same level, dimension 1"].chance == pytest.approx(first)
-    assert rows["same level, dimension 2"].chance == pytest.approx(second)
+    a, b = ([(0, 0), (1, 0), (2, 2), (3, 1)], [(0, 0), (2, 1), (0, 2), (3, 1)])  # the frames' pairs of levels
+    pairs = [(a[i], b[j]) for i in range(4) for j in range(4) if i != j]
+    assert rows["same level, dimension 1"].chance == pytest.approx(sum(x[0] == y[0] for x, y in pairs) / 12)
+    assert rows["same level, dimension 2"].chance == pytest.approx(sum(x[1] == y[1] for x, y in pairs) / 12)
     assert rows["same level, dimension 1"].measured == 2 / 4
-    assert rows["same level"].chance == pytest.approx((first + second) / 2)
-    assert rows["exact code"].chance == pytest.approx(first * second)
-    p, q = np.array([[1, 1, 1, 1], [2, 1, 1, 0]]) / 4, np.array([[2, 0, 1, 1], [1, 2, 1, 0]]) / 4
-    near = [sum(p[d, a] * q[d, b] for a in range(4) for b in range(4) if abs(a - b) <= 1) for d in range(2)]
-    assert rows["within one level"].chance == pytest.approx(sum(near) / 2)
+    assert rows["same level"].chance == pytest.approx(sum(x[d] == y[d] for x, y in pairs for d in (0, 1)) / 24)
+    near = sum(abs(x[d] - y[d]) <= 1 for x, y in pairs for d in (0, 1))
+    assert rows["within one level"].chance == pytest.approx(near / 24)
+    assert rows["exact code"].chance == sum(x == y for x, y in pairs) / 12
     outputs = [quantizer.decode(codes)[0].T for codes in (teacher, student)]
     cosine = torch.cosine_similarity(*outputs, dim=1).mean().item()
     assert rows["cosine of quantizer outputs"].measured == pytest.approx(cosine, abs=1e-6)
@@ -71,12 +70,26 @@ def test_independent_codes_agree_at_their_chance_level() -> None:
         assert row.measured == pytest.approx(row.chance, abs=0.02), figure
 
 
-def test_equal_codes_agree_wholly() -> None:
+def test_chance_counts_whole_codes_whose_dimensions_hang_together() -> None:
+    """Two codes, all of whose levels differ: by their dimensions' histograms alone, chance would be half of a half."""
+    quantizer = FSQ(8, (4, 4))
+    teacher, student = torch.from_numpy(np.random.default_rng(0).choice([0, 5], (2, 1, 1, 4000)))
+    rows = by_name(summarise_agreement([compare("a", quantizer, teacher, student)], quantizer))
+    assert rows["exact code"].chance == pytest.approx(0.5, abs=0.002)
+    assert rows["exact code"].measured == pytest.approx(0.5, abs=0.04)  # five standard errors
+    outputs = quantizer.decode(torch.tensor([[[0, 5]]]))[0]
+    cosine = (1 + torch.cosine_similarity(outputs[:, 0], outputs[:, 1], dim=0).item()) / 2
+    assert rows["cosine of quantizer outputs"].chance == pytest.approx(cosine, abs=0.05)
+
+
+def test_equal_codes_agree_wholly_and_a_single_frame_has_no_chance() -> None:
     quantizer = FSQ(8, (4, 4))
     codes = torch.randint(16, (1, 1, 50))
     rows = summarise_agreement([compare("a", quantizer, codes, codes)], quantizer)
     assert all(row.measured == pytest.approx(1.0) for row in rows)
     assert 0 < by_name(rows)["exact code"].chance < 0.2
+    rows = summarise_agreement([compare("a", quantizer, codes[..., :1], codes[..., :1])], quantizer)
+    assert all(row.measured == pytest.approx(1.0) and np.isnan(row.chance) for row in rows)
 
 
 def test_codebooks_without_order_have_no_neighbours() -> None:
@@ -87,7 +100,7 @@ def test_codebooks_without_order_have_no_neighbours() -> None:
     assert "within one level" not in rows
     assert rows["exact code"].measured == pytest.approx(1 / 3)
     assert rows["same codebook, codebook 2"].measured == pytest.approx(2 / 3)
-    assert rows["same codebook"].chance == pytest.approx((2 / 9 + 4 / 9) / 2)
+    assert rows["same codebook"].chance == pytest.approx((0 / 6 + 2 / 6) / 2)
 
 
 def test_a_report_in_test(tmp_path: Path) -> None:

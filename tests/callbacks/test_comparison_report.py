@@ -69,7 +69,9 @@ def test_differences_and_their_intervals_are_those_of_the_pairs() -> None:
 def test_two_pairs_earn_no_star() -> None:
     (row,) = compare(a=clips("a", [[0.1], [0.2]]), b=clips("b", [[0.3], [0.5]]))
     assert row.low > 0
-    assert "*" not in format_differences([row], [STOI()], confidence=0.95).splitlines()[3]
+    lines = format_differences([row], [STOI()], confidence=0.95).splitlines()
+    assert "*" not in lines[3]
+    assert lines[-1].startswith("Fewer than 6 clips:")
 
 
 def test_baselines_have_the_same_rate_where_there_is_one() -> None:

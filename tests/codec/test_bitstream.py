@@ -1,5 +1,6 @@
 """Bits: exact round trips, bit order, invalid words, refusals."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -29,6 +30,13 @@ def test_codes_survive_the_round_trip(sizes, batch, frames, seed):
 def test_order_is_frame_then_codebook_with_the_high_bit_first():
     codes = torch.tensor([[[1, 2], [4, 3]]])  # two codebooks of 4 and 8 entries, two frames
     assert codes_to_bits(codes, (4, 8)).tolist() == [[0, 1, 1, 0, 0, 1, 0, 0, 1, 1]]
+
+
+def test_codes_as_they_are_stored_are_taken_too():
+    codes = np.array([[[1, 2], [4, 3]]], dtype=np.uint16)  # what `predict` writes, and the sizes beside it
+    bits = codes_to_bits(torch.from_numpy(codes), np.array([4, 8]))
+    assert bits.tolist() == [[0, 1, 1, 0, 0, 1, 0, 0, 1, 1]]
+    assert bits_to_codes(bits, np.array([4, 8])).codes.tolist() == codes.tolist()
 
 
 def test_words_outside_the_codebook_are_erasures():
