@@ -55,7 +55,7 @@ def test_clips(trainer: Any, module: Any) -> Iterator[Finding]:
         try:
             clips = source.clips()
             for clip in random.Random(0).sample(clips, min(FILES, len(clips))):
-                soundfile.info(clip.path)
+                soundfile.info(os.fsencode(clip.path))
         except (ValueError, OSError, soundfile.SoundFileError) as error:
             yield Finding(f"Later, `test` will find no usable data.test: {str(error).rstrip('.')}.", fatal=False)
 

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 from codec.codec import NeuralCodec
 from codec.part_builder import build_codec
 from codec.trial_build import check_fit
-from codec.weights import read_safetensors
+from codec.weights import names_in, read_safetensors
 
 Part = TypeVar("Part")
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -25,7 +25,7 @@ def pretrained() -> list[str]:
 
 def located(path: str | Path) -> Path:
     """The file that a path means: itself, or a codec that comes along, by its bare name such as `small_fsq`."""
-    return PRETRAINED / f"{path}.safetensors" if str(path) in pretrained() and not Path(path).exists() else Path(path)
+    return PRETRAINED / f"{path}.safetensors" if str(path) in pretrained() and not Path(path).is_file() else Path(path)
 
 
 def damage(path: str | Path) -> str | None:
@@ -67,6 +67,8 @@ def read_checkpoint(path: str | Path, *, check: bool = True) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the reader raises many kinds for damaged files, with advice that does not fit here
+        if names_in(path):
+            raise ValueError(f"{path} is a safetensors file: give it a name that ends in .safetensors.") from None
         raise ValueError(
             f"Checkpoint {path} is damaged or holds more than weights and plain values: give one that a run has "
             "written, or an older one of the run."
@@ -83,7 +85,8 @@ def load_codec(path: str | Path) -> NeuralCodec:
         path: `.ckpt` of a run, `.safetensors` with a configuration, or a name out of `pretrained`, such as `small_fsq`.
 
     Raises:
-        ValueError: see `read_checkpoint`; or the checkpoint was written without `train.py` and has no configuration.
+        ValueError: see `read_checkpoint`; the checkpoint was written without `train.py` and has no configuration; or
+            its weights do not fit that, or are not all finite, as safetensors files have no checksum.
     """
     checkpoint = read_checkpoint(path)
     config = codec_config(checkpoint)
@@ -96,6 +99,12 @@ def load_codec(path: str | Path) -> NeuralCodec:
         check_fit(lambda: build_codec(config), weights)
     except ValueError as error:
         raise ValueError(f"The weights of {path} do not fit the codec that the file states: {error}.") from error
+    broken = [name for name, value in weights.items() if not value.float().isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{path} holds NaN or infinite numbers, in {broken[0]} and {len(broken) - 1} more of its {len(weights)} "
+            "tensors: fetch it again, or give another checkpoint of the run."
+        )
     codec = build_codec(config)
     codec.load_state_dict(weights)
     return codec.eval()

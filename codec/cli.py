@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressB
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from codec.checkpoint import read_checkpoint
+from codec.checkpoint import located, read_checkpoint
 from codec.checkpoint_io import SafeCheckpointIO, checkpoint_folder, newest_checkpoint
 from codec.stop_signals import RunStopped
 
@@ -123,6 +123,10 @@ class CodecCLI(LightningCLI):
         folder = next((Path(path) for path in given if path), checkpoint_folder(self.trainer))
         fit = self.subcommand == "fit"
         if wanted == "best" and not fit and (folder / "best.ckpt").is_file():
+            try:
+                read_checkpoint(folder / "best.ckpt")
+            except ValueError as error:
+                self._fail(str(error))
             return str(folder / "best.ckpt")
         found = newest_checkpoint(folder, resumable=fit) if wanted != "best" else None
         if found is None and not (fit and wanted == "auto"):
@@ -141,7 +145,7 @@ class CodecCLI(LightningCLI):
         if path and path not in ("auto", "last", "best", "hpc", "registry"):
             try:
                 checkpoint = read_checkpoint(path)
-                if str(path).endswith(".safetensors"):
+                if located(path).suffix == ".safetensors":
                     self._fail(f"{path} holds weights alone: give it as model.init_args.init_from.")
                 if self.subcommand == "fit" and not checkpoint.get("optimizer_states"):
                     self._fail(

@@ -34,7 +34,7 @@ class NeuralCodec(nn.Module):
         sample_rate: of the input in Hz.
 
     Raises:
-        ValueError: the parts' widths differ, or the hops give no whole output rate.
+        ValueError: the parts' widths differ, the rate is no whole number, or the hops give no whole output rate.
     """
 
     def __init__(self, encoder: Encoder, quantizer: Quantizer, decoder: Decoder, *, sample_rate: int = 16_000) -> None:
@@ -44,6 +44,8 @@ class NeuralCodec(nn.Module):
                 f"encoder, quantizer and decoder have widths {encoder.dim}, {quantizer.dim} and {decoder.dim}: "
                 "set their `dim` to one value."
             )
+        if not isinstance(sample_rate, int) or sample_rate < 1:
+            raise ValueError(f"sample_rate {sample_rate} must be a whole number of Hz above 0, such as 16000.")
         if sample_rate * decoder.hop_length % encoder.hop_length:
             raise ValueError(
                 f"decoder hop {decoder.hop_length} over encoder hop {encoder.hop_length} at {sample_rate} Hz gives no "

@@ -16,7 +16,7 @@ from codec.codec import CodecOutput, NeuralCodec
 from codec.discriminators import Discriminator, Judgement
 from codec.link import Connection, Link
 from codec.losses import AdversarialLoss, LeastSquaresLoss, MultiScaleMelLoss, feature_matching_loss
-from codec.optimization import AlternatingOptimization, frozen
+from codec.optimization import AlternatingOptimization, check_optimizers, frozen
 from codec.schedules import Constant, Schedule
 from codec.semantic_loss import SemanticReconstruction
 from codec.warm_start import PARTS, check_resumable, get_part, warm_start
@@ -152,11 +152,14 @@ class CodecModule(AlternatingOptimization):
         return self
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        makers = (self.make_optimizer, self.make_discriminator_optimizer)
+        return [make(parameters) for make, parameters in zip(makers, self._trained(), strict=False)]
+
+    def _trained(self) -> list[list[nn.Parameter]]:
+        """The parameters of each optimizer."""
         semantic = [] if self.semantic is None else self.semantic.parameters()
-        optimizers = [self.make_optimizer([p for p in (*self.codec.parameters(), *semantic) if p.requires_grad])]
-        if len(self.discriminators):
-            optimizers.append(self.make_discriminator_optimizer(self.discriminators.parameters()))
-        return optimizers
+        trained = [[p for p in (*self.codec.parameters(), *semantic) if p.requires_grad]]
+        return [*trained, list(self.discriminators.parameters())] if len(self.discriminators) else trained
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         self.begin_batch()
@@ -214,6 +217,8 @@ class CodecModule(AlternatingOptimization):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_resumable(checkpoint, self.codec, own=self.stated_codec())
+        if self._trainer is not None and self._trainer.training:
+            check_optimizers(checkpoint, self._trained())
         super().on_load_checkpoint(checkpoint)
 
     # -- losses --------------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import lightning as L
 import torch
@@ -16,6 +17,11 @@ from torch.optim import Optimizer
 
 from codec.schedules import Schedule
 from codec.sharded_tensors import alike, part_of, whole
+
+OTHER_RUN = (
+    "to go on with a run, configure the same parts and frozen_parts as it did; for a new run that starts from its "
+    "weights, give it as model.init_args.init_from instead of ckpt_path."
+)
 
 
 class AlternatingOptimization(L.LightningModule):
@@ -144,6 +150,17 @@ class AlternatingOptimization(L.LightningModule):
         self._accumulation = checkpoint.get("accumulation")
         self._saved_norms = checkpoint.get("gradient_norms", [])
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As in any module, but weights of another architecture are a ValueError of one sentence."""
+        try:
+            return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        except RuntimeError as error:
+            _, found, reason = str(error).partition("Error(s) in loading state_dict for ")
+            if not found:
+                raise
+            shown = " ".join(reason.split())[:300]
+            raise ValueError(f"The checkpoint is of another architecture ({shown}): {OTHER_RUN}") from error
+
     def on_train_start(self) -> None:
         """Put the last gradient norms, and gradients of an interrupted accumulation, back in place."""
         for optimizer, norm in zip(self.lightning_optimizers(), self._saved_norms, strict=False):
@@ -162,6 +179,15 @@ class AlternatingOptimization(L.LightningModule):
         """Keep the gradients of an accumulation that a validation falls into: Lightning would clear them."""
         if self.global_step % self.accumulate == 0:
             super().on_validation_model_zero_grad()
+
+
+def check_optimizers(checkpoint: Mapping[str, Any], trained: Sequence[Sequence[nn.Parameter]]) -> None:
+    """ValueError if a checkpoint's optimizers, where it has any, step other numbers of parameters than `trained`."""
+    states = checkpoint.get("optimizer_states") or []
+    theirs = [sum(len(group["params"]) for group in state["param_groups"]) for state in states]
+    ours = [len(parameters) for parameters in trained]
+    if states and theirs != ours:
+        raise ValueError(f"The checkpoint's optimizers train {theirs} tensors, this module's {ours}: {OTHER_RUN}")
 
 
 def owned(optimizer: Optimizer | LightningOptimizer) -> Iterable[nn.Parameter]:

@@ -25,9 +25,9 @@ STREAMED_WAV_BYTES = 2**31 - 2**16  # a WAV written to a pipe declares about 2 o
 class AudioReadError(ValueError):
     """A file that cannot be used as audio; `path` and `reason` say which and why."""
 
-    def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = str(path), reason
+    def __init__(self, path: str | bytes | Path, reason: str) -> None:
+        self.path, self.reason = os.fsdecode(path) if isinstance(path, bytes) else str(path), reason
+        super().__init__(f"{self.path}: {reason}")
 
     def __reduce__(self) -> tuple[type["AudioReadError"], tuple[str, str]]:
         return type(self), (self.path, self.reason)  # data workers send their errors through pickle
@@ -123,7 +123,7 @@ def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
         member = open_member(path)
         if member is None:
             _refuse_unopenable(path)
-        with soundfile.SoundFile(member or path) as file:
+        with soundfile.SoundFile(member or os.fsencode(path)) as file:  # names need not be UTF-8
             if file.frames <= 0:
                 raise AudioReadError(path, "empty: a header without any samples")
             _refuse_cut_header(path, file)

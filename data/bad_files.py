@@ -27,7 +27,7 @@ class BadFiles:
 
     def report(self, path: str, reason: str) -> None:
         """Record `path`; the first report of a path is logged as a warning, later ones are silent."""
-        entry = os.path.join(self.folder, blake2b(path.encode(), digest_size=16).hexdigest())
+        entry = os.path.join(self.folder, blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest())
         try:
             with open(entry, "x", encoding="utf-8") as file:
                 json.dump([path, reason], file)

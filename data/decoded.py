@@ -35,9 +35,10 @@ class DecodedClips:
     """Clips as mono float32 at each of `rates`, in one flat tensor a rate, which forked processes share.
 
     Crops have the samples that `read_crop` reads: exactly, of lossless files at the training rate; within 2e-6 where
-    resampled; within 2e-4 after a high-pass of 30 Hz or more, but 2e-3 in a clip's first 0.1 s, where the filter still
-    rings from the mean taken off before it. From lossy files they are nearer to the whole clip, as a decoder that has
-    sought is not warm. A clip that cannot be decoded whole is counted in the log and not held.
+    resampled; of speech within 2e-4 after a high-pass of 30 Hz or more, but 2e-3 in a clip's first 0.1 s, where the
+    filter still rings from the mean taken off before it. This mean is of a block of 60 s, not of the crop: of music or
+    noise with strong low frequencies, 1e-2 has been seen. From lossy files crops are nearer to the whole clip, as a
+    decoder that has sought is not warm. A clip that cannot be decoded whole is counted in the log and not held.
 
     Args:
         clips: to be decoded, in threads.

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from data.shard_writer import FLAC, OPUS, OPUS_RATES, Recipe, Shard, write_shard, write_text
 from data.shards import HEADER, MANIFEST
-from data.sources import AudioSource, Clip, FolderSource, ManifestSource, unique_clips
+from data.sources import AudioSource, Clip, FolderSource, ManifestSource, printable, unique_clips
 
 ENCODINGS = {"as-is": None, "flac": FLAC, "opus": OPUS}
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -88,8 +88,8 @@ def _plan(clips: Sequence[Clip], recipe: Recipe, shard_bytes: int) -> list[Batch
 
 def _name(id: str, recipe: Recipe, taken: set[str]) -> str:
     """A name for tar files and manifests: inside the folder, without control characters, and not taken."""
-    printable = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "_", id)
-    path = PurePosixPath(*(part for part in PurePosixPath(printable).parts if part not in ("/", "..")))
+    plain = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "_", id)
+    path = PurePosixPath(*(part for part in PurePosixPath(plain).parts if part not in ("/", "..")))
     wanted = path if recipe.encoding is None else path.with_suffix(recipe.encoding.extension)
     while str(wanted) in taken:
         wanted = path = path.with_name(f"{path.name}_{wanted.suffix}")
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     print(f"{packed.clips} clips, {packed.seconds / 3600:.2f} h, in {packed.shards} shards: {options.out / MANIFEST}")
     for path, reason in packed.bad.items():
-        print(f"left out: {path}: {reason}")
+        print(f"left out: {printable(path)}: {reason}")
     if packed.bad:
         print(f"{len(packed.bad)} files left out, also listed in {options.out / 'bad_files.tsv'}")
     return 0

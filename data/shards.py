@@ -36,7 +36,8 @@ class ShardSource(AudioSource):
     Ids are those of the files that were packed, `name` goes in front of them. Crops are drawn as from loose files:
     from clips `data.prepare` packed as they are, every batch is bit for bit the same. A shard that is missing
     or cut off is one bad file, whatever number of its clips is drawn in vain.
-    Raises ValueError for a missing manifest, and with the line number for a row that cannot be understood.
+    Raises ValueError for a manifest that is missing or out of reach, and with the line number for a row that cannot be
+    understood.
     """
 
     def __init__(self, root: str, *, name: str | None = None) -> None:
@@ -54,6 +55,9 @@ class ShardSource(AudioSource):
             raise ValueError(f"{manifest} does not exist; {hint}") from None
         except UnicodeDecodeError as error:
             raise ValueError(f"{manifest} is not text ({error}); run data.prepare again") from None
+        except Exception as error:  # each storage has its own kinds of errors
+            reason = f"{type(error).__name__}: {str(error)[:200]}"
+            raise ValueError(f"{manifest} cannot be read ({reason}); correct `root` or the access to it") from error
         if header != HEADER.rstrip():
             raise ValueError(
                 f"{manifest}, line 1: {header[:80]!r} does not name the columns of data.prepare's manifests"

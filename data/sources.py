@@ -63,7 +63,7 @@ class FolderSource(AudioSource):
         if not ids:
             wanted = ", ".join(self.extensions)
             raise ValueError(f"no audio below {self.root}: looked for files ending in {wanted}; set `extensions`?")
-        return [Clip(str(self.root / id), _named(self.name, id), speaker=_parent(id)) for id in ids]
+        return [Clip(str(self.root / id), _named(self.name, id), speaker=_parent(printable(id))) for id in ids]
 
 
 class ManifestSource(AudioSource):
@@ -173,8 +173,13 @@ def spread_clips(clips: list[Clip], count: int | None) -> list[Clip]:
     return [clips[i * len(clips) // count] for i in range(count)]
 
 
+def printable(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes that are not UTF-8 as "\\udce9" and the like."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _named(name: str | None, id: str) -> str:
-    return f"{name}/{id}" if name else id
+    return printable(f"{name}/{id}" if name else id)
 
 
 def _parent(id: str) -> str | None:

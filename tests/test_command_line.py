@@ -145,6 +145,10 @@ def test_a_mistyped_key_in_a_file_fails_likewise(monkeypatch, capsys, tmp_path, 
     (["--ckpt_path", "nowhere.ckpt"],
      "There is no checkpoint nowhere.ckpt: give the path of a .ckpt file that a run has written, or one of the names "
      "small_fsq, small_fsq_aware, small_rvq, small_rvq_aware, small_student, small_student_aware."),
+    (["--ckpt_path", "small_fsq"], "small_fsq holds weights alone: give it as model.init_args.init_from."),
+    (["--data.train", "data.ShardSource", "--data.train.init_args.root", "moon://corpus"],
+     "moon://corpus/manifest.tsv cannot be read (ValueError: Protocol not known: moon); correct `root` or the access "
+     "to it"),
     (["--data.batch_size", "0"], "batch_size 0 must be at least 1."),
     (["--data.crop_seconds", "0.333"], "the nearest is crop_seconds=0.34"),
     (["--channels.bit_error_rates", "[1.5]"], "bit_error_rate 1.5 must lie in [0, 1], for example 0.01."),
@@ -163,6 +167,25 @@ def test_a_damaged_checkpoint_ends_in_one_sentence(monkeypatch, capsys, tmp_path
     with pytest.raises(SystemExit):
         run(monkeypatch, "test", "--config", CONFIGS / "quickstart.yaml", "--ckpt_path", tmp_path / "cut.ckpt")
     assert "cut.ckpt is damaged" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint"])
+def test_a_damaged_best_checkpoint_ends_in_one_sentence(monkeypatch, capsys, tmp_path, speech, content):
+    folder = tmp_path / "debug" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "best.ckpt").write_bytes(content)
+    words = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "debug.yaml", *small(speech, tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, "test", *words, "--ckpt_path", "best")
+    assert stop.value.code == 2
+    assert "best.ckpt is damaged" in capsys.readouterr().err.rstrip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_a_codec_that_comes_along_is_no_checkpoint_to_test(monkeypatch, capsys, command):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, command, "--config", CONFIGS / "quickstart.yaml", "--ckpt_path", "small_fsq")
+    assert "small_fsq holds weights alone: give it as model" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_rates_are_stated_once(monkeypatch, capsys):

@@ -85,12 +85,24 @@ def _player(system: System, clip_id: str, channel: str) -> Player | str:
 
 
 def sound(file: Path) -> str:
-    """A sound file as an MP3 in a data URI."""
+    """A sound file as an MP3 in a data URI; ValueError where it is damaged, empty, or MP3 lacks its format."""
     import soundfile
 
-    signal, rate = soundfile.read(file, dtype="float32")
+    try:
+        signal, rate = soundfile.read(file, dtype="float32", always_2d=True)  # [T, channels]
+    except soundfile.SoundFileError as error:
+        raise ValueError(f"{file} is damaged ({error}): test the run again") from error
+    frames, channels = signal.shape
+    if not frames:
+        raise ValueError(f"{file} holds no samples: test the run again")
     compressed = io.BytesIO()
-    soundfile.write(compressed, signal, rate, **MP3)
+    try:
+        soundfile.write(compressed, signal, rate, **MP3)
+    except soundfile.SoundFileError as error:
+        raise ValueError(
+            f"{file} has {channels} channels at {rate} Hz, and the page's MP3 takes one or two at 8000, 11025, 12000, "
+            "16000, 22050, 24000, 32000, 44100 or 48000 Hz: test the run at one of these rates"
+        ) from error
     return f"data:audio/mpeg;base64,{base64.b64encode(compressed.getvalue()).decode()}"
 
 

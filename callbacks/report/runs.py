@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from callbacks.channel_scores import ChannelRow, summarise
 from callbacks.comparison_report import Difference, differences
 from callbacks.report.systems import Setting, System, read_systems
@@ -114,6 +116,7 @@ def _read(folder: Path, name: str) -> _Run:
             originals = {clip["id"]: folder / clip["files"]["original"] for clip in audio}
             settings = document["settings"]
             bootstrap = Bootstrap(settings["bootstrap"], settings["confidence"], settings["seed"])
+            bootstrap.means(np.zeros((1, 2)))  # its settings are checked where they are used
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is incomplete or not of an evaluation ({type(error).__name__}: {error}): test the run again"
@@ -143,7 +146,10 @@ def _common(found: dict[str, set[str]], what: str) -> tuple[list[str], list[str]
         for run, clips in others.items()
     ]
     if not common:
-        raise ValueError(f"no clip has {what} in all runs: {'; '.join(listed)}; test them on the same clips")
+        raise ValueError(
+            f"no clip has {what} in all runs: {'; '.join(listed)}; test them on the same clips, by the same ids: an id "
+            "is a clip's path below `root`, so give the runs one folder, or set the same `root` of the ManifestSource"
+        )
     return sorted(common), [f"Left out, because another run lacks it: {text}." for text in listed]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,12 @@ class System:
 
 
 def read_systems(folder: Path, document: dict[str, Any], run: str) -> list[System]:
-    """The systems in a `channel.json`; `run` names the run, and a system that has no name itself."""
+    """The systems in a `channel.json`; `run` names the run, and a system that has no name itself.
+
+    Raises:
+        ValueError: The systems do not hold the same clips, or a clip lacks a number, or a null its reason. What else
+            the document lacks is a KeyError, TypeError or AttributeError.
+    """
     rows, settings = document["rows"], document["settings"]
     channels = {
         row["channel"]: Setting(row["channel"], row["family"], row["bit_error_rate"], row["curve"]) for row in rows
@@ -110,7 +116,42 @@ def read_systems(folder: Path, document: dict[str, Any], run: str) -> list[Syste
                 audio,
             )
         )
+    for system in found:
+        if not system.clips or system.clips.keys() != found[0].clips.keys():
+            odd = sorted(system.clips.keys() ^ found[0].clips.keys())
+            raise ValueError(f"clip {odd[0]} is not of all systems" if odd else "no clips are scored")
+        _check(system)
     return found
+
+
+def _check(system: System) -> None:
+    """ValueError where a number is missing, is none, or is a null without a reason."""
+    if not isinstance(system.repeats, int) or system.repeats < 1:
+        raise ValueError(f"repeats {system.repeats!r} is not a number of draws")
+    rates = {f"the bit rate on {channel.name}": system.bit_rates[channel.name] for channel in system.channels}
+    errors = {f"the error rate of {channel.name}": channel.error_rate for channel in system.channels}
+    sizes = {f"the size of codebook {place}": size for place, size in enumerate(system.facts["codebook_sizes"])}
+    _check_numbers({**rates, **errors, **sizes, "bits_per_frame": system.facts["bits_per_frame"] or None})
+    for clip_id, entry in system.clips.items():
+        _check_numbers({f"{name} of clip {clip_id}": entry[name] for name in ("seconds", "bits")})
+        for channel in system.channels:
+            draw, behind = entry["channels"][channel.name], f"of clip {clip_id} behind {channel.name}"
+            metrics = [metric.name for metric in system.metrics]
+            lists = {name: draw[name] for name in ("bit_error_rate", "erased_words")}
+            for name, values in (lists | {metric: draw["scores"][metric] for metric in metrics}).items():
+                if len(values) < system.repeats:
+                    raise ValueError(f"{name} {behind} is there for {len(values)} of {system.repeats} draws")
+                reasons = draw["unscorable"].get(name, []) if name in metrics else []
+                if values.count(None) > sum(isinstance(reason, str) for reason in reasons):
+                    raise ValueError(f"{name} {behind} is null without a reason")
+                for value in values:
+                    _check_numbers({f"{name} {behind}": 0 if value is None and name in metrics else value})
+
+
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise ValueError(f"{name} is {str(value)[:40]!r} and no number")
 
 
 def _scores(draw: dict[str, Any], repeat: int) -> Scores:

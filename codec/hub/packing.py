@@ -24,14 +24,18 @@ def pack_codec(checkpoint: str | Path, out: str | Path, *, full: bool = False) -
         Bytes written.
 
     Raises:
-        ValueError: the checkpoint cannot be read or states no codec, or `out` exists or has another suffix.
+        ValueError: the checkpoint cannot be read or states no codec, or `out` exists, has another suffix, or lies where
+            no folder can be made.
     """
     if Path(out).suffix != ".safetensors" or Path(out).exists():
         raise ValueError(f"{out} must be a new file that ends in .safetensors.")
     weights = load_codec(checkpoint).state_dict()
     config = codec_config(read_checkpoint(checkpoint, check=False))
     assert config is not None  # load_codec has built it
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{Path(out).parent} cannot be made ({error.strerror}): give another folder.") from error
     packed = {f"codec.{name}": value if full else halved(name, value) for name, value in weights.items()}
     write_safetensors(out, packed, codec_config=config)
     return Path(out).stat().st_size

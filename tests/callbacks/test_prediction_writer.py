@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,8 @@ def test_names_of_one_folder_are_refused_before_the_first_clip(tmp_path: Path) -
     one, two = tiny_codec(), tiny_codec()
     with pytest.raises(ValueError, match="systems 'a b' and 'a/b' would share the folder a_b: rename one of them"):
         coded("a b", "a/b", codecs=[one, two])
+    with pytest.raises(ValueError, match="systems 'FSQ' and 'fsq' would share the folder fsq: rename one of them"):
+        coded("FSQ", "fsq", codecs=[one, two])  # on a file system that does not tell case apart
     assert not (tmp_path / "out").exists()
     coded("a b", "a/b", codecs=[one, one])
     assert files(tmp_path / "out") == {"a_b/a.wav", "a_b/a.codes.npz"}
@@ -141,3 +144,62 @@ def test_clipping_of_several_codecs_is_counted_by_file(tmp_path: Path, module: C
     comparison = ComparisonModule([System("loud", codec=module.codec), System("other", codec=tiny_codec())])
     with pytest.warns(UserWarning, match=r"2 of 4 files left \[-1, 1\].*loud/a'"):
         predict(tmp_path, comparison, ["a.wav", "b.wav"])
+
+
+def test_what_is_not_finite_is_counted_and_named(tmp_path: Path, module: CountingModule) -> None:
+    with torch.no_grad():
+        module.codec.decoder.head.bias[0] = float("nan")
+    with pytest.warns(
+        UserWarning, match=r"2 of 2 files hold zeros for NaN or infinite samples \(9600 samples\): \['a', "
+    ):
+        predict(tmp_path, module, ["a.wav", "b.wav"])
+    assert not soundfile.read(tmp_path / "out/a.wav")[0].any()
+
+
+def test_the_end_says_how_many_files_are_where(
+    tmp_path: Path, module: CountingModule, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        predict(tmp_path, module, ["a.wav", "b.wav"])
+    assert f"2 WAV files, each with its codes in a .codes.npz, are in {tmp_path / 'out'}." in caplog.text
+
+
+def occupied(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize(("place", "reason"), [
+    (lambda folder: occupied(folder / "file"), "File exists"),
+    (lambda folder: occupied(folder / "file") / "sub", "Not a directory"),
+    (lambda folder: folder / ("n" * 300), "File name too long"),
+])  # fmt: skip
+def test_a_place_that_cannot_be_written_is_refused_before_the_first_clip(
+    tmp_path: Path, module: CountingModule, place: Any, reason: str
+) -> None:
+    runner = trainer(tmp_path, [PredictionWriter(place(tmp_path))])
+    clips = loader([clip("a.wav", speech_like(0, 0.3))])
+    with pytest.raises(ValueError, match=rf"cannot be written: {reason}; give a folder .* predictions\.output_dir"):
+        runner.predict(module, clips, return_predictions=False)
+    assert module.encoded == 0
+
+
+@pytest.mark.parametrize(("taken", "name", "reason"), [
+    ("a.wav", "a.wav", r"out/a\.wav cannot be written: Is a directory"),
+    ("a.codes.npz", "a.wav", r"out/a\.codes\.npz cannot be written: Is a directory"),
+    (".", "n" * 251 + ".wav", r"n\.codes\.npz cannot be written: File name too long"),
+])  # fmt: skip
+def test_a_file_that_cannot_be_written_is_named_in_a_sentence(
+    tmp_path: Path, module: CountingModule, taken: str, name: str, reason: str
+) -> None:
+    (tmp_path / "out" / taken).mkdir(parents=True)
+    with pytest.raises(ValueError, match=reason):
+        predict(tmp_path, module, [name])
+
+
+def test_a_folder_that_is_not_utf8_is_written_to(tmp_path: Path, module: CountingModule) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    predict(folder, module, ["a.wav"])
+    assert files(folder / "out") == {"a.wav", "a.codes.npz"}
+    assert len(soundfile.read(os.fsencode(folder / "out/a.wav"))[0]) == 4800

@@ -5,7 +5,8 @@ import pickle
 import pytest
 import torch
 
-from codec.checkpoint import build_codec, load_codec
+from codec.checkpoint import PRETRAINED, build_codec, load_codec, located
+from codec.weights import write_safetensors
 
 CONFIG = {
     "class_path": "codec.NeuralCodec",
@@ -66,3 +67,30 @@ def test_other_files_of_tensors_are_refused(tmp_path):
         load_codec(saved(tmp_path / "a.ckpt", weights=torch.zeros(1)))
     with pytest.raises(ValueError, match="holds no model_config"):
         load_codec(saved(tmp_path / "b.ckpt", state_dict={}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    """A safetensors file has no checksum: flipped bits show here alone."""
+    weights = {f"codec.{k}": v.clone() for k, v in build_codec(CONFIG).state_dict().items()}
+    weights["codec.decoder.head.bias"][3] = value
+    write_safetensors(tmp_path / "a.safetensors", weights, codec_config=CONFIG)
+    match = rf"a\.safetensors holds NaN or infinite numbers, in decoder\.head\.bias and 0 more of its {len(weights)} "
+    with pytest.raises(ValueError, match=match):
+        load_codec(tmp_path / "a.safetensors")
+
+
+def test_a_safetensors_file_of_another_name_is_told_to_change_it(tmp_path):
+    weights = {f"codec.{k}": v for k, v in build_codec(CONFIG).state_dict().items()}
+    write_safetensors(tmp_path / "a.ckpt", weights, codec_config=CONFIG)
+    with pytest.raises(ValueError, match=r"a\.ckpt is a safetensors file: give it a name that ends in \.safe"):
+        load_codec(tmp_path / "a.ckpt")
+
+
+def test_a_folder_does_not_hide_a_codec_that_comes_along_but_a_file_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small_fsq").mkdir()
+    assert located("small_fsq") == PRETRAINED / "small_fsq.safetensors"
+    (tmp_path / "small_fsq").rmdir()
+    (tmp_path / "small_fsq").touch()
+    assert located("small_fsq").resolve() == tmp_path / "small_fsq"

@@ -59,6 +59,9 @@ def test_mismatched_widths_and_rates_name_both_sides():
     encoder, decoder = SpectralEncoder(16, 160, width=32, depth=1), VocosDecoder(ConvNeXtBackbone(16, 32, depth=1), 160)
     with pytest.raises(ValueError, match="16, 24 and 16"):
         NeuralCodec(encoder, FSQ(24, (4, 4)), decoder)
+    for rate in (0, -16_000, 16_000.5):
+        with pytest.raises(ValueError, match=f"sample_rate {rate} must be a whole number of Hz above 0"):
+            NeuralCodec(encoder, FSQ(16, (4, 4)), decoder, sample_rate=rate)
     with pytest.raises(ValueError, match="gives no whole output rate"):
         NeuralCodec(SpectralEncoder(16, 162, width=32, depth=1), FSQ(16, (4, 4)), decoder)
 

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader
 
 from callbacks import CodecEMA
-from codec import WarmupLinearDecay
-from tests.codec.training import VoiceData, quiet_trainer, tiny_module, weights
+from codec import MultiPeriodDiscriminator, WarmupLinearDecay
+from tests.codec.training import VoiceData, discriminators, quiet_trainer, tiny_module, weights
 
 STEPS = 9
 
@@ -53,3 +55,42 @@ def test_another_seed_gives_other_weights():
     other.seed += 1
     quiet_trainer(max_steps=4, callbacks=[CodecEMA(0.9)]).fit(other, VoiceData())
     assert any(not torch.equal(v, weights(other)[k]) for k, v in weights(one).items())
+
+
+def deeper():
+    """A module with one more layer in its decoder."""
+    changed = tiny_module()
+    changed.codec.decoder.backbone.blocks.append(nn.Linear(3, 3))
+    return changed
+
+
+def frozen_encoder():
+    return tiny_module(frozen_parts=["encoder"])
+
+
+@pytest.mark.parametrize(("changed", "commands", "says"), [
+    (deeper, ["fit"], r"optimizers train \[(\d+), \d+\] tensors, this module's \[(?!\1)\d+, \d+\]: to go on"),
+    (deeper, ["validate"], r"another architecture .*Missing key.*backbone\.blocks\.1\.weight.*: to go on with a run"),
+    (lambda: tiny_module(discriminators=[MultiPeriodDiscriminator((2, 3), (4, 16)), discriminators()[1]]),
+     ["fit", "validate"], r"of another architecture .*size mismatch for discriminators.*: to go on with a run"),
+    (lambda: tiny_module(discriminators=[]), ["fit"], r"train \[\d+, \d+\] tensors, this module's \[\d+\]: to go on"),
+    (frozen_encoder, ["fit"], r"same parts and frozen_parts as it did; .* as model\.init_args\.init_from"),
+])  # fmt: skip
+def test_a_checkpoint_of_other_parts_is_refused_in_one_sentence(tmp_path, changed, commands, says):
+    trainer = quiet_trainer(max_steps=1)
+    trainer.fit(tiny_module(), VoiceData())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    for command in commands:
+        with pytest.raises(ValueError, match=says) as caught:
+            getattr(quiet_trainer(max_steps=2), command)(changed(), VoiceData(), ckpt_path=tmp_path / "last.ckpt")
+        assert "\n" not in str(caught.value) and str(caught.value).startswith("The checkpoint")
+
+
+def test_what_is_frozen_does_not_matter_to_an_evaluation(tmp_path):
+    trainer = quiet_trainer(max_steps=1)
+    trainer.fit(tiny_module(), VoiceData())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    module = frozen_encoder()
+    clips = DataLoader(VoiceData().val_dataloader(), batch_size=None)  # type: ignore[arg-type]
+    quiet_trainer(limit_val_batches=1).validate(module, clips, ckpt_path=tmp_path / "last.ckpt", verbose=False)
+    torch.testing.assert_close(weights(module), weights(trainer.lightning_module), rtol=0, atol=0)

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,20 @@ def corpus(write: Callable[..., Path], tmp_path: Path) -> FolderSource:
     for number in range(6):
         write(f"corpus/{number}.flac", 1.5 + number / 2, rate=(16000, 24000)[number % 2])
     return FolderSource(str(tmp_path / "corpus"))
+
+
+def test_a_name_that_is_not_utf8_is_read_and_its_neighbour_reported(
+    write: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = (tmp_path / "odd" / os.fsdecode(name) for name in (b"caf\xe9.wav", b"bad\xe9.wav"))
+    write("odd/x.wav").rename(good)
+    bad.write_bytes(good.read_bytes()[:9000])
+    module = SpeechDataModule(predict_from=str(good.parent), num_workers=1)
+    module.setup("predict")
+    (batch,) = module.predict_dataloader()
+    assert batch["id"] == [r"caf\udce9.wav"] and batch["path"] == [str(good)]
+    assert module.bad_file_reasons() == {str(bad): "truncated: 8956 of 64000 bytes of sound are there"}
+    assert "1 of 2 clips cannot be read" in caplog.text
 
 
 def place(module: SpeechDataModule, rank: int, world_size: int, step: int = 0, wraps: bool = False) -> None:

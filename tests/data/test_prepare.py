@@ -131,6 +131,26 @@ def test_names_stay_inside_the_folder_apart_and_on_one_line(write: Write, tmp_pa
     assert [row["path"] for row in rows(tmp_path / "two")] == ["tab_name.wav"]
 
 
+def test_names_that_are_not_utf8_are_packed_apart(
+    write: Write, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    folder = os.fsencode(tmp_path / "in")
+    for name in (b"caf\xe9.wav", b"caf\xe8.wav"):
+        write("x.wav", 0.1 + len(os.listdir(tmp_path)) / 10)
+        os.renames(tmp_path / "x.wav", os.path.join(folder, name))
+    with open(os.path.join(folder, b"bad\xe9.wav"), "wb") as file:
+        file.write(b"no sound")
+    assert main([str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    assert [row["path"] for row in rows(tmp_path / "out")] == [r"caf\udce8.wav", r"caf\udce9.wav"]
+    assert rb"bad\udce9.wav: not audio" in capsysbinary.readouterr().out
+    assert r"bad\udce9.wav" in (tmp_path / "out/bad_files.tsv").read_text()
+    packed, loose = (
+        source.clips() for source in (ShardSource(str(tmp_path / "out")), FolderSource(str(tmp_path / "in")))
+    )
+    assert [clip.id for clip in packed] == [clip.id for clip in loose if "bad" not in clip.id]
+    assert read_whole(packed[1].path, (16000,))[0].shape == read_whole(loose[2].path, (16000,))[0].shape
+
+
 def test_manifest_passes_on_lengths_speakers_and_one_split(corpus: Path, tmp_path: Path) -> None:
     lines = ["path\tseconds\tspeaker\tsplit", "s0/0.wav\t0.49\tann\ttrain", "s1/1.flac\t\tbo\ttest"]
     (corpus / "list.tsv").write_text("\n".join(lines))

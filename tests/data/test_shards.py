@@ -206,6 +206,19 @@ def test_missing_manifest_names_the_remedy(tmp_path: Path) -> None:
             ShardSource(root).clips()
 
 
+@pytest.mark.parametrize(
+    ("root", "reason"),
+    [
+        ("http://127.0.0.1:9/corpus", "Cannot connect|Connect call failed"),
+        ("sftp://nowhere/corpus", r"ImportError: .*paramiko"),  # a package that is not there
+        ("moon://corpus", "Protocol not known: moon"),
+    ],
+)
+def test_what_is_out_of_reach_is_one_sentence(root: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=rf"{root}/manifest.tsv cannot be read \(.*({reason}).*\); correct `root`"):
+        ShardSource(root).clips()
+
+
 def test_named_in_yaml(shards: ShardSource) -> None:
     parser = ArgumentParser()
     parser.add_class_arguments(SpeechDataModule, "data")

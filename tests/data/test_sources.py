@@ -1,6 +1,7 @@
 """Folders, manifests and corpus layouts become clips; every mistake in them gets a sentence with its remedy."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,18 @@ def test_folder_tree(tmp_path: Path) -> None:
     assert [clip.id for clip in clips] == ["c.opus", "x/a.wav", "x/b.FLAC"]
     assert [clip.speaker for clip in clips] == [None, "x", "x"]
     assert [clip.id for clip in FolderSource(str(tmp_path), ["wav"], name="mine").clips()] == ["mine/x/a.wav"]
+
+
+def test_names_that_are_not_utf8_become_printable_ids(tmp_path: Path) -> None:
+    for name in (b"caf\xe9.wav", b"caf\xe8.wav", "café.wav".encode(), b"\xff/a.wav"):
+        path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    clips = FolderSource(str(tmp_path), name="mine").clips()
+    ids = {"mine/café.wav", r"mine/caf\udce8.wav", r"mine/caf\udce9.wav", r"mine/\udcff/a.wav"}
+    assert {clip.id for clip in clips} == ids
+    assert {clip.speaker for clip in clips} == {None, r"\udcff"}
+    assert all(Path(clip.path).is_file() for clip in clips)
 
 
 def test_empty_folder_names_folder_and_extensions(tmp_path: Path) -> None:

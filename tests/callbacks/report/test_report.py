@@ -6,7 +6,9 @@ import base64
 import csv
 import io
 import json
+import re
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -210,7 +212,7 @@ def break_length(run: Path) -> None:
     (lambda run: rewrite(run, settings={**document(run)["settings"], "seed": 5}), "seed 0 and other seed 5"),
     (break_common, r"no clip has scores in all runs: .* has scores of a, c, voice/.*; other has scores of new 0, "),
     (lambda run: rewrite(run, audio=renamed(run, "audio", {"a": "x", "c": "y", CLIPS[1]["id"][0]: "z"})),
-     r"no clip has audio in all runs: .*; test them on the same clips"),
+     r"no clip has audio in all runs: .*; test them on the same clips, by the same ids: .*path below `root`.*Manifest"),
     (break_length, r"clip a lasts 0.800 s in .* and 7.500 s in other: not the same recording"),
 ])  # fmt: skip
 def test_what_is_wrong_with_a_run_is_said_in_one_sentence(
@@ -223,6 +225,65 @@ def test_what_is_wrong_with_a_run_is_said_in_one_sentence(
         main([str(single), str(other), "-o", str(tmp_path / "report.html")])
     assert end.value.code == 2 and not (tmp_path / "report.html").exists()
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def altered(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    found = document(run)
+    change(next(clip for clip in reversed(found["clips"]) if clip["id"] == "short")["channels"]["bsc-0.1"])
+    rewrite(run, **found)
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    (lambda draw: draw["scores"]["stoi"].__setitem__(1, "0.9"), "stoi {} is '0.9' and no number"),
+    (lambda draw: draw["scores"].pop("stoi"), "KeyError: 'stoi'"),
+    (lambda draw: draw["scores"]["stoi"].pop(), "stoi {} is there for 2 of 3 draws"),
+    (lambda draw: draw["unscorable"].clear(), "stoi {} is null without a reason"),
+    (lambda draw: draw["unscorable"].update(stoi=[None] * 3), "stoi {} is null without a reason"),
+    (lambda draw: draw.update(erased_words=["x"] * 3), "erased_words {} is 'x' and no number"),
+])  # fmt: skip
+def test_scores_that_are_missing_or_no_numbers_are_named(pair: Path, tmp_path: Path, change: Any, match: str) -> None:
+    damaged = Path(shutil.copytree(pair, tmp_path / "damaged"))
+    altered(damaged, change)
+    where = "of clip short behind bsc-0.1"
+    with pytest.raises(
+        ValueError, match=rf"channel\.json is incomplete .*{re.escape(match.format(where))}.*: test the run again"
+    ):
+        read_runs([damaged])
+
+
+def test_systems_of_one_run_hold_the_same_clips(pair: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(pair, tmp_path / "damaged"))
+    rewrite(damaged, clips=[clip for clip in document(pair)["clips"] if (clip["id"], clip["codec"]) != ("short", "B")])
+    with pytest.raises(ValueError, match="clip short is not of all systems"):
+        read_runs([damaged])
+    rewrite(damaged, clips=[])
+    with pytest.raises(ValueError, match="no clips are scored"):
+        read_runs([damaged])
+
+
+def sound_of(rate: int, channels: int, samples: int = 1000) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((samples, channels)), rate, format="WAV")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("content", "match"), [
+    (b"", "is damaged .*: test the run again"),
+    (b"RIFF no sound", "is damaged .*: test the run again"),
+    (sound_of(16_000, 1, 0), "holds no samples: test the run again"),
+    (sound_of(16_000, 8), "has 8 channels at 16000 Hz, and the page's MP3 takes one or two at"),
+    (sound_of(22_222, 1), "has 1 channels at 22222 Hz, and the page's MP3 takes"),
+    (sound_of(96_000, 1), "has 1 channels at 96000 Hz, and the page's MP3 takes"),
+])  # fmt: skip
+def test_a_sound_that_cannot_be_put_on_the_page_is_one_sentence(
+    other: Path, tmp_path: Path, content: bytes, match: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (other / "channel" / "audio_1_original.wav").write_bytes(content)
+    with pytest.raises(SystemExit) as end:
+        main([str(other), "-o", str(tmp_path / "report.html")])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.count("\n") == 1
+    assert re.search(rf"audio_1_original\.wav {match}", error)
 
 
 def test_a_run_given_twice_is_refused(single: Path) -> None:

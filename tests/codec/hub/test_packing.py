@@ -81,3 +81,12 @@ def test_existing_files_and_other_suffixes_are_refused(checkpoint, tmp_path, cap
     assert stopped.value.code == 2
     assert "must be a new file that ends in .safetensors" in capsys.readouterr().err
     assert (tmp_path / "taken.safetensors").read_bytes() == b"mine"
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused_in_a_sentence(checkpoint, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["pack", str(checkpoint), str(checkpoint / "sub" / "small.safetensors")])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.endswith(
+        f"{checkpoint}/sub cannot be made (Not a directory): give another folder.\n"
+    )
