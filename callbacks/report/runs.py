@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from callbacks.channel_scores import ChannelRow, summarise
 from callbacks.comparison_report import Difference, differences
-from callbacks.report.systems import Setting, System, read_systems
+from callbacks.report.systems import Setting, System, read_bootstrap, read_systems
 from callbacks.statistics import Bootstrap
 
 SHOWN = 3  # clips that an error names before "..."
@@ -114,9 +112,7 @@ def _read(folder: Path, name: str) -> _Run:
         if audio := document.get("audio"):
             systems = read_systems(folder, document, name)
             originals = {clip["id"]: folder / clip["files"]["original"] for clip in audio}
-            settings = document["settings"]
-            bootstrap = Bootstrap(settings["bootstrap"], settings["confidence"], settings["seed"])
-            bootstrap.means(np.zeros((1, 2)))  # its settings are checked where they are used
+            bootstrap = read_bootstrap(document)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is incomplete or not of an evaluation ({type(error).__name__}: {error}): test the run again"

@@ -13,6 +13,7 @@ import numpy as np
 from callbacks.channel_scores import ClipScores
 from callbacks.metrics import SpeechMetric
 from callbacks.scoring_worker import Scores
+from callbacks.statistics import Bootstrap
 
 
 @dataclass
@@ -122,6 +123,14 @@ def read_systems(folder: Path, document: dict[str, Any], run: str) -> list[Syste
             raise ValueError(f"clip {odd[0]} is not of all systems" if odd else "no clips are scored")
         _check(system)
     return found
+
+
+def read_bootstrap(document: dict[str, Any]) -> Bootstrap:
+    """How a `channel.json`'s intervals are made; ValueError where a setting is out of range."""
+    settings = document["settings"]
+    bootstrap = Bootstrap(settings["bootstrap"], settings["confidence"], settings["seed"])
+    bootstrap.means(np.zeros((1, 2)))  # it checks its settings where they are used
+    return bootstrap
 
 
 def _check(system: System) -> None:

@@ -94,8 +94,8 @@ def _channel(links: Evaluation | None) -> list[Verdict]:
         links.fragility("RVQ natural", "FSQ natural", channel=rates[rate], metric="stoi") for rate in (0.01, 0.1)
     )
     fsq, rvq = (
-        [links.rows(name)[rates[rate], "stoi"].mean for rate in (0.0, 0.01, 0.1)]
-        for name in ("FSQ natural", "RVQ natural")
+        [rows[rates[rate], "stoi"].mean for rate in (0.0, 0.01, 0.1)]
+        for rows in map(links.rows, ("FSQ natural", "RVQ natural"))
     )
     return [
         Verdict(
@@ -133,7 +133,8 @@ def _divergence(logged: Logged) -> Verdict:
 
 def _quality(codecs: Evaluation) -> Verdict:
     first = next(iter(codecs.systems))
-    stoi, pesq = (codecs.rows(first)[codecs.clean.name, metric].mean for metric in ("stoi", "pesq_wb"))
+    rows = codecs.rows(first)
+    stoi, pesq = (rows[codecs.clean.name, metric].mean for metric in ("stoi", "pesq_wb"))
     return Verdict(
         "0.8 kbit/s reach STOI 0.90 and PESQ 2.06 (paper, its teacher at 16 kHz)",
         "both are reached",

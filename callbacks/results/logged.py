@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from callbacks.channel_scores import ChannelRow, paired_gaps, summarise
-from callbacks.report.systems import Setting, System, read_systems
+from callbacks.report.systems import Setting, System, read_bootstrap, read_systems
 from callbacks.statistics import Bootstrap
 
 
@@ -127,10 +127,8 @@ def _evaluation(path: Path) -> Evaluation | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         systems = {system.name: system for system in read_systems(path.parent, document, path.parent.name)}
-        settings = document["settings"]
-        bootstrap = Bootstrap(settings["bootstrap"], settings["confidence"], settings["seed"])
         first = next(iter(systems.values()))
-        found = Evaluation(systems, sorted(first.clips), bootstrap, settings["repeats"])
+        found = Evaluation(systems, sorted(first.clips), read_bootstrap(document), first.repeats)
         missing = {"stoi", "pesq_wb"} - {metric.name for metric in first.metrics}
         if not found.clips or not found.channels or found.clean.error_rate > 0 or missing:
             raise ValueError("it needs clips, a channel without errors, and the metrics stoi and pesq_wb")
@@ -149,8 +147,8 @@ def _student(path: Path, codecs: Evaluation) -> dict[str, Any]:
         for row in document["agreement"]:
             row.update({key: _number(row[key]) for key in ("measured", "chance")})
         for row in document["differences"]:
-            row.update({key: _number(row[key]) for key in ("difference", "low", "high")})
-            row["gap"] = Gap(row["difference"], row["low"], row["high"], row["draws"], row["draws"] + row["unpaired"])
+            mean, low, high = (_number(row[key]) for key in ("difference", "low", "high"))
+            row["gap"] = Gap(mean, low, high, row["draws"], row["draws"] + row["unpaired"])
         figures = {row["figure"] for row in document["agreement"]}
         if lacking := {"exact code", "same level", "within one level", "cosine of quantizer outputs"} - figures:
             raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
