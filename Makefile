@@ -12,24 +12,24 @@ quickstart: install  ## Make the demo corpus, train a small FSQ codec, score it 
 
 compare: install  ## Train the matched FSQ and RVQ codecs of quickstart size, and score both through the same channels.
 	test -f runs/quickstart/checkpoints/last.ckpt || $(RUN) train.py fit --config configs/quickstart.yaml
-	$(RUN) train.py fit --config configs/quickstart.yaml --config configs/quickstart_rvq.yaml
-	$(RUN) train.py test --config configs/compare.yaml
+	$(RUN) train.py fit --config configs/quickstart.yaml --config configs/small/quickstart_rvq.yaml
+	$(RUN) train.py test --config configs/evaluate/compare.yaml
 
 # SPEECH is a manifest of clips to score, beside them; SKIP what a second table leaves out, WHY the reason in a clause.
 CORPUS := --data.test data.ManifestSource --data.test.init_args.path "$(SPEECH)" --data.test.init_args.split null
 OWN := --trainer.precision 32-true --trainer.accelerator cpu --trainer.logger.init_args.name
 results: install  ## Score the codecs that come along on SPEECH=manifest.tsv, and write RESULTS.md anew (half an hour).
 	test -f "$(SPEECH)" || { echo "make results SPEECH=manifest.tsv: a list of clips, see README" >&2; exit 2; }
-	$(RUN) train.py test --config configs/pretrained.yaml $(CORPUS)
-	$(RUN) train.py test --config configs/pretrained_links.yaml $(CORPUS)
-	$(RUN) train.py test --config configs/small_student.yaml --model.init_args.init_from small_student $(CORPUS) \
+	$(RUN) train.py test --config configs/evaluate/pretrained.yaml $(CORPUS)
+	$(RUN) train.py test --config configs/evaluate/pretrained_links.yaml $(CORPUS)
+	$(RUN) train.py test --config configs/small/student.yaml --model.init_args.init_from small_student $(CORPUS) \
 	    $(OWN) pretrained/student
-	$(RUN) train.py test --config configs/small_fsq.yaml --config configs/sensitivity.yaml $(CORPUS) \
+	$(RUN) train.py test --config configs/small/fsq.yaml --config configs/evaluate/sensitivity.yaml $(CORPUS) \
 	    --model.init_args.init_from small_fsq $(OWN) pretrained/bits
 	set -e; keep() { mkdir -p docs/results/$$1; for file in $$2; do cp runs/pretrained/$$1/$$file docs/results/$$1/; done; }; \
 	    keep codecs "channel.csv channel.json differences.csv"; keep links "channel.csv channel.json differences.csv"; \
 	    keep student "agreement.csv agreement.json"; keep bits "sensitivity.csv error_spread.json"
-	$(RUN) -m callbacks.results docs/results -o RESULTS.md $(if $(SKIP),--leave-out $(SKIP)) $(if $(WHY),--why "$(WHY)")
+	$(RUN) -m callbacks.report.results docs/results -o RESULTS.md $(if $(SKIP),--leave-out $(SKIP)) $(if $(WHY),--why "$(WHY)")
 
 RUNS := $(patsubst runs/%/checkpoints/last.ckpt,%,$(wildcard runs/small_*/checkpoints/last.ckpt))
 UNTRAINED := $(filter-out $(RUNS),$(notdir $(wildcard runs/small_*)))

@@ -5,8 +5,8 @@ import sys
 from lightning import LightningModule
 
 from callbacks import ChannelEvaluation, PredictionWriter, Preflight
-from codec.cli import CodecCLI
-from codec.sweeps import sweep
+from codec.cli.command_line import CodecCLI
+from codec.cli.sweeps import sweep
 from data import SpeechDataModule
 
 

@@ -9,39 +9,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from callbacks.agreement import AgreementReport
-    from callbacks.bit_sensitivity import BitSensitivity
-    from callbacks.channel_evaluation import ChannelEvaluation
-    from callbacks.codebook_usage import CodebookUsage
-    from callbacks.ema import CodecEMA
-    from callbacks.error_spread import ErrorSpread
-    from callbacks.metrics import PESQ, SISDR, STOI, MelDistance, SpeechMetric, Unscorable
-    from callbacks.prediction_writer import PredictionWriter
-    from callbacks.preflight import Preflight
-    from callbacks.run_checkpoint import RunCheckpoint
-    from callbacks.scoring import ScoringPool
-    from callbacks.throughput import Throughput
-    from callbacks.training_curves import TrainingCurves
+    from callbacks.analysis.agreement import AgreementReport
+    from callbacks.analysis.bit_sensitivity import BitSensitivity
+    from callbacks.analysis.error_spread import ErrorSpread
+    from callbacks.channel.evaluation import ChannelEvaluation
+    from callbacks.metrics.speech import PESQ, SISDR, STOI, MelDistance, SpeechMetric, Unscorable
+    from callbacks.output.prediction_writer import PredictionWriter
+    from callbacks.scoring.pool import ScoringPool
+    from callbacks.training.codebook_usage import CodebookUsage
+    from callbacks.training.ema import CodecEMA
+    from callbacks.training.preflight import Preflight
+    from callbacks.training.run_checkpoint import RunCheckpoint
+    from callbacks.training.throughput import Throughput
+    from callbacks.training.training_curves import TrainingCurves
 
 _HOMES = {
-    "BitSensitivity": "callbacks.bit_sensitivity",
-    "AgreementReport": "callbacks.agreement",
-    "ChannelEvaluation": "callbacks.channel_evaluation",
-    "CodebookUsage": "callbacks.codebook_usage",
-    "CodecEMA": "callbacks.ema",
-    "ErrorSpread": "callbacks.error_spread",
-    "MelDistance": "callbacks.metrics",
-    "PESQ": "callbacks.metrics",
-    "PredictionWriter": "callbacks.prediction_writer",
-    "Preflight": "callbacks.preflight",
-    "RunCheckpoint": "callbacks.run_checkpoint",
-    "SISDR": "callbacks.metrics",
-    "STOI": "callbacks.metrics",
-    "ScoringPool": "callbacks.scoring",
-    "SpeechMetric": "callbacks.metrics",
-    "Throughput": "callbacks.throughput",
-    "TrainingCurves": "callbacks.training_curves",
-    "Unscorable": "callbacks.metrics",
+    "BitSensitivity": "callbacks.analysis.bit_sensitivity",
+    "AgreementReport": "callbacks.analysis.agreement",
+    "ChannelEvaluation": "callbacks.channel.evaluation",
+    "CodebookUsage": "callbacks.training.codebook_usage",
+    "CodecEMA": "callbacks.training.ema",
+    "ErrorSpread": "callbacks.analysis.error_spread",
+    "MelDistance": "callbacks.metrics.speech",
+    "PESQ": "callbacks.metrics.speech",
+    "PredictionWriter": "callbacks.output.prediction_writer",
+    "Preflight": "callbacks.training.preflight",
+    "RunCheckpoint": "callbacks.training.run_checkpoint",
+    "SISDR": "callbacks.metrics.speech",
+    "STOI": "callbacks.metrics.speech",
+    "ScoringPool": "callbacks.scoring.pool",
+    "SpeechMetric": "callbacks.metrics.speech",
+    "Throughput": "callbacks.training.throughput",
+    "TrainingCurves": "callbacks.training.training_curves",
+    "Unscorable": "callbacks.metrics.speech",
 }
 
 __all__ = [

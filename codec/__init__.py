@@ -15,27 +15,17 @@ from codec.channels import (
     Repetition,
     SelectedBitsChannel,
 )
-from codec.checkpoint import load_codec
+from codec.channels.concealment import Concealment, InterpolatedLatent, PosteriorMean, RepeatLast, ZeroLatent
+from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
+from codec.channels.link import Link
+from codec.checkpoints.reading import load_codec
 from codec.codec import CodecOutput, NeuralCodec
-from codec.codec_module import CodecModule, LossWeights
-from codec.comparison import ComparisonModule, System
-from codec.concealment import Concealment, InterpolatedLatent, PosteriorMean, RepeatLast, ZeroLatent
-from codec.decoders import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
-from codec.discriminators import Discriminator, MultiPeriodDiscriminator, MultiResolutionSpectrogramDiscriminator
-from codec.distillation import (
-    DistillationLoss,
-    LatentDistance,
-    LevelCrossEntropy,
-    OrdinalLevelLoss,
-    ProjectedDistance,
-    QuantizedCosine,
-)
-from codec.distillation_module import DistillationModule
-from codec.encoders import AcousticEncoder, Encoder, SpectralEncoder
-from codec.fsdp import AlternatingFSDPStrategy
-from codec.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
-from codec.link import Link
-from codec.losses import AdversarialLoss, HingeLoss, LeastSquaresLoss, MultiScaleMelLoss
+from codec.decoders.vocos import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
+from codec.encoders.acoustic import AcousticEncoder, Encoder, SpectralEncoder
+from codec.encoders.feature_cache import TeacherCache
+from codec.encoders.l3ac import MelEncoder, StudentEncoder
+from codec.encoders.semantic import FusedEncoder, HubertEncoder, W2VBertEncoder
+from codec.hub.transformers_codec import TransformersCodec
 from codec.quantizers import (
     FSQ,
     RVQ,
@@ -51,13 +41,27 @@ from codec.quantizers import (
     StraightThrough,
     TanhBound,
 )
-from codec.schedules import Constant, Schedule, WarmupLinearDecay
-from codec.semantic_encoders import FusedEncoder, HubertEncoder, W2VBertEncoder
-from codec.semantic_loss import SemanticReconstruction
-from codec.strategies import AlternatingDDPStrategy
-from codec.student_encoders import MelEncoder, StudentEncoder
-from codec.teacher_cache import TeacherCache
-from codec.third_party import TransformersCodec
+from codec.training.codec_module import CodecModule, LossWeights
+from codec.training.comparison_module import ComparisonModule, System
+from codec.training.discriminators import (
+    Discriminator,
+    MultiPeriodDiscriminator,
+    MultiResolutionSpectrogramDiscriminator,
+)
+from codec.training.distillation_module import DistillationModule
+from codec.training.distributed.ddp import AlternatingDDPStrategy
+from codec.training.distributed.fsdp import AlternatingFSDPStrategy
+from codec.training.losses.distillation import (
+    DistillationLoss,
+    LatentDistance,
+    LevelCrossEntropy,
+    OrdinalLevelLoss,
+    ProjectedDistance,
+    QuantizedCosine,
+)
+from codec.training.losses.mel import AdversarialLoss, HingeLoss, LeastSquaresLoss, MultiScaleMelLoss
+from codec.training.losses.semantic import SemanticReconstruction
+from codec.training.schedules import Constant, Schedule, WarmupLinearDecay
 
 __all__ = [
     "FSQ",

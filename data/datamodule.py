@@ -10,13 +10,13 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from data.bad_files import BadFiles
+from data.audio.bad_files import BadFiles
+from data.audio.decoded import DecodedClips, available_bytes
+from data.audio.lengths import crop_length, length_at
+from data.audio.worker_signals import leave_stop_signals_to_parent
 from data.datasets import AudioFormat, Augmentation, ClipDataset, CropDataset, clip_seconds, readable_clips
-from data.decoded import DecodedClips, available_bytes
-from data.lengths import crop_length, length_at
 from data.sampling import ClipTable, DrawBatchSampler, ShardSampler, UnsizedSampler
-from data.sources import AudioSource, Clip, FolderSource, as_list, spread_clips, unique_clips
-from data.worker_signals import leave_stop_signals_to_parent
+from data.sources.listed import AudioSource, Clip, FolderSource, as_list, spread_clips, unique_clips
 
 Sources = AudioSource | list[AudioSource] | None
 MEMORY_SHARE = 0.8  # of the available memory, for decoded clips; the rest is for the training

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import Dataset
 
-from data.audio_io import (
+from data.audio.bad_files import BadFiles
+from data.audio.decoded import DecodedClips
+from data.audio.reading import (
     AudioReadError,
     Crop,
     check_readable,
@@ -18,10 +20,8 @@ from data.audio_io import (
     read_whole,
     within_full_scale,
 )
-from data.bad_files import BadFiles
-from data.decoded import DecodedClips
 from data.sampling import ClipTable, Draw, draw_uniforms
-from data.sources import Clip
+from data.sources.listed import Clip
 
 MAX_ATTEMPTS = 100  # unreadable clips in one draw before giving up
 READ_THREADS = 8

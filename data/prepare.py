@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from data.shard_writer import FLAC, OPUS, OPUS_RATES, Recipe, Shard, write_shard, write_text
-from data.shards import HEADER, MANIFEST
-from data.sources import AudioSource, Clip, FolderSource, ManifestSource, printable, unique_clips
+from data.shards.source import HEADER, MANIFEST
+from data.shards.writer import FLAC, OPUS, OPUS_RATES, Recipe, Shard, write_shard, write_text
+from data.sources.listed import AudioSource, Clip, FolderSource, ManifestSource, printable, unique_clips
 
 ENCODINGS = {"as-is": None, "flac": FLAC, "opus": OPUS}
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}

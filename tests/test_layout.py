@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 OURS = {"codec", "data", "callbacks", "tests", "train"}
 MAY_IMPORT = {"codec": {"codec"}, "data": {"data"}, "callbacks": {"callbacks", "codec"}}
 

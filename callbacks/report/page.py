@@ -14,12 +14,12 @@ from typing import NamedTuple
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from callbacks.channel_scores import ChannelRow
-from callbacks.metrics import SpeechMetric
-from callbacks.quality_figure import quality_figure
+from callbacks.figures.quality import quality_figure
+from callbacks.metrics.speech import SpeechMetric
 from callbacks.report.runs import Runs
 from callbacks.report.systems import System
 from callbacks.report.tables import difference_table, error_table, fact_table, number, score_table, spoken
+from callbacks.scoring.scores import ChannelRow
 
 # The best that MP3 does at a variable rate: about 65 kbit/s for speech at 16 kHz, its own errors 25 dB below.
 MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.0}

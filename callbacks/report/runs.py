@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from callbacks.channel_scores import ChannelRow, summarise
-from callbacks.comparison_report import Difference, differences
 from callbacks.report.systems import Setting, System, read_bootstrap, read_systems
-from callbacks.statistics import Bootstrap
+from callbacks.scoring.bootstrap import Bootstrap
+from callbacks.scoring.differences import Difference, differences
+from callbacks.scoring.scores import ChannelRow, summarise
 
 SHOWN = 3  # clips that an error names before "..."
 

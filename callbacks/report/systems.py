@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.channel_scores import ClipScores
-from callbacks.metrics import SpeechMetric
-from callbacks.scoring_worker import Scores
-from callbacks.statistics import Bootstrap
+from callbacks.metrics.speech import SpeechMetric
+from callbacks.scoring.bootstrap import Bootstrap
+from callbacks.scoring.scores import ClipScores
+from callbacks.scoring.worker import Scores
 
 
 @dataclass
 class Setting:
-    """A channel as `channel.json` states it; see `callbacks.channel_scores.ChannelLabel`."""
+    """A channel as `channel.json` states it; see `callbacks.scoring.scores.ChannelLabel`."""
 
     name: str
     family: str

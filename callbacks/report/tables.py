@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from math import isnan
 from typing import Any, NamedTuple
 
-from callbacks.channel_scores import ChannelRow
-from callbacks.comparison_report import Difference
-from callbacks.metrics import SpeechMetric
+from callbacks.metrics.speech import SpeechMetric
 from callbacks.report.systems import System
+from callbacks.scoring.differences import Difference
+from callbacks.scoring.scores import ChannelRow
 
 FACTS = {
     "run": "run", "stage": "stage", "step": "step", "bit_rate": "bits/s", "frame_rate": "frames/s",

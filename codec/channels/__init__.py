@@ -1,11 +1,11 @@
 """Channels that damage bits between encoder and decoder, and the codes that protect them."""
 
 from codec.channels.base import Channel, decide, draw_generator
-from codec.channels.bits import AWGNChannel, BinarySymmetricChannel, GilbertElliottChannel
+from codec.channels.bit_errors import AWGNChannel, BinarySymmetricChannel, GilbertElliottChannel
+from codec.channels.coding.codes import ConvolutionalCode, ErrorCorrection, Hamming74, Repetition
+from codec.channels.coding.protection import ProtectedChannel
 from codec.channels.composed import MixedChannel, SelectedBitsChannel
-from codec.channels.fec import ConvolutionalCode, ErrorCorrection, Hamming74, Repetition
-from codec.channels.frames import FrameErasureChannel, PacketLossChannel
-from codec.channels.protection import ProtectedChannel
+from codec.channels.frame_losses import FrameErasureChannel, PacketLossChannel
 
 __all__ = [
     "AWGNChannel",

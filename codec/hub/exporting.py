@@ -6,15 +6,15 @@ from typing import Any
 
 from torch.nn.utils import parametrize
 
-from codec.checkpoint import load_codec
+from codec.checkpoints.reading import load_codec
+from codec.checkpoints.safetensors import current_umask
 from codec.codec import NeuralCodec
-from codec.decoders import TransformerBackbone, VocosDecoder
-from codec.encoders import AcousticEncoder
+from codec.decoders.vocos import TransformerBackbone, VocosDecoder
+from codec.encoders.acoustic import AcousticEncoder
+from codec.encoders.semantic import FusedEncoder, W2VBertEncoder
+from codec.encoders.w2v_bert import import_transformers
 from codec.hub.names import Sizes, to_transformers
 from codec.quantizers.fsq import FSQ, DoubleTanhBound
-from codec.semantic_encoders import FusedEncoder, W2VBertEncoder
-from codec.w2v_bert import import_transformers
-from codec.weights import current_umask
 
 
 def export_codec(checkpoint: str | Path, out: str | Path) -> str:

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codec.checkpoint import damage
-from codec.checkpoint_io import SafeCheckpointIO
+from codec.checkpoints.building import build_codec
+from codec.checkpoints.files import SafeCheckpointIO
+from codec.checkpoints.fitting import check_fit
+from codec.checkpoints.reading import damage
+from codec.checkpoints.safetensors import names_in, read_safetensors, write_safetensors
+from codec.encoders.w2v_bert import first_line, import_transformers
 from codec.hub.names import SEMANTIC_HEAD, Sizes, from_transformers
 from codec.hub.original import UNSTATED, original_to_transformers
-from codec.part_builder import build_codec
-from codec.third_party import FILES, HUB_ID
-from codec.trial_build import check_fit
-from codec.w2v_bert import first_line, import_transformers
-from codec.weights import names_in, read_safetensors, write_safetensors
+from codec.hub.transformers_codec import FILES, HUB_ID
 
 FAMILIES = ("neucodec", "xcodec2")
 ORIGINALS = ("model.safetensors", "pytorch_model.bin")

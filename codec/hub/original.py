@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from codec.encoders.w2v_bert import W2VBert, import_transformers
 from codec.hub.names import SEMANTIC_HEAD, Sizes, module_names, renamed
-from codec.w2v_bert import W2VBert, import_transformers
 
 BUFFERS = (
     ".filter",

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from codec.checkpoint import codec_config, load_codec, read_checkpoint
-from codec.weights import write_safetensors
+from codec.checkpoints.reading import codec_config, load_codec, read_checkpoint
+from codec.checkpoints.safetensors import write_safetensors
 
 
 def pack_codec(checkpoint: str | Path, out: str | Path, *, full: bool = False) -> int:

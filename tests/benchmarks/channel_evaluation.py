@@ -83,7 +83,7 @@ def read_clips(folder: Path | None, count: int, seconds: float) -> list[np.ndarr
         return [synthetic_clip(seed, seconds) for seed in range(count)]
     import soundfile
 
-    from callbacks.metrics import resample
+    from callbacks.metrics.speech import resample
 
     clips = []
     for path in sorted(folder.rglob("*.flac"))[:count]:
@@ -98,8 +98,8 @@ def build_module() -> Any:
     from lightning.pytorch import LightningModule
 
     from codec.codec import NeuralCodec
-    from codec.decoders import ConvNeXtBackbone, VocosDecoder
-    from codec.encoders import SpectralEncoder
+    from codec.decoders.vocos import ConvNeXtBackbone, VocosDecoder
+    from codec.encoders.acoustic import SpectralEncoder
     from codec.quantizers import FSQ
 
     class Module(LightningModule):
@@ -122,7 +122,7 @@ def evaluate(module: Any, clips: list[np.ndarray], arguments: argparse.Namespace
     from lightning.pytorch import Callback, LightningModule, Trainer
     from torch.utils.data import DataLoader, IterableDataset
 
-    from callbacks.channel_evaluation import ChannelEvaluation
+    from callbacks.channel.evaluation import ChannelEvaluation
 
     class Clips(IterableDataset[dict[str, Any]]):
         def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -154,8 +154,8 @@ def decoded_signals(module: Any, clips: list[np.ndarray], evaluation: Any) -> li
     """Exactly the pairs that the evaluation has scored."""
     import torch
 
-    from callbacks.transmission import decode_receptions, transmit
-    from codec.comparison import Contestant
+    from callbacks.channel.transmission import decode_receptions, transmit
+    from codec.training.comparison_module import Contestant
 
     pairs, system = [], Contestant("", module.codec)
     for number, audio in enumerate(clips):
@@ -176,7 +176,7 @@ def train_briefly(module: Any, clips: list[np.ndarray], steps: int) -> None:
     """A few steps on the waveform, so that the signals are no silence and PESQ finds utterances."""
     import torch
 
-    from codec.losses import MultiScaleMelLoss
+    from codec.training.losses.mel import MultiScaleMelLoss
 
     loss = MultiScaleMelLoss(RATE)
     optimizer = torch.optim.Adam(module.codec.parameters(), lr=1e-3)

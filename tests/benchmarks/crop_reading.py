@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from data.audio_io import read_crop, read_whole
+from data.audio.reading import read_crop, read_whole
 
 RATE = 16000
 

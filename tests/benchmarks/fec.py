@@ -17,7 +17,7 @@ import time
 import torch
 from torch import Tensor
 
-from codec.channels.fec import ConvolutionalCode, ErrorCorrection, Hamming74, Repetition
+from codec.channels.coding.codes import ConvolutionalCode, ErrorCorrection, Hamming74, Repetition
 
 TARGET = 1e-3
 LEVEL_LOSS = 0.25  # dB

@@ -34,7 +34,7 @@ from codec import (
     load_codec,
 )  # fmt: skip
 from codec.hub import import_codec
-from tests.codec.hub.models import features, small_model, speech_like
+from tests.support.transformers_models import features, small_model, speech_like
 
 FULL = dict(
     hidden_size=1024, intermediate_size=4096, num_hidden_layers=12, num_attention_heads=16, num_key_value_heads=16,

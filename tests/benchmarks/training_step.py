@@ -16,9 +16,9 @@ import torch
 import yaml
 
 from codec import CodecModule
-from codec.checkpoint import build
-from codec.losses import feature_matching_loss
-from codec.optimization import frozen
+from codec.checkpoints.reading import build
+from codec.training.alternating import frozen
+from codec.training.losses.mel import feature_matching_loss
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 

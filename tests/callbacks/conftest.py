@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from codec_fakes import CountingModule, tiny_codec
+from tests.support.codec_fakes import CountingModule, tiny_codec
 
 
 @pytest.fixture(autouse=True)

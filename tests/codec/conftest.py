@@ -1,15 +1,9 @@
-"""Small parts that every codec test can build in milliseconds."""
+"""Fixtures of the codec's tests."""
 
 import pytest
-import torch
 
-from codec import FSQ, ConvNeXtBackbone, NeuralCodec, SpectralEncoder, VocosDecoder
-
-
-def small_codec(levels: tuple[int, ...] = (4,) * 4, *, hop: int = 160, output_hop: int | None = None) -> NeuralCodec:
-    torch.manual_seed(0)
-    decoder = VocosDecoder(ConvNeXtBackbone(16, 32, depth=1), output_hop or hop)
-    return NeuralCodec(SpectralEncoder(16, hop, width=32, depth=1), FSQ(16, levels), decoder)
+from codec import NeuralCodec
+from tests.support.small_codec import small_codec
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from codec import (
     TransformerBackbone,
     VocosDecoder,
 )
-from codec.activations import AntiAliasedActivation, SnakeBeta
-from codec.attention import rotary
-from codec.link import Link
+from codec.channels.link import Link
+from codec.layers.activations import AntiAliasedActivation, SnakeBeta
+from codec.layers.attention import rotary
+from codec.layers.spectral import same_istft, same_stft
 from codec.quantizers import FSQ
-from codec.spectral import same_istft, same_stft
-from tests.codec.conftest import small_codec
+from tests.support.small_codec import small_codec
 
 
 @pytest.mark.parametrize("length", [1, 2, 159, 160, 161, 1000, 4800])

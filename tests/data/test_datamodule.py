@@ -15,8 +15,9 @@ import torch
 from jsonargparse import ArgumentParser
 
 from data import AudioReadError, FolderSource, ManifestSource, SpeechDataModule
-from data.audio_io import read_whole
+from data.audio.reading import read_whole
 from data.datasets import noise_scale
+from tests.support.paths import ROOT
 
 Batch = dict[str, Any]
 
@@ -300,6 +301,6 @@ def test_sources_from_yaml(corpus: FolderSource, tmp_path: Path, several: bool) 
 
 
 def test_data_imports_neither_codec_nor_callbacks() -> None:
-    for module in Path(__file__).parents[2].joinpath("data").glob("*.py"):
+    for module in (ROOT / "data").rglob("*.py"):
         for line in module.read_text(encoding="utf-8").splitlines():
             assert not line.strip().startswith(("import codec", "from codec", "import callbacks", "from callbacks"))

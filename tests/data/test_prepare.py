@@ -17,13 +17,13 @@ import soundfile
 
 import data.prepare
 from data import FolderSource, ManifestSource, ShardSource
-from data.audio_io import read_whole
+from data.audio.members import open_member
+from data.audio.reading import read_whole
 from data.prepare import Recipe, main, pack
-from data.shard_files import open_member
-from data.shard_writer import FLAC, OPUS
+from data.shards.writer import FLAC, OPUS
+from tests.support.paths import ROOT
 
 Write = Callable[..., Path]
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from data import FolderSource, SpeechDataModule
-from tests.codec.training import quiet_trainer, tiny_module
+from tests.support.training import quiet_trainer, tiny_module
 
 STEPS = 12
 Write = Callable[[Path], Path]

@@ -14,9 +14,9 @@ from pathlib import Path
 import lightning as L
 import torch
 
-from codec.strategies import AlternatingDDPStrategy
-from tests.codec.training import VoiceData, quiet_trainer, tiny_module
-from tests.leaving import leave_together
+from codec.training.distributed.ddp import AlternatingDDPStrategy
+from tests.support.leaving import leave_together
+from tests.support.training import VoiceData, quiet_trainer, tiny_module
 
 
 class Failure(L.Callback):

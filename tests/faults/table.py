@@ -19,11 +19,11 @@ from pathlib import Path
 import lightning as L
 import torch
 
-from callbacks.run_checkpoint import RunCheckpoint
-from codec.checkpoint import load_codec
-from codec.checkpoint_io import SafeCheckpointIO, newest_checkpoint
-from tests.codec.training import VoiceData, quiet_trainer, tiny_module
+from callbacks.training.run_checkpoint import RunCheckpoint
+from codec.checkpoints.files import SafeCheckpointIO, newest_checkpoint
+from codec.checkpoints.reading import load_codec
 from tests.faults.audio import AUDIO, Outcome, audio_fault, datamodule, sound
+from tests.support.training import VoiceData, quiet_trainer, tiny_module
 
 # -- processes ---------------------------------------------------------------------------------------------------
 

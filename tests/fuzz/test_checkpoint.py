@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.checkpoint import build_codec, load_codec, read_checkpoint
+from codec.checkpoints.reading import build_codec, load_codec, read_checkpoint
 from codec.codec import NeuralCodec
-from tests.codec.test_checkpoint import CONFIG
+from tests.codec.checkpoints.test_checkpoint import CONFIG
 from tests.fuzz.limits import bounded_memory, fuzzed, unhurried
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.sources import ManifestSource
+from data.sources.listed import ManifestSource
 from tests.fuzz.limits import bounded_memory, fuzzed, unhurried
 
 WORD = st.one_of(

@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
 
-from callbacks.channel_evaluation import ChannelEvaluation
-from callbacks.metrics import SISDR, STOI
+from callbacks.channel.evaluation import ChannelEvaluation
+from callbacks.metrics.speech import SISDR, STOI
 from callbacks.report.__main__ import main
 from callbacks.report.page import build
 from callbacks.report.runs import read_runs
 from codec.channels import FrameErasureChannel
-from codec.comparison import ComparisonModule, System
+from codec.training.comparison_module import ComparisonModule, System
+from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
 
 EVIL = "<script>alert('$1')</script> & \"b\""
 CLIPS = [clip(name, speech_like(n, 0.8 + 0.1 * n)) for n, name in enumerate(["a", f"voice/{EVIL}", "c"])]

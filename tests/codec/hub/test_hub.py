@@ -12,11 +12,11 @@ transformers = pytest.importorskip("transformers")
 from safetensors.torch import save_file  # noqa: E402
 
 from codec import load_codec  # noqa: E402
-from codec.checkpoint import read_checkpoint  # noqa: E402
+from codec.checkpoints.reading import read_checkpoint  # noqa: E402
+from codec.checkpoints.safetensors import write_safetensors  # noqa: E402
 from codec.hub import export_codec, import_codec  # noqa: E402
 from codec.hub.__main__ import main  # noqa: E402
-from codec.weights import write_safetensors  # noqa: E402
-from tests.codec.hub.models import features, original_layout, small_model, speech_like  # noqa: E402
+from tests.support.transformers_models import features, original_layout, small_model, speech_like  # noqa: E402
 
 HEADS = dict(num_attention_heads=16, num_key_value_heads=16, head_dim=4)  # the original layout does not tell them
 SIXTEEN = dict(model_type="wav2vec2-bert", hidden_size=32, num_hidden_layers=16, intermediate_size=4096)
@@ -119,7 +119,7 @@ def test_weight_norm_is_folded_on_export(codec, folder, model, tmp_path):
     """A codec trained afresh has weight norm; its export decodes and encodes alike."""
     block = import_codec(str(folder), tmp_path / "plain.ckpt")
     block["init_args"]["encoder"]["init_args"]["acoustic"]["init_args"]["weight_norm"] = True
-    from codec.checkpoint import build_codec
+    from codec.checkpoints.reading import build_codec
     from codec.hub.importing import write_checkpoint
 
     torch.manual_seed(1)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from codec.checkpoint import load_codec
+from codec.checkpoints.building import build_codec
+from codec.checkpoints.reading import load_codec
 from codec.hub.__main__ import main
 from codec.hub.packing import halved, pack_codec
-from codec.part_builder import build_codec
 
 PARTS = {
     "sample_rate": 16_000,

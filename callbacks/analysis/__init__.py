@@ -1,0 +1,1 @@
+"""Analyses of a codec: bits, error spread, agreement of two encoders, cost."""

@@ -1,0 +1,101 @@
+"""A student beside its teacher as a table for the terminal, and as `agreement.csv` and `agreement.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from callbacks.analysis.agreement_counts import AgreementRow, ClipAgreement
+from callbacks.analysis.encoder_cost import EncoderCost
+from callbacks.channel.tables import aligned, write_csv
+from callbacks.metrics.speech import SpeechMetric
+from callbacks.scoring.differences import Difference, format_differences
+from callbacks.scoring.scores import ChannelRow
+
+
+class Report(NamedTuple):
+    """All that `AgreementReport` finds: agreement, scores of both, student minus teacher, cost, counts per clip."""
+
+    agreement: list[AgreementRow]
+    scores: list[ChannelRow]
+    differences: list[Difference]
+    costs: list[EncoderCost]
+    clips: list[ClipAgreement]
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write `agreement.csv` (figure, measured, chance) and `agreement.json` (everything) into an existing folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "agreement.csv", report.agreement)
+    document = {
+        "frames": sum(clip.frames for clip in report.clips),
+        "clips": [
+            {"id": c.clip_id, "frames": c.frames, "exact": c.exact, "equal": c.equal.tolist(), "near": c.near.tolist(),
+             "cosine": c.cosine / c.frames}
+            for c in report.clips
+        ],
+        **{name: [_finite(row._asdict()) for row in getattr(report, name)]
+           for name in ("agreement", "scores", "differences", "costs")},
+    }  # fmt: skip
+    text = json.dumps(document, indent=1, allow_nan=False)
+    (folder / "agreement.json").write_text(text + "\n", encoding="utf-8")
+
+
+def format_report(report: Report, metrics: Sequence[SpeechMetric], *, confidence: float) -> str:
+    """The terminal's table."""
+    frames = sum(clip.frames for clip in report.clips)
+    if not frames:
+        return "Agreement of student and teacher: no clips."
+    table = [["figure", "measured", "chance"], *([r.figure, _share(r, r.measured), _share(r, r.chance)]
+                                                 for r in report.agreement)]  # fmt: skip
+    lines = [f"Agreement of student and teacher over {frames:,} frames of {len(report.clips)} clips:"]
+    lines += aligned(table, left=1)
+    if report.scores:
+        lines += ["", "Scores of both on these clips:", *aligned(_scores(report.scores, metrics), left=2)]
+        lines += ["", format_differences(report.differences, metrics, confidence=confidence)]
+    if report.costs:
+        lines += ["", "Encoders, timed in turns:", *aligned(_costs(report.costs), left=1)]
+    return "\n".join(lines)
+
+
+def _share(row: AgreementRow, value: float) -> str:
+    if math.isnan(value):
+        return "none"
+    return f"{value:.2f}" if row.figure.startswith("cosine") else f"{100 * value:.3g} %"
+
+
+def _scores(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> list[list[str]]:
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    channels = list(dict.fromkeys(row.channel for row in rows))
+    for row in sorted(rows, key=lambda row: channels.index(row.channel)):  # stable: teacher before student
+        missing = f" [{row.unscorable}]" if row.unscorable else ""
+        lines.setdefault((row.channel, row.codec), {})[row.metric] = f"{row.mean:.3f}{missing}"
+    head = ["channel", "codec", *(metric.label for metric in metrics)]
+    return [head, *([*key, *(found[metric.name] for metric in metrics)] for key, found in lines.items())]
+
+
+def _costs(costs: Sequence[EncoderCost]) -> list[list[str]]:
+    table = [["encoder", "parameters", "MMAC per second", "real-time factor", "parameters : first", "speed : first"]]
+    first = costs[0]
+    for cost in costs:
+        table.append(
+            [
+                cost.encoder,
+                f"{cost.parameters:,}",
+                f"{cost.macs_per_second / 1e6:,.1f}",
+                f"{cost.real_time_factor:.2g}",
+                f"1 : {first.parameters / cost.parameters:.1f}",
+                f"{first.real_time_factor / cost.real_time_factor:.1f} x",
+            ]
+        )
+    return table
+
+
+def _finite(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in mapping.items()}
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in plain.items()}

@@ -1,0 +1,196 @@
+"""What each bit of a frame is worth: the score lost, and the latent moved, when that bit alone is flipped."""
+
+from __future__ import annotations
+
+from itertools import chain, pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from callbacks.channel.evaluation import ChannelEvaluation
+from callbacks.channel.files import ClipAudio
+from callbacks.channel.scorer import Clip
+from callbacks.channel.tables import aligned, write_csv
+from callbacks.figures.sensitivity import loss_label, sensitivity_figure
+from callbacks.metrics.speech import SpeechMetric
+from callbacks.output.loggers import gather_objects, log_folder, save_figure
+from callbacks.scoring.bootstrap import Bootstrap
+from callbacks.scoring.scores import clip_means
+from codec.channels import BinarySymmetricChannel, SelectedBitsChannel
+from codec.channels.link import Link, bit_displacements
+from codec.training.comparison_module import contestants_of
+
+
+class Sensitivity(NamedTuple):
+    """What flipping some bits of a frame costs, by one metric.
+
+    `part` is "bit 3", "dimension 1", "codebook 0" or, where the codebooks have dimensions, "codebook 0, dimension 1";
+    `bits` are its positions in the frame. `loss` is the score without flips minus the score with them (for a metric
+    that is better when lower, the other way round), paired over clips, `low` and `high` its bounds. `displacement` is
+    the mean squared displacement of the latent for one flip, over the latent's variance, in about 4096 frames.
+    """
+
+    part: str
+    bits: str
+    flip_rate: float
+    metric: str
+    loss: float
+    low: float
+    high: float
+    displacement: float
+    pairs: int
+
+
+class BitSensitivity(ChannelEvaluation):
+    """In `test`, flips the bits of each position, dimension and codebook alone, and scores what is decoded.
+
+    Writes `sensitivity.csv` and a figure, and prints a table, the bit that moves the latent most
+    first: the order in which to protect them (`Link.protected_bits`). A permuted map has no dimensions.
+
+    Args:
+        flip_rate: Probability of a flip of each bit in question, in each frame.
+        link: Index map and concealment around the module's codec, without error correction.
+        clips: Clips to score, those whose ids hash lowest; None for all.
+        metrics: What to measure; `default_metrics()` if None.
+        repeats: Draws per clip and part.
+        seed: Seed of the draws and of the bootstrap.
+        num_workers: Scoring processes of this rank; None for its share of the cores, 0 to score inline.
+        bootstrap: Resamples behind the intervals.
+        confidence: Probability mass of the intervals.
+
+    Raises:
+        ValueError: A number is out of range; a comparison of several codecs, or a link with error correction.
+    """
+
+    def __init__(
+        self,
+        flip_rate: float = 0.1,
+        link: Link | None = None,
+        *,
+        clips: int | None = 16,
+        metrics: list[SpeechMetric] | None = None,
+        repeats: int = 1,
+        seed: int = 0,
+        num_workers: int | None = None,
+        bootstrap: int = 1000,
+        confidence: float = 0.95,
+    ) -> None:
+        super().__init__(
+            bit_error_rates=(0.0,),
+            link=link,
+            metrics=metrics,
+            repeats=repeats,
+            seed=seed,
+            fit_clips=0,
+            audio_clips=0,
+            num_workers=num_workers,
+            bootstrap=bootstrap,
+            confidence=confidence,
+        )
+        self.flips = BinarySymmetricChannel(flip_rate)
+        self.clips = clips
+        self.parts: dict[str, list[int]] = {}
+        self.sensitivities: list[Sensitivity] = []
+        self._codes: list[tuple[str, Tensor]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "test":
+            return
+        contestants, _ = contestants_of(pl_module, self.link)
+        if len(contestants) > 1:
+            raise ValueError("BitSensitivity analyses one codec: test its checkpoint alone, without a comparison.")
+        connection = contestants[0].connection
+        if connection.link.code is not None:
+            raise ValueError("BitSensitivity flips payload bits: take the error correction (`code`) out of its link.")
+        self.parts = {f"bit {bit}": [bit] for bit in range(connection.bits_per_frame)} | connection.bit_groups()
+        self.channels = [BinarySymmetricChannel(0.0)]
+        self.channels += [SelectedBitsChannel(self.flips, bits) for bits in self.parts.values()]
+        super().setup(trainer, pl_module, stage)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._active = False
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_test_epoch_start(trainer, pl_module)
+        self._codes = []
+
+    def _score(self, clip: Clip) -> None:
+        super()._score(clip)
+        self._codes.append((clip.clip_id, next(iter(clip.codes.values()))))
+
+    def _limit(self, trainer: Trainer) -> int | None:
+        return self.clips
+
+    def _report(self, trainer: Trainer, pl_module: LightningModule, audio: list[ClipAudio]) -> None:
+        codes = sorted(chain(*gather_objects(self._codes)), key=lambda entry: entry[0])
+        if codes:
+            self.sensitivities = self._losses(torch.cat([found for _, found in codes], -1))
+        folder = log_folder(trainer)
+        if not trainer.is_global_zero or not self.clip_scores:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        write_csv(folder / "sensitivity.csv", self.sensitivities)
+        count = len(self.clip_scores)
+        title = f"Bits of one part flipped with probability {self.flips.error_rate:g}: mean over {count} clips"
+        figure = sensitivity_figure(self.sensitivities, self.metrics, title=title)
+        save_figure(trainer, figure, folder / "sensitivity", tag="sensitivity")
+        print(f"\n{format_sensitivities(self.sensitivities, self.metrics, title=title)}\n", flush=True)
+
+    def _losses(self, codes: Tensor) -> list[Sensitivity]:
+        """A row for each part and metric; `codes` [1, K, F] are those of all clips."""
+        some = codes[..., :: max(1, codes.shape[-1] // 4096)]
+        displacements = bit_displacements(self._contestants[0].connection, some).tolist()
+        bootstrap = Bootstrap(self.bootstrap, self.confidence, self.seed)
+        rows = []
+        for metric in self.metrics:
+            sign = 1 if metric.higher_is_better else -1
+            clean, *flipped = (clip_means(self.clip_scores, c, metric.name) for c in range(len(self.channels)))
+            losses = np.stack([sign * (clean - values) for values in flipped])  # [parts, clips]
+            interval = bootstrap.means(losses)
+            for i, (part, bits) in enumerate(self.parts.items()):
+                rows.append(
+                    Sensitivity(
+                        part=part,
+                        bits=" ".join(map(str, bits)),
+                        flip_rate=self.flips.error_rate,
+                        metric=metric.name,
+                        loss=float(interval.mean[i]),
+                        low=float(interval.low[i]),
+                        high=float(interval.high[i]),
+                        displacement=sum(displacements[bit] for bit in bits) / len(bits),
+                        pairs=int(np.isfinite(losses[i]).sum()),
+                    )
+                )
+        return rows
+
+
+def format_sensitivities(rows: list[Sensitivity], metrics: list[SpeechMetric], *, title: str) -> str:
+    """Parts as lines, bits from the most to the least sensitive by the latent's displacement, metrics as columns."""
+    lines: dict[str, dict[str, Sensitivity]] = {}
+    for row in rows:
+        lines.setdefault(row.part, {})[row.metric] = row
+    table = [["part", "bits", "displacement", *(loss_label(m) for m in metrics)]]
+    parts = list(lines)
+    singles = sorted((p for p in parts if p.startswith("bit ")), key=lambda p: -lines[p][metrics[0].name].displacement)
+    for part in [*singles, *(p for p in parts if not p.startswith("bit "))]:
+        first = lines[part][metrics[0].name]
+        cells = []
+        for metric in metrics:
+            row = lines[part][metric.name]
+            digits = 2 if metric.unit else 3
+            cells.append(
+                "none" if np.isnan(row.loss) else f"{row.loss:.{digits}f} ±{(row.high - row.low) / 2:.{digits}f}"
+            )
+        table.append([part, spans(first.bits), f"{first.displacement:.3f}", *cells])
+    return "\n".join([title, *aligned(table, left=2)])
+
+
+def spans(bits: str) -> str:
+    """Positions such as "0 1 2 5" as "0-2, 5"."""
+    numbers = [int(bit) for bit in bits.split()]
+    starts = [n for i, n in enumerate(numbers) if i == 0 or numbers[i - 1] != n - 1]
+    ends = [a for a, b in pairwise(numbers) if b != a + 1] + numbers[-1:]
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))

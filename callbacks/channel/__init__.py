@@ -1,0 +1,1 @@
+"""Scores of codecs behind channels: the callback, its decoding, tables and files."""

@@ -1,0 +1,1 @@
+"""Matplotlib figures without pyplot, so without global state."""

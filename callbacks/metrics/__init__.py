@@ -1,0 +1,1 @@
+"""Speech metrics on NumPy signals; free of PyTorch, so that a scoring worker starts quickly."""

@@ -1,0 +1,1 @@
+"""Where results go: loggers, the log folder, files of predictions."""

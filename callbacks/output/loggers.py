@@ -1,0 +1,57 @@
+"""Where results go: every logger for numbers, TensorBoard for images and sound, the log folder for files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from callbacks.figures.panels import render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
+
+Item = TypeVar("Item")
+
+
+def log_scalars(trainer: Trainer, values: Mapping[str, float], *, step: int) -> None:
+    """Give numbers to every logger of rank 0; NaN (no value) is left out."""
+    if trainer.is_global_zero:
+        found = {name: value for name, value in values.items() if not np.isnan(value)}
+        for logger in trainer.loggers:
+            logger.log_metrics(found, step=step)
+
+
+def tensorboard_writers(trainer: Trainer) -> list[SummaryWriter]:
+    """The TensorBoard writers of rank 0; none elsewhere."""
+    loggers = trainer.loggers if trainer.is_global_zero else []
+    return [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def log_folder(trainer: Trainer) -> Path:
+    """The folder of the first logger, or the default root; every rank must call this (it is a collective)."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def save_figure(trainer: Trainer, figure: Figure, stem: Path, *, tag: str) -> None:
+    """Write a figure as `stem`.svg and `stem`.png, and give it to TensorBoard as `tag`; on rank 0."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(stem.with_suffix(".svg"))
+    figure.savefig(stem.with_suffix(".png"), dpi=130)
+    for writer in tensorboard_writers(trainer):
+        writer.add_image(tag, render(figure), trainer.global_step, dataformats="HWC")
+
+
+def gather_objects(item: Item) -> list[Item]:
+    """One picklable object from every rank, in rank order, on every rank; every rank must call this."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [item]
+    items: list[Item | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(items, item)
+    return [found for found in items if found is not None]

@@ -1,0 +1,1 @@
+"""`python -m callbacks.report.results`: RESULTS.md from the runs that scored the codecs."""

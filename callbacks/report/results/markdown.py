@@ -1,0 +1,51 @@
+"""Markdown tables, and numbers with their intervals to the third decimal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from callbacks.report.results.logged import Gap
+from callbacks.scoring.scores import ChannelRow
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table, followed by an empty line."""
+    return [_line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def figure(value: float, *, sign: str = "") -> str:
+    """Three decimals, with a true minus; a dash for no value."""
+    return f"{value:{sign}.3f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def score(row: ChannelRow | None, *, interval: bool = True) -> str:
+    """A mean, its interval, and how many draws are missing from it."""
+    if row is None or not row.scored:
+        return "–"
+    missing = f"{row.unscorable} of {row.scored + row.unscorable} unscored" if row.unscorable else ""
+    bounds = f"{figure(row.low)}, {figure(row.high)}" if interval else ""
+    further = ", ".join(part for part in (bounds, missing) if part)
+    return figure(row.mean) + (f" [{further}]" if further else "")
+
+
+def change(gap: Gap) -> str:
+    """A paired difference with its interval, and how many draws are missing from it."""
+    if not math.isfinite(gap.mean):
+        return "–"
+    missing = f", {gap.of - gap.draws} of {gap.of} unscored" if gap.draws < gap.of else ""
+    return f"{figure(gap.mean, sign='+')} [{figure(gap.low, sign='+')}, {figure(gap.high, sign='+')}{missing}]"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage, to three digits; a dash for no value."""
+    return f"{100 * share:.3g} %" if math.isfinite(share) else "–"
+
+
+def two_decimals(value: float) -> str:
+    """Two decimals, with a true minus; a dash for no value."""
+    return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else "–"

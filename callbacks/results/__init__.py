@@ -1,1 +1,0 @@
-"""`python -m callbacks.results`: RESULTS.md from the runs that scored the codecs."""

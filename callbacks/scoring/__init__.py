@@ -1,0 +1,1 @@
+"""From signals to scores with intervals: worker processes, bootstrap, paired differences."""

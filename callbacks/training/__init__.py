@@ -1,0 +1,1 @@
+"""Callbacks that watch, average and save a run."""

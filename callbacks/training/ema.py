@@ -1,0 +1,175 @@
+"""Exponential moving average of the codec's weights: used for validation, and what a checkpoint's codec holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+
+from codec.training.distributed.sharded_tensors import alike, part_of, whole
+
+KEY = "codec_ema"
+PREFIX = "codec."
+
+
+class CodecEMA(Callback):
+    """Averages `pl_module.codec` alone: its parameters and floating-point buffers, not discriminators or losses.
+
+    Validation runs on the averaged weights, and training goes on exactly from the raw ones. A checkpoint's
+    `state_dict` holds the averaged weights under `codec.`, so that `test`, `predict` and plain weight loading get
+    them without this callback; `checkpoint["codec_ema"]` holds the raw weights, from which `fit` resumes bit for
+    bit. After `fit` the codec keeps the averaged weights.
+
+    Place it anywhere in the list of callbacks: Lightning runs checkpoint callbacks last. Checkpoints that hold
+    weights only reach no callback, so during `fit` the module's `on_save_checkpoint` is wrapped for them.
+
+    Args:
+        decay: Share of the average kept at each update, in [0, 1).
+        every_n_batches: Batches between updates.
+        start_batch: Batches during which the average just follows the raw weights.
+        warmup: Use min(decay, (1 + n) / (10 + n)) at the n-th update, so that a short run forgets its start.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    def __init__(
+        self, decay: float = 0.999, every_n_batches: int = 1, *, start_batch: int = 0, warmup: bool = True
+    ) -> None:
+        if not 0 <= decay < 1 or every_n_batches < 1 or start_batch < 0:
+            raise ValueError(
+                f"decay {decay} must lie in [0, 1), every_n_batches {every_n_batches} be at least 1 and "
+                f"start_batch {start_batch} at least 0"
+            )
+        self.decay, self.every_n_batches = decay, every_n_batches
+        self.start_batch, self.warmup = start_batch, warmup
+        self.batches = 0
+        self.updates = 0
+        self._other: dict[str, Tensor] = {}  # the weights that the codec does not hold: averaged, or raw if swapped
+        self._swapped = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if self._swapped:  # a second fit goes on from the raw weights
+            self._swap(pl_module)
+        if not self._other:
+            self._other = {name: tensor.detach().clone() for name, tensor in _weights(pl_module).items()}
+        self._wrap_on_save_checkpoint(pl_module)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if not self._other:  # not in fit: the codec has the averaged weights already
+            return
+        weights = _weights(pl_module)
+        saved = checkpoint.get(KEY)
+        if saved is None:
+            rank_zero_warn("the checkpoint holds no raw weights of CodecEMA: the average starts from its weights")
+        # By now the codec holds the checkpoint's averaged weights.
+        _copy(weights, self._other)
+        if saved is not None:
+            _copy({name: tensor for name, tensor in saved["raw"].items() if name in weights}, weights)
+            self.batches, self.updates = saved["batches"], saved["updates"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        weights = _weights(pl_module)  # on their device by now
+        self._other = {n: part_of(tensor.to(weights[n].device), weights[n]) for n, tensor in self._other.items()}
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor | Mapping[str, Any] | None,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self.batches += 1
+        weights = _weights(pl_module)
+        if self.batches <= self.start_batch:
+            _copy(weights, self._other)
+        elif self.batches % self.every_n_batches == 0:
+            decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
+            names = [name for name, tensor in weights.items() if tensor.is_floating_point()]
+            others, new = alike(self._other[n] for n in names), alike(weights[n] for n in names)
+            for averages, values in zip(others, new, strict=True):
+                torch._foreach_lerp_(averages, values, 1 - decay)
+            _copy({n: tensor for n, tensor in weights.items() if not tensor.is_floating_point()}, self._other)
+            self.updates += 1
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._other and not self._swapped:
+            self._swap(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and self._swapped:
+            self._swap(pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._swapped and trainer.state.fn == "fit":
+            self._swap(pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._swapped:
+            self._swap(pl_module)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        pl_module.__dict__.pop("on_save_checkpoint", None)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if not self._other:
+            return
+        weights = _weights(pl_module)
+        raw = self._other if self._swapped else weights
+        checkpoint[KEY] = {
+            "raw": {name: whole(tensor).detach().clone() for name, tensor in raw.items()},
+            "batches": self.batches,
+            "updates": self.updates,
+        }
+        self._put_average(pl_module, checkpoint)
+
+    def _put_average(self, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        averaged = _weights(pl_module) if self._swapped else self._other
+        state = checkpoint["state_dict"]
+        state.update({PREFIX + name: whole(tensor).detach().clone() for name, tensor in averaged.items()})
+
+    def _wrap_on_save_checkpoint(self, pl_module: LightningModule) -> None:
+        """Have the module's hook, the only one that Lightning calls for weights alone, store the average."""
+        original = type(pl_module).on_save_checkpoint
+
+        def on_save_checkpoint(checkpoint: dict[str, Any]) -> None:
+            self._put_average(pl_module, checkpoint)
+            original(pl_module, checkpoint)
+
+        pl_module.__dict__["on_save_checkpoint"] = on_save_checkpoint
+
+    @torch.no_grad()
+    def _swap(self, pl_module: LightningModule) -> None:
+        """Exchange the values of the codec's weights and the others, in place and bit for bit."""
+        for name, tensor in _weights(pl_module).items():
+            held = tensor.clone()
+            tensor.copy_(self._other[name])
+            self._other[name].copy_(held)
+        self._swapped = not self._swapped
+
+
+def _weights(pl_module: LightningModule) -> dict[str, Tensor]:
+    """What the codec stores and trains, by name: each parameter and persistent buffer once per name."""
+    codec = pl_module.codec
+    assert isinstance(codec, torch.nn.Module)
+    state = codec.state_dict(keep_vars=True)
+    return {name: value.data for name, value in state.items() if isinstance(value, Tensor) and not _is_frozen(value)}
+
+
+def _is_frozen(value: Tensor) -> bool:
+    """Whether it is a parameter that no optimizer steps: its average is itself."""
+    return isinstance(value, torch.nn.Parameter) and not value.requires_grad
+
+
+@torch.no_grad()
+def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    for name, tensor in source.items():
+        target[name].copy_(tensor)

@@ -1,0 +1,206 @@
+"""The checks of `Preflight`: each looks at one thing and yields a sentence, with the remedy, per problem."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from callbacks.channel.evaluation import ChannelEvaluation
+from callbacks.metrics.speech import SpeechMetric, Unscorable
+from callbacks.scoring.bootstrap import Bootstrap
+from callbacks.scoring.scores import summarise
+from callbacks.training.preflight_space import Finding, checkpoint_space
+
+DRAWS = 16  # training crops to read
+FILES = 8  # of each test corpus to open
+
+
+# Each check: check(trainer, module) -> findings.
+
+
+def training_clips(trainer: Any, module: Any) -> Iterator[Finding]:
+    """The first crops that training would draw; the data module names and counts the files that it cannot use."""
+    data: Any = trainer.datamodule
+    if not hasattr(data, "bad_file_reasons"):
+        return
+    dataset = data.train_dataloader().dataset
+    if isinstance(dataset, torch.utils.data.IterableDataset):
+        return
+    before = data.bad_file_reasons()
+    try:
+        for number in range(DRAWS):
+            dataset[number]
+    except ValueError as error:
+        yield Finding(f"{str(error).rstrip('.')}.")
+        return
+    bad = [f"{path}: {why}" for path, why in data.bad_file_reasons().items() if path not in before]
+    if 2 * len(bad) >= DRAWS:
+        yield Finding(
+            f"{DRAWS} training crops met {len(bad)} files that are unusable or too short, such as {bad[0]}: correct "
+            "data.train, or choose a shorter data.crop_seconds."
+        )
+
+
+def test_clips(trainer: Any, module: Any) -> Iterator[Finding]:
+    """A few files of each test corpus; `fit` itself does without them."""
+    import soundfile
+
+    for source in getattr(trainer.datamodule, "sources", {}).get("test", []):
+        try:
+            clips = source.clips()
+            for clip in random.Random(0).sample(clips, min(FILES, len(clips))):
+                soundfile.info(os.fsencode(clip.path))
+        except (ValueError, OSError, soundfile.SoundFileError) as error:
+            yield Finding(f"Later, `test` will find no usable data.test: {str(error).rstrip('.')}.", fatal=False)
+
+
+def validation_clips(trainer: Any, module: Any) -> Iterator[Finding]:
+    """That there are any; the data module has opened them all."""
+    sources = getattr(trainer.datamodule, "sources", None)
+    if sources is not None and not sources["val"] and trainer.limit_val_batches != 0:
+        yield Finding("There are no validation clips: set data.val, or trainer.limit_val_batches 0 to do without.")
+
+
+def discriminators(trainer: Any, module: Any) -> Iterator[Finding]:
+    """Those that join after the first batch, on silence as long as the stretch that they will judge."""
+    crop = getattr(trainer.datamodule, "crop_samples", None)
+    if crop is None or not getattr(module, "discriminator_start", 0):
+        return
+    samples = crop * module.codec.output_sample_rate // module.codec.sample_rate
+    samples = min(module.discriminator_crop or samples, samples)
+    for discriminator in module.discriminators:
+        training = discriminator.training
+        try:
+            with torch.no_grad():
+                discriminator.eval()(torch.zeros(1, 1, samples))
+        except (RuntimeError, ValueError) as error:
+            yield Finding(
+                f"{type(discriminator).__name__} joins at batch {module.discriminator_start} and cannot judge "
+                f"{samples} samples ({_first_line(error)}): make data.crop_seconds or discriminator_crop longer."
+            )
+        finally:
+            discriminator.train(training)
+
+
+def metrics(trainer: Any, module: Any) -> Iterator[Finding]:
+    """Every metric that validation will compute, on synthetic speech at the codec's output rate."""
+    for evaluation in _evaluations(trainer):
+        rate = module.codec.output_sample_rate
+        reference = speech_like(rate)
+        degraded = reference + 0.01 * np.random.default_rng(1).standard_normal(len(reference)).astype(np.float32)
+        for metric in evaluation.metrics:
+            why = _failure(metric, reference, degraded, rate)
+            if why:
+                yield Finding(
+                    f"{metric.label} cannot be computed at {rate} Hz ({why}): install what it needs, or leave it out "
+                    "of channels.metrics."
+                )
+
+
+def monitors(trainer: Any, module: Any) -> Iterator[Finding]:
+    """That what callbacks monitor comes up in validation, as far as it is known beforehand."""
+    known = [
+        row.key
+        for evaluation in _evaluations(trainer)
+        for row in summarise([], evaluation.channels, evaluation.metrics, repeats=1, bootstrap=Bootstrap(0, 0.95, 0))
+    ]
+    never = isinstance(trainer.val_check_interval, int) and 0 < trainer.max_steps < trainer.val_check_interval
+    for owner, monitor in _monitored(trainer):
+        if never:
+            yield Finding(
+                f"{owner} monitors {monitor}, but there is no validation in {trainer.max_steps} batches: set "
+                f"trainer.val_check_interval {trainer.val_check_interval} to that or less."
+            )
+        elif monitor.startswith("channel/") and monitor not in known:
+            yield _unknown(owner, monitor, known)
+
+
+def workers(trainer: Any, module: Any) -> Iterator[Finding]:
+    """Data workers and ranks of this machine against the cores that they may use."""
+    each, ranks = getattr(trainer.datamodule, "num_workers", 0), trainer.num_devices
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if each and ranks * (each + 1) > cores:
+        yield Finding(
+            f"data.num_workers {each} makes {ranks * (each + 1)} processes on {cores} cores, ranks included: "
+            f"data.num_workers {max(1, cores // ranks - 1)} may be faster.",
+            fatal=False,
+        )
+
+
+def precision(trainer: Any, module: Any) -> Iterator[Finding]:
+    """bfloat16 on a CPU that has no instructions for it."""
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    abilities = torch.cpu.get_capabilities()
+    native = any(abilities.get(name) for name in ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16"))  # "bf16": ARM
+    if on_cpu and "bf16" in str(trainer.precision) and not native:
+        yield Finding(
+            f"trainer.precision {trainer.precision} is emulated, for this CPU has no bfloat16 instructions: "
+            "--trainer.precision 32-true is several times as fast.",
+            fatal=False,
+        )
+
+
+training_clips.needs_data = True  # type: ignore[attr-defined]
+CHECKS = (
+    checkpoint_space,
+    training_clips,
+    validation_clips,
+    test_clips,
+    discriminators,
+    metrics,
+    monitors,
+    workers,
+    precision,
+)
+
+
+def after_sanity_check(trainer: Any) -> Iterator[Finding]:
+    """What is monitored of the module's own validation: a validation has just shown its names."""
+    logged = [name for name in trainer.callback_metrics if name.startswith("val/")]
+    for owner, monitor in _monitored(trainer):
+        if monitor.startswith("val/") and monitor not in logged:
+            yield _unknown(owner, monitor, logged)
+
+
+def speech_like(sample_rate: int, seconds: float = 1.5) -> np.ndarray:
+    """Harmonics of a gliding pitch under a syllable envelope: float32 [T], peak 0.5."""
+    time = np.arange(int(seconds * sample_rate)) / sample_rate
+    phase = 2 * np.pi * np.cumsum(120 + 20 * np.sin(2 * np.pi * time)) / sample_rate
+    voiced = sum(np.sin(k * phase) / k for k in range(1, 25) if k * 140 < sample_rate / 2)
+    signal = voiced * (0.55 + 0.45 * np.sin(2 * np.pi * 4 * time))
+    return (0.5 * signal / np.abs(signal).max()).astype(np.float32)
+
+
+def _failure(metric: SpeechMetric, reference: np.ndarray, degraded: np.ndarray, rate: int) -> str:
+    try:
+        metric(reference, degraded, rate)
+    except Unscorable as unscorable:
+        return unscorable.reason
+    except Exception as error:  # packages that do not import, and whatever else
+        return f"{type(error).__name__}: {_first_line(error)}"
+    return ""
+
+
+def _evaluations(trainer: Any) -> list[ChannelEvaluation]:
+    return [c for c in trainer.callbacks if isinstance(c, ChannelEvaluation) and c.fit_clips != 0]
+
+
+def _monitored(trainer: Any) -> list[tuple[str, str]]:
+    """(callback's name, what it monitors) of all that do."""
+    return [(type(c).__name__, c.monitor) for c in trainer.callbacks if isinstance(getattr(c, "monitor", None), str)]
+
+
+def _unknown(owner: str, monitor: str, known: list[str]) -> Finding:
+    nearest = difflib.get_close_matches(monitor, known, n=1, cutoff=0.0)
+    remedy = f"the nearest that is logged is {nearest[0]}" if nearest else "nothing like it is logged"
+    return Finding(f"{owner} monitors {monitor}, which no validation will log: {remedy}.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200].rstrip(".")

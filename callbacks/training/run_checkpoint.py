@@ -1,0 +1,227 @@
+"""Checkpoints of a run that may be killed at any moment, stopped by a signal, and resumed bit for bit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+from callbacks.output.loggers import gather_objects, log_scalars
+from codec.checkpoints.files import checkpoint_folder, link, remove_partial
+from codec.training.distributed.stop_signals import RunStopped, StopSignals
+
+KEY = "run_checkpoint"
+NAME = re.compile(r"batch=(\d+)\.ckpt")
+
+
+class RunCheckpoint(Checkpoint):
+    """Saves the whole state of training at the end of a batch; resumed from it, a run equals an uninterrupted one.
+
+    A checkpoint `batch=N.ckpt` is written every `every_n_batches` batches, before each validation (which may fail, or
+    outlast the time that a cluster grants), after the last batch, and when a signal asks the run to stop. `last.ckpt`
+    is another name of the newest, `best.ckpt` of the one with the best `monitor`. A resumed run first does what the
+    interrupted one still owed: it logs the checkpoint's batch, and validates if that was due. A run that starts afresh
+    in a folder with checkpoints moves that folder aside.
+
+    SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 end the command with status 75 when the batch is done and saved, on all ranks
+    together; during validation at once, or on several ranks after one more batch. Under SLURM with auto_requeue, the
+    requeue signal also puts the job back into the queue.
+
+    A checkpoint that cannot be written, as on a full disk, leaves those of before as they are; training goes on, with
+    a warning and the count `checkpoint/failed` in the logs, and is an error only at the end.
+
+    Args:
+        every_n_batches: Batches between two checkpoints.
+        recent: How many of the newest to keep, at least 2: one to fall back on.
+        monitor: A value logged in validation that ranks checkpoints, such as `channel/stoi/ber_0`.
+        mode: Whether `monitor` is best at its "max" or "min".
+        best: How many of the best by `monitor` to keep besides.
+        dirpath: A local folder, for checkpoints alone, instead of `checkpoints` in the run's folder.
+
+    Raises:
+        ValueError: A number is out of range, `monitor` is not logged, ranks resume from different files, or the last
+            checkpoint could not be written.
+    """
+
+    def __init__(
+        self,
+        every_n_batches: int = 1000,
+        recent: int = 2,
+        *,
+        monitor: str | None = None,
+        mode: str = "max",
+        best: int = 3,
+        dirpath: str | None = None,
+    ) -> None:
+        if every_n_batches < 1 or recent < 2 or best < 1 or mode not in ("max", "min"):
+            raise ValueError(
+                f"every_n_batches {every_n_batches} must be at least 1, recent {recent} at least 2, best {best} at "
+                f"least 1 and mode {mode!r} one of 'max', 'min'."
+            )
+        self.every_n_batches, self.recent = every_n_batches, recent
+        self.monitor, self.mode, self.best, self.dirpath = monitor, mode, best, dirpath
+        self.scores: dict[int, float] = {}  # by batch
+        self.failed = 0
+        self._owed: dict[str, Any] = {}  # what a run resumed from here has still to do for the checkpoint's batch
+        self._extended = False
+        self._saved = -1  # the batch last written, or tried to
+        self._error: str | None = None
+        self._signals = StopSignals()
+
+    # Lightning's hooks, in the order in which they run.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.folder = Path(trainer.strategy.broadcast(self.dirpath or str(checkpoint_folder(trainer))))
+        self._signals, self._saved, self._error = StopSignals(), -1, None
+        self._dry = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn != "fit" or KEY not in checkpoint:
+            return
+        saved = checkpoint[KEY]
+        self.scores, self.failed, self._owed = saved["scores"], saved["failed"], saved["owed"]
+        self._extended = self._owed.get("validation", False) and checkpoint["global_step"] == trainer.max_steps
+        if self._extended:  # else the loop would not start, and the last validation never be made up for
+            trainer.fit_loop.epoch_loop.max_steps += 1
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        chosen = gather_objects(str(trainer.ckpt_path or "none, a fresh start"))
+        if len(set(chosen)) > 1:
+            ranks = "; ".join(f"rank {rank}: {path}" for rank, path in enumerate(chosen))
+            raise ValueError(f"Ranks resume from different checkpoints ({ranks}): start again, or name one file.")
+        if trainer.is_global_zero and not self._dry:
+            leftovers = remove_partial(self.folder)
+            if leftovers:
+                rank_zero_info(f"Removed half-written files of an interrupted run: {', '.join(leftovers)}.")
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._signals.install(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._signals.install(trainer)
+        if trainer.ckpt_path is None:
+            self._set_aside(trainer)
+        else:
+            self._saved = trainer.global_step
+        owed, self._owed = self._owed, {}
+        if owed.get("logged"):
+            trainer._logger_connector.log_metrics(owed["logged"])
+        if owed.get("validation"):
+            loop = trainer.fit_loop.epoch_loop.val_loop
+            loop.restarting = False
+            trainer.validating = True
+            loop.run()
+            trainer.training = True
+        if self._extended:
+            trainer.fit_loop.epoch_loop.max_steps -= 1
+            self._extended = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        signal = self._signals.agreed(trainer)
+        loop = trainer.fit_loop
+        assert loop._data_fetcher is not None
+        validation = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+        last = loop.epoch_loop._is_training_done
+        if signal or validation or last or trainer.should_stop or trainer.global_step % self.every_n_batches == 0:
+            self._save(trainer, validation=validation)
+        if signal:
+            self._stop(trainer, signal)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor is not None:  # a value of an earlier validation says nothing about these weights
+            trainer._logger_connector._callback_metrics.pop(self.monitor, None)
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.world_size == 1 and self._signals.received and self._saved == trainer.global_step:
+            self._stop(trainer, self._signals.received)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor is None or trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        score = trainer.callback_metrics.get(self.monitor)
+        if score is None and not self.scores:
+            logged = ", ".join(sorted(trainer.callback_metrics))
+            raise ValueError(f"monitor {self.monitor} of RunCheckpoint is not logged: set it to one of {logged}.")
+        if score is not None and torch.isfinite(score):
+            self.scores[trainer.global_step] = float(score)
+            if trainer.is_global_zero and not self._dry:
+                self._tidy(trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._refuse_failure()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KEY] = {"scores": dict(self.scores), "failed": self.failed, "owed": self._owed}
+
+    # What they do.
+
+    def _save(self, trainer: Trainer, *, validation: bool) -> None:
+        """Write this batch's checkpoint and make it the last; every rank must call this."""
+        if self._dry:
+            return
+        connector = trainer._logger_connector
+        logged = connector.metrics["log"] if connector.should_update_logs else {}  # Lightning logs it after this hook
+        self._owed = {"validation": validation, "logged": {k: float(v) for k, v in logged.items()}}
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        self._owed = {}
+        path = self.folder / f"batch={trainer.global_step}.ckpt"
+        error = None
+        try:
+            for logger in trainer.loggers:
+                logger.save()  # what is logged up to here must outlive the process as the checkpoint does
+            trainer.strategy.save_checkpoint(checkpoint, path)
+            if trainer.is_global_zero:
+                link(path, self.folder / "last.ckpt")
+                self._tidy(trainer.global_step)
+        except OSError as cause:
+            error = str(cause)
+        self._saved = trainer.global_step
+        self._error = next((reason for reason in gather_objects(error) if reason), None)
+        if self._error is not None:
+            self.failed += 1
+            rank_zero_warn(
+                f"Checkpoint {path} could NOT be written ({self._error}), {self.failed} in all: training goes on and "
+                "tries again with the next one; make room, or all since the last one is lost if the run ends."
+            )
+        if self.failed:
+            log_scalars(trainer, {"checkpoint/failed": self.failed}, step=trainer.global_step)
+
+    def _tidy(self, now: int) -> None:
+        """Name the best, rename batches after `now`, given up, and remove what is neither recent nor among the best."""
+        found = {int(m[1]): path for path in self.folder.glob("batch=*.ckpt") if (m := NAME.fullmatch(path.name))}
+        files = {batch: path for batch, path in found.items() if batch <= now}
+        for batch in found.keys() - files.keys():
+            found[batch].replace(found[batch].with_suffix(".abandoned"))  # else it would count once training passes it
+        ranked = sorted((b for b in self.scores if b in files), key=self.scores.__getitem__, reverse=self.mode == "max")
+        if ranked:
+            link(files[ranked[0]], self.folder / "best.ckpt")
+        for batch in set(files) - set(sorted(files)[-self.recent :]) - set(ranked[: self.best]):
+            files[batch].unlink(missing_ok=True)
+
+    def _set_aside(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and not self._dry and any(self.folder.glob("*.ckpt")):
+            number = 1
+            while (aside := self.folder.with_name(f"{self.folder.name}-{number}")).exists():
+                number += 1
+            self.folder.rename(aside)
+            rank_zero_info(f"The checkpoints of the run before are now in {aside}.")
+
+    def _stop(self, trainer: Trainer, signal: int) -> NoReturn:
+        self._refuse_failure()
+        self._signals.requeue(trainer, signal)
+        rank_zero_info(f"\nStopped after batch {trainer.global_step}: --ckpt_path auto goes on from {self.folder}.")
+        raise RunStopped(trainer)
+
+    def _refuse_failure(self) -> None:
+        if self._error is not None:
+            raise ValueError(
+                f"The last checkpoint in {self.folder} could not be written ({self._error}): make room and run again "
+                "with --ckpt_path auto, which goes on from the one before."
+            )

@@ -1,0 +1,1 @@
+"""Forward error correction, and channels behind it."""

@@ -1,0 +1,1 @@
+"""Decoders from latents to audio, whole or in chunks."""

@@ -1,0 +1,1 @@
+"""Encoders from audio to latents: convolutional, spectral, semantic, and small ones for students."""

@@ -1,0 +1,1 @@
+"""Building blocks of encoders and decoders: activations, attention, convolution blocks, spectra."""

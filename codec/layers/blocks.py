@@ -1,0 +1,102 @@
+"""Building blocks of encoders and decoders: residual units (BigCodec), ConvNeXt and ResNet blocks.
+
+Sources: BigCodec (arXiv 2409.05377), ConvNeXt (arXiv 2201.03545), X-Codec 2 (arXiv 2502.04128).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
+
+from codec.layers.activations import snake
+
+
+def normed_conv(
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, normed: bool = True
+) -> nn.Module:
+    """Conv1d, weight-normed by default, whose padding turns `[B, C, F * stride]` into `[B, C', F]` exactly."""
+    padding = (dilation * (kernel - 1) + 1 - stride + 1) // 2
+    conv = nn.Conv1d(in_channels, out_channels, kernel, stride, padding, dilation)
+    return weight_norm(conv) if normed else conv
+
+
+class ResidualUnit(nn.Module):
+    """x + conv1(act(conv7 dilated(act(x)))), BigCodec's unit. `[B, C, T]` to the same."""
+
+    def __init__(self, channels: int, dilation: int, *, anti_aliased: bool = True, normed: bool = True) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            snake(channels, anti_aliased=anti_aliased),
+            normed_conv(channels, channels, 7, dilation=dilation, normed=normed),
+            snake(channels, anti_aliased=anti_aliased),
+            normed_conv(channels, channels, 1, normed=normed),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.block(x)
+
+
+class FrameConv(nn.Conv1d):
+    """Conv1d of odd kernel that keeps the length of `[B, C, F]`; if causal, a frame sees itself and earlier ones."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, groups: int = 1, causal: bool = False
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel, padding=0 if causal else kernel // 2, groups=groups)
+        self.before = kernel - 1 if causal else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (self.before, 0)))
+
+
+class FrameGroupNorm(nn.GroupNorm):
+    """GroupNorm of each frame by itself, for causal stacks: `[B, C, F]` to the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = x.transpose(1, 2)  # [B, F, C]
+        return super().forward(frames.flatten(0, 1)).view_as(frames).transpose(1, 2)
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise conv7, LayerNorm, pointwise MLP, learned scale per channel on the branch. Keeps `[B, C, F]`."""
+
+    def __init__(self, channels: int, hidden: int, *, scale: float = 1.0, causal: bool = False) -> None:
+        super().__init__()
+        self.depthwise = FrameConv(channels, channels, 7, groups=channels, causal=causal)
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels))
+        self.scale = nn.Parameter(torch.full((channels,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x).transpose(1, 2))  # [B, F, C]
+        return x + (self.scale * self.mlp(y)).transpose(1, 2)
+
+
+class ResNetBlock(nn.Module):
+    """Two (GroupNorm, SiLU, conv3) with a skip, as before and after NeuCodec's transformer. `[B, C, F]` to the same."""
+
+    def __init__(self, channels: int, *, dropout: float = 0.1, groups: int = 32, causal: bool = False) -> None:
+        super().__init__()
+        norm = FrameGroupNorm if causal else nn.GroupNorm
+        self.block = nn.Sequential(
+            norm(groups, channels, eps=1e-6),
+            nn.SiLU(),
+            FrameConv(channels, channels, 3, causal=causal),
+            norm(groups, channels, eps=1e-6),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            FrameConv(channels, channels, 3, causal=causal),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.block(x)
+
+
+def run(layers: nn.Sequential, x: Tensor, *, checkpointing: bool) -> Tensor:
+    """Apply layers in order; with `checkpointing` only their inputs are kept for the backward pass."""
+    if not (checkpointing and torch.is_grad_enabled()):
+        return layers(x)
+    for layer in layers:
+        x = checkpoint(layer, x, use_reentrant=False)
+    return x

@@ -1,0 +1,83 @@
+"""Building blocks of student encoders: padded convolutions, response normalization, units.
+
+Sources: SQCodec / L3AC (arXiv 2504.04949), ConvNeXt V2 (arXiv 2301.00808). Each block has a causal form, whose output
+at a position depends on that position and earlier ones only.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from codec.layers.activations import SnakeBeta
+
+
+class PaddedConv(nn.Module):
+    """Weight-normed Conv1d from `[B, C, F * stride]` to `[B, C', F]`, padded on both sides or, if causal, on the left.
+
+    The causal output at f sees inputs before (f + 1) * stride only.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = weight_norm(nn.Conv1d(in_channels, out_channels, kernel, stride, groups=groups))
+        total = kernel - stride
+        left = total if causal else total // 2
+        self.padding = (left, total - left)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, self.padding))
+
+
+class ResponseNorm(nn.Module):
+    """Global response normalization (ConvNeXt V2, eq. 1–3): channels compete by their power over time.
+
+    Adds γ · x · (channel's root mean square / mean of all channels') + β. The causal form takes the mean square over
+    the positions so far. `[B, C, T]` to the same; γ and β start at zero.
+    """
+
+    def __init__(self, channels: int, *, causal: bool = False) -> None:
+        super().__init__()
+        self.causal = causal
+        self.gamma = nn.Parameter(torch.zeros(channels, 1))
+        self.beta = nn.Parameter(torch.zeros(channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            power = x.float().square()
+            if self.causal:
+                power = power.cumsum(-1) / torch.arange(1, x.shape[-1] + 1, device=x.device)  # [B, C, T]
+            else:
+                power = power.mean(-1, keepdim=True)  # [B, C, 1]
+            response = (power + 1e-12).sqrt()
+            response = response / (response.mean(1, keepdim=True) + 1e-6)
+        return x + self.gamma * (x * response.type_as(x)) + self.beta
+
+
+class DepthwiseUnit(nn.Module):
+    """x + pointwise(GRN(Snake(pointwise(norm(depthwise 7(x)))))), the unit of L3AC. `[B, C, T]` to the same."""
+
+    def __init__(self, channels: int, *, expansion: int = 4, causal: bool = False) -> None:
+        super().__init__()
+        hidden = expansion * channels
+        self.depthwise = PaddedConv(channels, channels, kernel=7, groups=channels, causal=causal)
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = nn.Sequential(
+            PaddedConv(channels, hidden, kernel=1),
+            SnakeBeta(hidden),
+            ResponseNorm(hidden, causal=causal),
+            PaddedConv(hidden, channels, kernel=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x).transpose(1, 2)).transpose(1, 2)  # [B, C, T]
+        return x + self.mlp(y)

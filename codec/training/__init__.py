@@ -1,0 +1,1 @@
+"""LightningModules that train codecs, and what they are made of."""

@@ -1,0 +1,242 @@
+"""Manual optimisation of several optimizers done right: batches counted once, clipping, accumulation, skipped steps."""
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed as dist
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from codec.training.distributed.sharded_tensors import alike, part_of, whole
+from codec.training.schedules import Schedule
+
+OTHER_RUN = (
+    "to go on with a run, configure the same parts and frozen_parts as it did; for a new run that starts from its "
+    "weights, give it as model.init_args.init_from instead of ckpt_path."
+)
+
+
+class AlternatingOptimization(L.LightningModule):
+    """Base of modules that step several optimizers in a batch.
+
+    `trainer.global_step` counts batches, however many optimizers step: `max_steps`, checkpoint intervals and the
+    progress bar all mean batches. Gradients are averaged over ranks by this module right before an optimizer step
+    (see `codec.training.distributed.ddp`), so a backward pass may reach any subset of the parameters.
+
+    Args:
+        gradient_clip: largest gradient norm per optimizer, 0 for none.
+        accumulate: batches per optimizer step.
+        seed: of everything random in a training step (dropout, noise), redrawn at each batch from (seed, batch, rank).
+    """
+
+    def __init__(self, *, gradient_clip: float, accumulate: int, seed: int) -> None:
+        super().__init__()
+        if gradient_clip < 0:
+            raise ValueError(f"gradient_clip {gradient_clip} must be a norm above 0, or 0 for no clipping.")
+        if accumulate < 1:
+            raise ValueError(f"accumulate {accumulate} must be at least 1 batch per optimizer step.")
+        self.automatic_optimization = False
+        self.gradient_clip, self.accumulate, self.seed = gradient_clip, accumulate, seed
+        self.skipped_steps = 0
+        self.config: dict | None = None  # class_path and init_args as parsed by the command line
+        self._scale_at_start: dict[int, float] = {}
+        self._norms: dict[int, Tensor] = {}
+        self._accumulation: dict | None = None
+        self._saved_norms: list[Tensor] = []
+
+    def on_fit_start(self) -> None:
+        """Lightning offers to save the state before the optimizer step; here a checkpoint is what a batch left."""
+        warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
+
+    # -- one batch ---------------------------------------------------------------------------------------------
+
+    def begin_batch(self) -> None:
+        """Seed this batch's randomness and stop Lightning from counting optimizer steps as batches."""
+        key = f"{self.seed}\0{self.global_step}\0{self.global_rank}".encode()
+        torch.manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:8], "little", signed=True))
+        for optimizer in self.lightning_optimizers():
+            optimizer._on_before_step = optimizer._on_after_step = lambda: None
+
+    def end_batch(self) -> None:
+        """Count one batch."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
+
+    def descend(self, loss: Tensor, optimizer: LightningOptimizer, schedule: Schedule, *, batch: int) -> None:
+        """Add a loss's gradients and, at the end of each accumulation, average, clip and step.
+
+        Args:
+            loss: scalar.
+            optimizer: owns every parameter that the loss may reach and that is not frozen.
+            schedule: factor on the learning rate.
+            batch: number of this batch for the schedule.
+        """
+        self._follow_scale(optimizer)
+        self.manual_backward(loss / self.accumulate)
+        if (self.global_step + 1) % self.accumulate:
+            return
+        parameters = list(owned(optimizer))
+        if not isinstance(self.trainer.strategy.model, DistributedDataParallel):
+            average_gradients(parameters)
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * schedule(batch)
+        optimizer.step()
+        optimizer.zero_grad()
+        self._scale_at_start.pop(id(optimizer.optimizer), None)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Measure and clip the unscaled gradient; drop one that is not finite, which skips the step on every rank."""
+        parameters = list(owned(optimizer))
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if not gradients:
+            return
+        norms = [whole(torch.nn.utils.get_total_norm(kind)) for kind in alike(gradients)]
+        norm = norms[0] if len(norms) == 1 else torch.stack(norms).norm()
+        if not torch.isfinite(norm):
+            self.skipped_steps += 1
+            optimizer.zero_grad(set_to_none=True)
+        elif self.gradient_clip > 0:
+            for kind in alike(parameters):
+                torch.nn.utils.clip_grads_with_norm_(kind, self.gradient_clip, norm)
+        self._norms[id(optimizer)] = norm
+
+    def gradient_norm(self, optimizer: LightningOptimizer) -> Tensor:
+        """Norm before clipping at the optimizer's last step, NaN before the first."""
+        return self._norms.get(id(optimizer.optimizer), torch.tensor(float("nan")))
+
+    def lightning_optimizers(self) -> list[LightningOptimizer]:
+        """The module's optimizers, always as a list."""
+        optimizers = self.optimizers()
+        return list(optimizers) if isinstance(optimizers, list) else [optimizers]  # type: ignore[list-item]
+
+    def _follow_scale(self, optimizer: LightningOptimizer) -> None:
+        """Under fp16, the other optimizer's step may change the loss scale halfway through an accumulation."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is None:
+            return
+        scale, key = scaler.get_scale(), id(optimizer.optimizer)
+        ratio = scale / self._scale_at_start.get(key, scale)
+        if ratio != 1.0:
+            for kind in alike(p.grad for p in owned(optimizer) if p.grad is not None):
+                torch._foreach_mul_(kind, ratio)
+        self._scale_at_start[key] = scale
+
+    # -- checkpoints -------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Add configuration, skipped steps, gradient norms and, inside an accumulation, its gradients (rank mean)."""
+        checkpoint["skipped_steps"] = self.skipped_steps
+        checkpoint["gradient_norms"] = [self.gradient_norm(optimizer) for optimizer in self.lightning_optimizers()]
+        if self.config is not None:
+            checkpoint["model_config"] = self.config
+        if self.global_step % self.accumulate:
+            gathered = {n: whole(p.grad).clone() for n, p in self.named_parameters() if p.grad is not None}
+            average_over_ranks(list(gathered.values()))
+            scales = [self._scale_at_start.get(id(o.optimizer), 1.0) for o in self.lightning_optimizers()]
+            checkpoint["accumulation"] = {"gradients": gathered, "scales": scales}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Take back what `on_save_checkpoint` added."""
+        self.skipped_steps = checkpoint.get("skipped_steps", 0)
+        self._accumulation = checkpoint.get("accumulation")
+        self._saved_norms = checkpoint.get("gradient_norms", [])
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As in any module, but weights of another architecture are a ValueError of one sentence."""
+        try:
+            return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        except RuntimeError as error:
+            _, found, reason = str(error).partition("Error(s) in loading state_dict for ")
+            if not found:
+                raise
+            shown = " ".join(reason.split())[:300]
+            raise ValueError(f"The checkpoint is of another architecture ({shown}): {OTHER_RUN}") from error
+
+    def on_train_start(self) -> None:
+        """Put the last gradient norms, and gradients of an interrupted accumulation, back in place."""
+        for optimizer, norm in zip(self.lightning_optimizers(), self._saved_norms, strict=False):
+            self._norms[id(optimizer.optimizer)] = norm.to(self.device)
+        self._saved_norms = []
+        if self._accumulation is None:
+            return
+        for name, gradient in self._accumulation["gradients"].items():
+            parameter = self.get_parameter(name)
+            parameter.grad = part_of(gradient.to(parameter.device), parameter)
+        for optimizer, scale in zip(self.lightning_optimizers(), self._accumulation["scales"], strict=True):
+            self._scale_at_start[id(optimizer.optimizer)] = scale
+        self._accumulation = None
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep the gradients of an accumulation that a validation falls into: Lightning would clear them."""
+        if self.global_step % self.accumulate == 0:
+            super().on_validation_model_zero_grad()
+
+
+def check_optimizers(checkpoint: Mapping[str, Any], trained: Sequence[Sequence[nn.Parameter]]) -> None:
+    """ValueError if a checkpoint's optimizers, where it has any, step other numbers of parameters than `trained`."""
+    states = checkpoint.get("optimizer_states") or []
+    theirs = [sum(len(group["params"]) for group in state["param_groups"]) for state in states]
+    ours = [len(parameters) for parameters in trained]
+    if states and theirs != ours:
+        raise ValueError(f"The checkpoint's optimizers train {theirs} tensors, this module's {ours}: {OTHER_RUN}")
+
+
+def owned(optimizer: Optimizer | LightningOptimizer) -> Iterable[nn.Parameter]:
+    """The parameters an optimizer steps, in order."""
+    return (p for group in optimizer.param_groups for p in group["params"])
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace gradients by their mean over ranks; those of sharded parameters are that already (FSDP).
+
+    Every rank reduces every parameter, with zeros where it has no gradient, so ranks never disagree on the collectives.
+    """
+    if world_size() == 1:
+        return
+    parameters = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    average_over_ranks([p.grad for p in parameters if p.grad is not None])
+
+
+def average_over_ranks(tensors: Sequence[Tensor], *, bucket: int = 2**25) -> None:
+    """Replace tensors by their mean over ranks, in place, all-reduced in buckets of about `bucket` numbers."""
+    if world_size() == 1:
+        return
+    pending: list[Tensor] = []
+    for index, tensor in enumerate(tensors):
+        pending.append(tensor)
+        if sum(t.numel() for t in pending) >= bucket or index == len(tensors) - 1:
+            flat = torch.cat([t.flatten() for t in pending])
+            dist.all_reduce(flat)
+            means = (flat / world_size()).split([t.numel() for t in pending])
+            torch._foreach_copy_(pending, [m.view_as(t) for m, t in zip(means, pending, strict=True)])
+            pending = []
+
+
+def world_size() -> int:
+    """Number of ranks, 1 outside a distributed run."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside, no gradient reaches the module's parameters, though gradients flow through it."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -1,0 +1,148 @@
+"""Several codecs and links side by side: the module of `train.py test --config configs/evaluate/compare.yaml`."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from codec.channels.link import Connection, Link
+from codec.checkpoints.reading import load_codec
+from codec.codec import NeuralCodec
+
+
+@dataclass
+class System:
+    """One entry of a comparison: a codec and the way its codes travel.
+
+    Attributes:
+        name: in tables and figures, unique.
+        checkpoint: a run's file to take the codec from; systems that name one file share its codec.
+        codec: or the codec itself, for example a `codec.TransformersCodec`.
+        link: index map, error correction, concealment; None for the plain one.
+    """
+
+    name: str
+    checkpoint: str | None = None
+    codec: NeuralCodec | None = None
+    link: Link | None = None
+
+
+class Contestant:
+    """A system ready to run.
+
+    Attributes:
+        name: of the system.
+        codec: its codec; contestants whose checkpoint is the same share one.
+        connection: its link, fitted to the codec.
+    """
+
+    def __init__(self, name: str, codec: NeuralCodec, link: Link | None = None) -> None:
+        self.name, self.codec = name, codec
+        self.connection: Connection = (link or Link()).connect(codec)
+
+
+class ComparisonModule(L.LightningModule):
+    """Encodes each clip with every codec once; `callbacks.ChannelEvaluation` scores what arrives of it.
+
+    In `predict` each codec codes and decodes, without a channel and at its own rates.
+
+    Args:
+        systems: to compare; the first of each bit rate is what the others of that rate are measured against.
+        sample_rate: in Hz, of the clips and of scoring; codecs at other rates are resampled on the way in and out.
+
+    Attributes:
+        contestants: the systems, ready to run.
+        sharing: the same, those of one codec together; the first of them stands for its codec in `predict`.
+
+    Raises:
+        ValueError: no system, names that collide, or a system with neither or both of checkpoint and codec.
+    """
+
+    def __init__(self, systems: list[System], *, sample_rate: int = 16_000) -> None:
+        super().__init__()
+        names = [system.name for system in systems]
+        if not names or len(set(names)) < len(names) or "" in names:
+            raise ValueError(f"systems {names} must be at least one, with unique names that are not empty.")
+        loaded: dict[str, NeuralCodec] = {}
+        self.contestants: list[Contestant] = []
+        for system in systems:
+            if (system.checkpoint is None) == (system.codec is None):
+                raise ValueError(f"system {system.name!r} must have either a checkpoint or a codec.")
+            codec = system.codec
+            if system.checkpoint is not None:
+                file = os.path.realpath(system.checkpoint)
+                if file not in loaded:
+                    loaded[file] = load_codec(system.checkpoint)
+                codec = loaded[file]
+            assert codec is not None
+            self.contestants.append(Contestant(system.name, codec.eval(), system.link))
+        by_codec: dict[int, list[Contestant]] = {}
+        for contestant in self.contestants:
+            by_codec.setdefault(id(contestant.codec), []).append(contestant)
+        self.sharing = list(by_codec.values())
+        self.codecs = nn.ModuleList(first.codec for first, *_ in self.sharing)
+        self.sample_rate = self.output_sample_rate = sample_rate
+        self.hop_length = 1
+
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        found: dict[str, Tensor] = {}
+        for contestants in self.sharing:
+            codes = encode_at(contestants[0].codec, batch["audio"], self.sample_rate)
+            found |= {contestant.name: codes for contestant in contestants}
+        return {"codes": found}
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        return self.test_step(batch, batch_idx)
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        """The `id`, and under `systems` by name what each codec alone would predict; `length` at its input rate."""
+        systems: dict[str, dict[str, Any]] = {}
+        for first, *_ in self.sharing:
+            audio = resample(batch["audio"], self.sample_rate, first.codec.sample_rate)
+            output = first.codec(audio)
+            systems[first.name] = {"audio": output.audio, "codes": output.codes, "length": audio.shape[-1]}
+        return {"id": batch["id"], "systems": systems}
+
+    def training_step(self, *_: Any) -> None:
+        raise ValueError("A ComparisonModule has nothing to train: use `train.py test`, `validate` or `predict`.")
+
+    def configure_optimizers(self) -> None:
+        """None: the codecs are trained already."""
+
+
+def resample(audio: Tensor, sample_rate: int, wanted: int) -> Tensor:
+    """Audio float32 `[B, 1, T]` at another rate in Hz, `[B, 1, ⌈T * wanted / sample_rate⌉]`, whatever the autocast."""
+    if audio.shape[-1] == 0:  # torchaudio fails where the codec has a sentence
+        return audio
+    with torch.autocast(audio.device.type, enabled=False):
+        return torchaudio.functional.resample(audio.float(), sample_rate, wanted)
+
+
+def encode_at(codec: NeuralCodec, audio: Tensor, sample_rate: int) -> Tensor:
+    """Codes int64 `[B, K, F]` of audio `[B, 1, T]` at any rate in Hz."""
+    with torch.no_grad():
+        return codec.encode(resample(audio, sample_rate, codec.sample_rate))
+
+
+def decode_at(codec: NeuralCodec, latents: Tensor, sample_rate: int, *, length: int) -> Tensor:
+    """Audio float32 `[B, 1, length]` at any rate in Hz, from quantized latents `[B, D, F]`."""
+    if codec.output_sample_rate == sample_rate:
+        return codec.decode_latents(latents, length=length)
+    audio = resample(codec.decode_latents(latents), codec.output_sample_rate, sample_rate)
+    return nn.functional.pad(audio, (0, max(0, length - audio.shape[-1])))[..., :length]
+
+
+def contestants_of(module: L.LightningModule, link: Link | None) -> tuple[list[Contestant], int]:
+    """The systems of a module, nameless where it is one codec's, and the rate in Hz at which to score them."""
+    if isinstance(module, ComparisonModule):
+        if link is not None:
+            raise ValueError("channels.link has no effect in a comparison: give each of its systems a link of its own.")
+        return module.contestants, module.output_sample_rate
+    codec = module.codec
+    assert isinstance(codec, NeuralCodec)
+    return [Contestant("", codec, link)], codec.output_sample_rate

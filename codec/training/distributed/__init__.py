@@ -1,0 +1,1 @@
+"""Training on several ranks: strategies, failing ranks, stop signals."""

@@ -1,0 +1,89 @@
+"""The strategy `ddp_alternating`: data parallelism for several optimizers, without DDP's wrapper around the module."""
+
+import signal
+from datetime import timedelta
+
+import torch.distributed as dist
+from lightning.pytorch.overrides.distributed import _sync_module_states
+from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from torch.distributed.distributed_c10d import _get_default_store
+
+from codec.training.distributed.rank_watch import RankWatch
+
+
+class AlternatingDDPStrategy(DDPStrategy):
+    """DDP whose gradients the module averages itself, optimizer by optimizer, right before each step.
+
+    `DistributedDataParallel` reduces every parameter at every backward pass and fails, or searches the graph, when a
+    GAN's pass reaches only one side. Here ranks start from rank 0's weights and `AlternatingOptimization.descend`
+    averages what one optimizer owns; gradient accumulation then costs no needless all-reduce. A rank that fails takes
+    the others with it, and the error that came first is shown (`RankWatch`).
+
+    Args:
+        silence: seconds without a sign of life after which a rank counts as lost.
+        process_group_backend: `nccl` for GPUs and `gloo` for CPUs if None.
+        timeout: longest time that a rank waits for the others in a collective.
+
+    Raises:
+        ValueError: `silence` is too short for a busy machine.
+    """
+
+    def __init__(
+        self,
+        silence: float = 60.0,
+        *,
+        process_group_backend: str | None = None,
+        timeout: timedelta = timedelta(minutes=30),
+    ) -> None:
+        if silence < 5:
+            raise ValueError(f"silence {silence:g} must be at least 5 seconds: a busy rank is not a lost one.")
+        super().__init__(process_group_backend=process_group_backend, timeout=timeout)
+        self.silence = silence
+        self._watch: RankWatch | None = None
+        self._runs, self._interrupted = 0, False
+
+    def setup_environment(self) -> None:
+        """Meet the other ranks, and watch them from now on."""
+        super().setup_environment()
+        self._runs, self._interrupted = self._runs + 1, False
+        if dist.get_world_size() == 1:
+            return
+        self._watch = RankWatch(
+            _get_default_store().clone(),  # type: ignore[attr-defined]
+            self.global_rank,
+            ranks=dist.get_world_size(),
+            run=self._runs,
+            silence=self.silence,
+            before_exit=self._kill_launched,
+        )
+        self._watch.start()
+
+    def configure_ddp(self) -> None:
+        """Give every rank the weights and buffers of rank 0; leave the module unwrapped."""
+        assert self.lightning_module is not None
+        _sync_module_states(self.lightning_module)
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Tell the other ranks; an error that follows from another rank's ends with that one's text."""
+        super().on_exception(exception)
+        self._interrupted = not isinstance(exception, SystemExit)  # which all ranks raise together
+        if self._watch is None or not isinstance(exception, Exception):
+            return
+        first = self._watch.report(exception)
+        if first is not None:
+            exception.args = (f"{exception}\n\nThe job's first error: {first}",)
+
+    def teardown(self) -> None:
+        """Stop watching; after a run without an interruption, when all ranks have come this far."""
+        if self._watch is not None:
+            self._watch.leave(together=not self._interrupted)
+        super().teardown()
+
+    def _kill_launched(self) -> None:
+        """End the ranks that this process has launched: one that is stopped or stuck would stay behind."""
+        if isinstance(self.launcher, _SubprocessScriptLauncher):
+            self.launcher.kill(signal.SIGKILL)
+
+
+StrategyRegistry.register("ddp_alternating", AlternatingDDPStrategy, description=AlternatingDDPStrategy.__doc__ or "")

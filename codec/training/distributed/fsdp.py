@@ -1,0 +1,132 @@
+"""The strategy `fsdp_alternating`: `ddp_alternating` with parts of the module sharded over the ranks (FSDP2)."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as dist
+from lightning import Trainer
+from lightning.pytorch.strategies import StrategyRegistry
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+from codec.training.distributed.ddp import AlternatingDDPStrategy
+from codec.training.distributed.sharded_tensors import alike, part_of, whole
+
+
+class AlternatingFSDPStrategy(AlternatingDDPStrategy):
+    """Each rank keeps a share of the large parts' weights, gradients and optimizer state.
+
+    Weights are gathered for a forward pass and let go in the backward pass, which leaves the mean of the ranks'
+    gradients, each rank its share. Evaluation gathers them once, for all ranks together, so that ranks may have unequal
+    numbers of clips. Checkpoints hold whole tensors: their weights load anywhere, and a run resumes on any number of
+    ranks with this strategy.
+
+    Args:
+        parts: modules to shard.
+        unit: parameters from which on a block inside a part is gathered by itself, while the one before computes.
+        silence: see `AlternatingDDPStrategy`, as for the others.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[str] = ("codec.encoder", "codec.decoder"),
+        *,
+        unit: int = 1_000_000,
+        silence: float = 60.0,
+        process_group_backend: str | None = None,
+        timeout: timedelta = timedelta(minutes=30),
+    ) -> None:
+        super().__init__(silence, process_group_backend=process_group_backend, timeout=timeout)
+        self.parts, self.unit = parts, unit
+        self._sharded: list[FSDPModule] = []
+
+    def configure_ddp(self) -> None:
+        """Start from rank 0's weights, and keep this rank's share of the parts."""
+        super().configure_ddp()
+        if self._sharded:  # by an earlier fit
+            return
+        assert self.lightning_module is not None
+        mesh = init_device_mesh(self.root_device.type, (dist.get_world_size(),))
+        for name in self.parts:
+            part = self.lightning_module.get_submodule(name)
+            for unit in [*self._units(part), part]:
+                self._sharded.append(fully_shard(unit, mesh=mesh, reshard_after_forward=False))
+
+    def _units(self, part: nn.Module) -> list[nn.Module]:
+        stacks = [m for m in part.modules() if isinstance(m, nn.Sequential | nn.ModuleList)]
+        blocks = {block: None for stack in stacks for block in stack if block is not part}
+        large = [block for block in blocks if sum(p.numel() for p in block.parameters()) >= self.unit]
+        return [block for block in large if not any(block in list(other.modules())[1:] for other in large)]
+
+    def setup_optimizers(self, trainer: Trainer) -> None:
+        """Put sharded and whole parameters into groups of their own: an optimizer steps each group as a list."""
+        super().setup_optimizers(trainer)
+        for optimizer in self.optimizers:
+            for group in list(optimizer.param_groups):
+                group["params"], *further = alike(group["params"])
+                for parameters in further:
+                    optimizer.add_param_group({**group, "params": parameters})
+
+    # -- evaluation ----------------------------------------------------------------------------------------------
+
+    def on_validation_start(self) -> None:
+        """Gather all weights, after callbacks may have exchanged them."""
+        self._let_go()
+        for part in self._sharded:
+            part.unshard()
+
+    def on_validation_end(self) -> None:
+        self._let_go()
+
+    on_test_start = on_predict_start = on_validation_start
+    on_test_end = on_predict_end = on_validation_end
+
+    def _let_go(self) -> None:
+        for part in self._sharded:
+            part.reshard()
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        return {name: whole(value) for name, value in super().lightning_module_state_dict().items()}
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        assert self.lightning_module is not None
+        own = self.lightning_module.state_dict()
+        state = {k: part_of(v, own[k]) if k in own else v for k, v in checkpoint["state_dict"].items()}
+        super().load_model_state_dict({**checkpoint, "state_dict": state}, strict)
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        state: dict[str, Any] = super().optimizer_state(optimizer)
+        states = {key: {n: _whole(v) for n, v in values.items()} for key, values in state["state"].items()}
+        return {**state, "state": states}
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        states = []
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            parts = {
+                key: {name: _part_of(value, parameters[key]) for name, value in values.items()}
+                for key, values in state["state"].items()
+            }
+            states.append({**state, "state": parts})
+        super().load_optimizer_state_dict({**checkpoint, "optimizer_states": states})
+
+
+def _whole(value: Any) -> Any:
+    return whole(value) if isinstance(value, Tensor) else value
+
+
+def _part_of(value: Any, parameter: Tensor) -> Any:
+    """Moments are sharded as their parameter is; counts are not."""
+    sharded = isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape
+    return part_of(value, parameter) if sharded else value
+
+
+StrategyRegistry.register(
+    "fsdp_alternating", AlternatingFSDPStrategy, description=AlternatingFSDPStrategy.__doc__ or ""
+)

@@ -1,0 +1,1 @@
+"""Losses of the generator and of the discriminators."""

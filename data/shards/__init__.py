@@ -1,0 +1,1 @@
+"""Corpora in tar shards: read at random through a manifest, written in parallel."""

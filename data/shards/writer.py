@@ -1,0 +1,126 @@
+"""Writing tar shards: one shard from its clips, whole or not at all, the same bytes each time."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from data.audio.reading import AudioReadError, check_readable, probe, read_whole
+from data.datasets import refuse_cut_file
+from data.shards.source import ShardRow
+from data.sources.listed import Clip
+
+WRITE_FRAMES = 1 << 16  # libsndfile's Ogg encoders overflow the stack on long blocks
+
+
+class Encoding(NamedTuple):
+    """A format of libsndfile to write clips in, and the extension of its files."""
+
+    format: str
+    subtype: str
+    extension: str
+
+
+FLAC = Encoding("FLAC", "PCM_16", ".flac")
+OPUS = Encoding("OGG", "OPUS", ".opus")
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+
+
+class Recipe(NamedTuple):
+    """What becomes of each clip: mono in `encoding` at `sample_rate` Hz (its own where None); unchanged without one."""
+
+    encoding: Encoding | None = None
+    sample_rate: int | None = None
+
+
+class Shard(NamedTuple):
+    """A written shard: its size, a manifest row for each clip in it, and {path: reason} of those left out."""
+
+    bytes: int
+    rows: list[ShardRow]
+    bad: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> "Shard":
+        size, rows, bad = json.loads(path.read_text(encoding="utf-8"))
+        return cls(size, [ShardRow(*row) for row in rows], bad)
+
+
+def write_shard(path: Path, clips: Sequence[tuple[str, Clip]], recipe: Recipe, *, advance: Callable[[], None]) -> Shard:
+    """Write (name in the shard, clip) of all `clips` that can be read into a tar file at `path`.
+
+    Without any there is no file. `advance` is called before each clip. Raises OSError when the disk is full.
+    """
+    rows: list[ShardRow] = []
+    bad: dict[str, str] = {}
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for name, clip in clips:
+                advance()
+                try:
+                    data, seconds, rate = _contents(clip, recipe)
+                except AudioReadError as error:
+                    bad[error.path] = error.reason
+                    continue
+                entry = tarfile.TarInfo(name)  # no time, no owner: the same bytes each time
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+                offset = tar.offset - -len(data) // 512 * -512
+                digest = hashlib.sha256(data).hexdigest()
+                rows.append(ShardRow(name, seconds, rate, clip.speaker or "", path.name, offset, len(data), digest))
+        _flush(file)
+    if rows:
+        temporary.replace(path)
+    else:
+        temporary.unlink()
+    return Shard(path.stat().st_size if rows else 0, rows, bad)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+        _flush(file)
+    temporary.replace(path)
+
+
+def _contents(clip: Clip, recipe: Recipe) -> tuple[bytes, float, int]:
+    """(bytes of the file, seconds as its list states them or as they are, sample rate).
+
+    Raises AudioReadError for a clip that cannot be read to its end.
+    """
+    rate = probe(clip.path).rate
+    if recipe.encoding is None:
+        seconds = check_readable(clip.path)
+        data = Path(clip.path).read_bytes()
+    else:
+        rate = recipe.sample_rate or rate
+        samples = read_whole(clip.path, (rate,))[0][0].numpy()  # [T]
+        seconds = len(samples) / rate
+        data = _encoded(samples, rate, recipe.encoding)
+    refuse_cut_file(clip, seconds)
+    return data, clip.seconds or seconds, rate
+
+
+def _encoded(samples: np.ndarray, rate: int, encoding: Encoding) -> bytes:
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(
+        buffer, "w", samplerate=rate, channels=1, format=encoding.format, subtype=encoding.subtype
+    ) as file:
+        for start in range(0, len(samples), WRITE_FRAMES):
+            file.write(samples[start : start + WRITE_FRAMES])
+    return buffer.getvalue()
+
+
+def _flush(file: io.IOBase) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""Data sources: each lists the clips of a corpus."""

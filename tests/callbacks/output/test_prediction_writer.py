@@ -1,0 +1,205 @@
+"""Predictions become audio and codes in mirrored folders, one for each codec of a comparison, and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from callbacks.output.prediction_writer import PredictionWriter, folder_name
+from codec.channels.index_maps import GrayMap
+from codec.channels.link import Link
+from codec.codec import NeuralCodec
+from codec.training.comparison_module import ComparisonModule, System
+from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+
+
+def predict(folder: Path, module: Any, names: list[str]) -> None:
+    clips = [clip(name, speech_like(number, 0.3)) for number, name in enumerate(names)]
+    runner = trainer(folder, [PredictionWriter(folder / "out")])
+    runner.predict(module, loader(clips), return_predictions=False)
+
+
+def stored(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        return dict(archive)
+
+
+def test_files_mirror_the_folders_and_hold_audio_and_codes(tmp_path: Path, module: CountingModule) -> None:
+    predict(tmp_path, module, ["p1/a.flac", "p1/v1.2_take", "b.WAV"])
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
+    assert found == {f"{name}{end}" for name in ("p1/a", "p1/v1.2_take", "b") for end in (".wav", ".codes.npz")}
+    audio, rate = soundfile.read(tmp_path / "out/p1/a.wav")
+    assert rate == 16_000 and audio.shape == (4800,)
+    archive = stored(tmp_path / "out/p1/a.codes.npz")
+    assert archive["codes"].dtype == np.uint8 and archive["codes"].shape == (1, 15)
+    expected = module.codec.encode(torch.from_numpy(speech_like(0, 0.3))[None, None])
+    assert np.array_equal(archive["codes"], expected[0].numpy())
+    decoded = module.codec.decode(torch.from_numpy(archive["codes"].astype(np.int64))[None], length=4800)
+    assert np.abs(audio - decoded[0, 0].detach().clamp(-1, 1).numpy()).max() < 2**-14
+    assert (int(archive["sample_rate"]), int(archive["hop_length"]), int(archive["length"])) == (16_000, 320, 4800)
+    assert archive["codebook_sizes"].tolist() == [256]
+
+
+def test_two_files_of_one_name_keep_their_extensions_apart(tmp_path: Path, module: CountingModule) -> None:
+    predict(tmp_path, module, ["a.wav", "a.flac"])
+    assert (tmp_path / "out/a.wav").exists() and (tmp_path / "out/a.flac.wav").exists()
+    with pytest.raises(ValueError, match="predicted twice"):
+        predict(tmp_path, module, ["a.wav", "a.wav", "a.wav"])
+
+
+@pytest.mark.parametrize("name", ["../a.wav", "x/../../a.wav", "x/../a.wav", "/tmp/a.wav", "", "link/a.wav"])
+def test_an_id_cannot_leave_the_folder(tmp_path: Path, module: CountingModule, name: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/link").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="clip id"):
+        predict(tmp_path, module, [name])
+    assert not list(tmp_path.rglob("*.wav"))
+
+
+def test_clipping_is_counted(tmp_path: Path, module: CountingModule) -> None:
+    with torch.no_grad():
+        module.codec.decoder.head.bias += 4.0
+    with pytest.warns(UserWarning, match=r"1 of 1 files left \[-1, 1\]"):
+        predict(tmp_path, module, ["loud.wav"])
+    assert np.abs(soundfile.read(tmp_path / "out/loud.wav")[0]).max() == pytest.approx(32767 / 32768)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_each_codec_of_a_comparison_has_the_folder_of_its_first_system(
+    tmp_path: Path, module: CountingModule, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(1)
+    other = tiny_codec((5, 5, 5))
+    systems = [
+        System("FSQ: natural", codec=module.codec),
+        System("other", codec=other),
+        System("FSQ: Gray", codec=module.codec, link=Link(index_map=GrayMap())),
+    ]
+    with caplog.at_level(logging.INFO):
+        predict(tmp_path, ComparisonModule(systems), ["p1/a.flac", "p1/a.wav"])
+    assert "No files of FSQ: Gray: of the same codec as FSQ: natural" in caplog.text
+    assert files(tmp_path / "out") == {
+        f"{folder}/p1/{name}{end}"
+        for folder in ("FSQ__natural", "other")
+        for name in ("a", "a.wav")
+        for end in (".wav", ".codes.npz")
+    }
+    predict(tmp_path / "alone", module, ["p1/a.flac", "p1/a.wav"])
+    for name in files(tmp_path / "alone" / "out"):
+        alone, together = (tmp_path / part / name for part in ("alone/out", "out/FSQ__natural"))
+        assert alone.read_bytes() == together.read_bytes()
+    codes = stored(tmp_path / "out/other/p1/a.codes.npz")
+    assert codes["codebook_sizes"].tolist() == [125] and codes["codes"].max() < 125
+
+
+@pytest.mark.parametrize("family", ["encodec", "neucodec"])
+def test_a_third_party_codec_is_written_at_its_own_rates(tmp_path: Path, module: CountingModule, family: str) -> None:
+    third_party = pytest.importorskip("tests.codec.hub.test_transformers_codec")
+    codec = third_party.TransformersCodec.wrap(third_party.small_model(family))
+    predict(tmp_path, ComparisonModule([System("ours", codec=module.codec), System(family, codec=codec)]), ["a.wav"])
+    audio, rate = soundfile.read(tmp_path / "out" / family / "a.wav")
+    archive = stored(tmp_path / "out" / family / "a.codes.npz")
+    assert (rate, len(audio), int(archive["output_length"])) == (24_000, 7200, 7200)  # 0.3 s
+    heard = {"encodec": (24_000, 7200), "neucodec": (16_000, 4800)}[family]
+    assert (int(archive["sample_rate"]), int(archive["length"])) == heard
+    assert archive["codes"].shape == (len(codec.quantizer.codebook_sizes), -(-heard[1] // codec.hop_length))
+    again = codec.decode(torch.from_numpy(archive["codes"])[None], length=7200)[0, 0]  # uint8 as it was stored
+    assert np.abs(audio - again.clamp(-1, 1).numpy()).max() < 2**-14
+
+
+def test_names_become_one_visible_folder() -> None:
+    names = ["FSQ", "a b/c", "..", ".hidden", "../../x", "EnCodec 6 kbit/s", "\0", "é-1.5"]
+    expected = ["FSQ", "a_b_c", "_.", "_hidden", "_._.._x", "EnCodec_6_kbit_s", "_", "é-1.5"]
+    assert [str(folder_name(name)) for name in names] == expected
+
+
+def test_names_of_one_folder_are_refused_before_the_first_clip(tmp_path: Path) -> None:
+    def coded(*names: str, codecs: list[NeuralCodec]) -> None:
+        systems = [System(name, codec=codec) for name, codec in zip(names, codecs, strict=True)]
+        predict(tmp_path, ComparisonModule(systems), ["a.wav"])
+
+    one, two = tiny_codec(), tiny_codec()
+    with pytest.raises(ValueError, match="systems 'a b' and 'a/b' would share the folder a_b: rename one of them"):
+        coded("a b", "a/b", codecs=[one, two])
+    with pytest.raises(ValueError, match="systems 'FSQ' and 'fsq' would share the folder fsq: rename one of them"):
+        coded("FSQ", "fsq", codecs=[one, two])  # on a file system that does not tell case apart
+    assert not (tmp_path / "out").exists()
+    coded("a b", "a/b", codecs=[one, one])
+    assert files(tmp_path / "out") == {"a_b/a.wav", "a_b/a.codes.npz"}
+
+
+def test_clipping_of_several_codecs_is_counted_by_file(tmp_path: Path, module: CountingModule) -> None:
+    with torch.no_grad():
+        module.codec.decoder.head.bias += 4.0
+    comparison = ComparisonModule([System("loud", codec=module.codec), System("other", codec=tiny_codec())])
+    with pytest.warns(UserWarning, match=r"2 of 4 files left \[-1, 1\].*loud/a'"):
+        predict(tmp_path, comparison, ["a.wav", "b.wav"])
+
+
+def test_what_is_not_finite_is_counted_and_named(tmp_path: Path, module: CountingModule) -> None:
+    with torch.no_grad():
+        module.codec.decoder.head.bias[0] = float("nan")
+    with pytest.warns(
+        UserWarning, match=r"2 of 2 files hold zeros for NaN or infinite samples \(9600 samples\): \['a', "
+    ):
+        predict(tmp_path, module, ["a.wav", "b.wav"])
+    assert not soundfile.read(tmp_path / "out/a.wav")[0].any()
+
+
+def test_the_end_says_how_many_files_are_where(
+    tmp_path: Path, module: CountingModule, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        predict(tmp_path, module, ["a.wav", "b.wav"])
+    assert f"2 WAV files, each with its codes in a .codes.npz, are in {tmp_path / 'out'}." in caplog.text
+
+
+def occupied(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize(("place", "reason"), [
+    (lambda folder: occupied(folder / "file"), "File exists"),
+    (lambda folder: occupied(folder / "file") / "sub", "Not a directory"),
+    (lambda folder: folder / ("n" * 300), "File name too long"),
+])  # fmt: skip
+def test_a_place_that_cannot_be_written_is_refused_before_the_first_clip(
+    tmp_path: Path, module: CountingModule, place: Any, reason: str
+) -> None:
+    runner = trainer(tmp_path, [PredictionWriter(place(tmp_path))])
+    clips = loader([clip("a.wav", speech_like(0, 0.3))])
+    with pytest.raises(ValueError, match=rf"cannot be written: {reason}; give a folder .* predictions\.output_dir"):
+        runner.predict(module, clips, return_predictions=False)
+    assert module.encoded == 0
+
+
+@pytest.mark.parametrize(("taken", "name", "reason"), [
+    ("a.wav", "a.wav", r"out/a\.wav cannot be written: Is a directory"),
+    ("a.codes.npz", "a.wav", r"out/a\.codes\.npz cannot be written: Is a directory"),
+    (".", "n" * 251 + ".wav", r"n\.codes\.npz cannot be written: File name too long"),
+])  # fmt: skip
+def test_a_file_that_cannot_be_written_is_named_in_a_sentence(
+    tmp_path: Path, module: CountingModule, taken: str, name: str, reason: str
+) -> None:
+    (tmp_path / "out" / taken).mkdir(parents=True)
+    with pytest.raises(ValueError, match=reason):
+        predict(tmp_path, module, [name])
+
+
+def test_a_folder_that_is_not_utf8_is_written_to(tmp_path: Path, module: CountingModule) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    predict(folder, module, ["a.wav"])
+    assert files(folder / "out") == {"a.wav", "a.codes.npz"}
+    assert len(soundfile.read(os.fsencode(folder / "out/a.wav"))[0]) == 4800

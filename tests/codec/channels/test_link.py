@@ -1,0 +1,301 @@
+"""From codes to bits to latents: index maps, what a receiver knows, concealment, soft decisions."""
+
+import pytest
+import torch
+
+from codec import (
+    FSQ,
+    RVQ,
+    BinarySwitchingMap,
+    GrayMap,
+    Hamming74,
+    InterpolatedLatent,
+    LearnedCodebook,
+    Link,
+    NaturalMap,
+    PermutedMap,
+    PosteriorMean,
+    ProtectedChannel,
+    RepeatLast,
+    Repetition,
+)
+from codec.channels import AWGNChannel, BinarySymmetricChannel
+from codec.channels.index_maps import _entries, binary_switching
+from codec.channels.link import Connection, bit_displacements
+
+MAPS = [NaturalMap(), GrayMap(), PermutedMap(), PermutedMap(3)]
+
+
+def fsq(levels=(4, 4, 4)):
+    torch.manual_seed(0)
+    return FSQ(6, levels)
+
+
+def rvq(size=16):
+    torch.manual_seed(0)
+    return RVQ(6, [LearnedCodebook(size, 4), LearnedCodebook(size, 4)]).eval()
+
+
+def random_codes(quantizer, frames=40, batch=2):
+    return torch.stack([torch.randint(size, (batch, frames)) for size in quantizer.codebook_sizes], 1)
+
+
+@pytest.mark.parametrize("quantizer", [fsq(), rvq()])
+@pytest.mark.parametrize("index_map", [*MAPS, BinarySwitchingMap()])
+def test_every_map_is_a_bijection_that_brings_codes_back(quantizer, index_map):
+    for k, size in enumerate(quantizer.codebook_sizes):
+        assert sorted(index_map.table(quantizer, k).tolist()) == list(range(size))
+    connection, codes = Connection(Link(index_map=index_map), quantizer), random_codes(quantizer)
+    bits = connection.send(codes)
+    assert bits.shape == (2, 40, connection.bits_per_frame) and bits.dtype == torch.uint8
+    reception = connection.receive(bits)
+    assert torch.equal(reception.codes, codes) and not reception.erased.any()
+
+
+def test_maps_leave_words_without_a_code_as_erasures():
+    quantizer = fsq((5, 5, 5))  # 125 of 128 words
+    for index_map in (NaturalMap(), PermutedMap()):
+        connection = Connection(Link(index_map=index_map), quantizer)
+        everything = torch.tensor([[int(b) for b in f"{word:07b}"] for word in range(128)], dtype=torch.uint8)
+        reception = connection.receive(everything[None])
+        assert int(reception.erased.sum()) == 3
+        assert sorted(reception.codes[~reception.erased].tolist()) == list(range(125))
+
+
+def test_gray_neighbours_differ_in_one_bit_and_natural_ones_do_not():
+    quantizer = fsq((4, 8, 2))
+
+    def flips_between_neighbours(index_map):
+        connection, found = Connection(Link(index_map=index_map), quantizer), set()
+        for dimension, size in enumerate((4, 8, 2)):
+            levels = torch.zeros(1, 3, size, dtype=torch.long)
+            levels[:, dimension] = torch.arange(size)
+            bits = connection.send(quantizer.levels_to_codes(levels))[0]  # [size, n]
+            found |= set((bits[1:] != bits[:-1]).sum(1).tolist())
+        return found
+
+    assert flips_between_neighbours(GrayMap()) == {1}
+    assert max(flips_between_neighbours(NaturalMap())) == 3
+
+
+def test_gray_needs_powers_of_two():
+    with pytest.raises(ValueError, match="power of two"):
+        Connection(Link(index_map=GrayMap()), fsq((5, 4)))
+    with pytest.raises(ValueError, match="too large"):
+        Connection(Link(index_map=PermutedMap()), FSQ(16, (8,) * 8))
+
+
+def test_squared_error_of_one_flip_is_the_known_one():
+    """Four uniform levels: 2.5 natural, 3.0 Gray; eight: 7.0 and 9.0, in steps squared (closed form)."""
+    for size, expected in ((4, {NaturalMap: 2.5, GrayMap: 3.0}), (8, {NaturalMap: 7.0, GrayMap: 9.0})):
+        quantizer = FSQ(1, (size,))
+        codes = torch.arange(size)[None, None]
+        spread = (torch.arange(size).double().var(correction=0)).item()
+        for kind, error in expected.items():
+            moved = bit_displacements(Connection(Link(index_map=kind()), quantizer), codes)
+            assert moved.mean().item() * spread == pytest.approx(error)
+
+
+def single_flip_cost(words, distances, bits):
+    """Σᵢ Σⱼ d(i, j) over codes whose words differ in one bit, by brute force."""
+    place = {int(word): code for code, word in enumerate(words)}
+    return sum(
+        float(distances[code, place[int(word) ^ (1 << bit)]]) for code, word in enumerate(words) for bit in range(bits)
+    )
+
+
+@pytest.mark.parametrize("bits", [2, 3, 5])
+def test_binary_switching_ends_where_no_exchange_helps(bits):
+    generator = torch.Generator().manual_seed(bits)
+    entries = torch.randn(2**bits, 4, generator=generator, dtype=torch.float64)
+    distances = torch.cdist(entries, entries).square()
+    words = binary_switching(distances, bits)
+    assert sorted(words.tolist()) == list(range(2**bits))
+    cost = single_flip_cost(words, distances, bits)
+    assert cost < single_flip_cost(torch.arange(2**bits), distances, bits)
+    for a in range(2**bits):
+        for b in range(a):
+            other = words.clone()
+            other[[a, b]] = words[[b, a]]
+            assert single_flip_cost(other, distances, bits) >= cost - 1e-9
+
+
+def test_binary_switching_finds_gray_order_on_a_line():
+    """Points on a circle: the optimum is a Gray cycle, in which circle neighbours are one flip apart."""
+    angle = torch.arange(8, dtype=torch.float64) * torch.pi / 4
+    ring = torch.stack((angle.cos(), angle.sin()), 1)
+    words = binary_switching(torch.cdist(ring, ring).square(), 3)
+    gray = single_flip_cost(torch.arange(8) ^ (torch.arange(8) >> 1), torch.cdist(ring, ring).square(), 3)
+    assert single_flip_cost(words, torch.cdist(ring, ring).square(), 3) <= gray + 1e-9
+
+
+def test_binary_switching_lowers_the_displacement_of_a_learned_codebook():
+    quantizer = rvq(64)
+    natural, switched = (bit_displacements(Connection(Link(index_map=m), quantizer)).mean() for m in
+                         (NaturalMap(), BinarySwitchingMap()))  # fmt: skip
+    assert switched < 0.85 * natural
+
+
+def test_entries_are_what_a_code_adds():
+    quantizer = rvq()
+    codes = random_codes(quantizer)
+    parts = [_entries(quantizer, k)[codes[:, k]] for k in range(2)]
+    constant = quantizer.decode(codes, torch.ones_like(codes, dtype=torch.bool)).double()  # the projections' biases
+    torch.testing.assert_close(
+        (parts[0] + parts[1]).transpose(1, 2) - constant, quantizer.decode(codes).double(), atol=1e-5, rtol=1e-5
+    )
+
+
+def receive_with_losses(connection, codes, lost):
+    bits = connection.send(codes).float()
+    bits[:, lost] = 0.5
+    return connection.receive(bits)
+
+
+def test_a_lost_bit_loses_its_word_alone():
+    connection, codes = Connection(Link(), rvq()), random_codes(rvq())
+    bits = connection.send(codes).float()
+    bits[0, 3, 5] = 0.5  # second codebook's word
+    reception = connection.receive(bits)
+    assert reception.erased.nonzero().tolist() == [[0, 1, 3]]
+    assert reception.codes[0, 1, 3] == 0
+    assert torch.equal(reception.codes[~reception.erased], codes[~reception.erased])
+
+
+def test_repeat_last_holds_the_last_good_frame():
+    quantizer = fsq()
+    connection, codes = Connection(Link(concealment=RepeatLast()), quantizer), random_codes(quantizer, 8)
+    latents = connection.latents(receive_with_losses(connection, codes, [0, 3, 4, 7]))
+    expected = quantizer.decode(codes[..., [1, 1, 2, 2, 2, 5, 6, 6]])
+    torch.testing.assert_close(latents[..., 1:], expected[..., 1:])
+    zero = quantizer.decode(codes, torch.ones_like(codes, dtype=torch.bool))
+    torch.testing.assert_close(latents[..., 0], zero[..., 0])
+
+
+def test_interpolation_lies_on_the_line():
+    quantizer = fsq()
+    connection, codes = Connection(Link(concealment=InterpolatedLatent()), quantizer), random_codes(quantizer, 9)
+    latents = connection.latents(receive_with_losses(connection, codes, [0, 3, 4, 5, 8]))
+    sent = quantizer.decode(codes)
+    torch.testing.assert_close(latents[..., [1, 2, 6, 7]], sent[..., [1, 2, 6, 7]])
+    for step, frame in enumerate((3, 4, 5), start=1):
+        torch.testing.assert_close(latents[..., frame], torch.lerp(sent[..., 2], sent[..., 6], step / 4))
+    torch.testing.assert_close(latents[..., [0, 8]], sent[..., [1, 7]])
+
+
+@pytest.mark.parametrize("concealment", [RepeatLast(), InterpolatedLatent(), PosteriorMean()])
+def test_without_losses_concealment_changes_nothing(concealment):
+    for quantizer in (fsq(), rvq()):
+        connection, codes = Connection(Link(concealment=concealment), quantizer), random_codes(quantizer, 200)
+        latents = connection.latents(connection.receive(connection.send(codes)))
+        torch.testing.assert_close(latents, quantizer.decode(codes), atol=1e-5, rtol=1e-5)
+
+
+def test_when_all_is_lost_concealment_gives_zeros():
+    quantizer = fsq()
+    for concealment in (RepeatLast(), InterpolatedLatent()):
+        connection, codes = Connection(Link(concealment=concealment), quantizer), random_codes(quantizer)
+        latents = connection.latents(receive_with_losses(connection, codes, list(range(40))))
+        torch.testing.assert_close(latents, quantizer.decode(codes, torch.ones_like(codes, dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("index_map", MAPS)
+@pytest.mark.parametrize("levels", [(4, 4), (5, 3)])
+def test_the_posterior_mean_is_bayes(index_map, levels):
+    """Against a plain sum over all codes, word by word."""
+    quantizer = fsq(levels)
+    if isinstance(index_map, GrayMap) and levels != (4, 4):
+        return
+    connection = Connection(Link(index_map=index_map, concealment=PosteriorMean()), quantizer)
+    bits = torch.rand(1, 3, connection.bits_per_frame)
+    every = torch.arange(quantizer.codebook_sizes[0])[None, None]
+    words, vectors = connection.send(every)[0], quantizer.decode(every)[0].T  # [size, n], [size, D]
+    for frame in range(3):
+        p = torch.where(words == 1, bits[0, frame], 1 - bits[0, frame]).prod(1)
+        expected = (p / p.sum()) @ vectors
+        torch.testing.assert_close(connection.latents(connection.receive(bits))[0, :, frame], expected)
+
+
+def test_a_posterior_mean_may_leave_lost_frames_to_another():
+    quantizer = fsq()
+    codes = random_codes(quantizer, 8)
+    found = {}
+    for name, concealment in (
+        ("repeat", RepeatLast()),
+        ("both", PosteriorMean(RepeatLast())),
+        ("mean", PosteriorMean()),
+    ):
+        connection = Connection(Link(concealment=concealment), quantizer)
+        bits = connection.send(codes).float().clamp(0.1, 0.9)
+        bits[:, 4] = 0.5
+        found[name] = connection.latents(connection.receive(bits))
+    torch.testing.assert_close(found["both"][..., 4], found["repeat"][..., 4])
+    torch.testing.assert_close(found["both"][..., :4], found["mean"][..., :4])
+    assert not torch.allclose(found["mean"][..., 4], found["repeat"][..., 4])
+
+
+def test_soft_decisions_lower_the_latent_error():
+    quantizer = fsq((4,) * 4)
+    codes = random_codes(quantizer, 2000)
+    sent = quantizer.decode(codes)
+    errors = {}
+    for name, soft, concealment in (("hard", False, None), ("soft", True, PosteriorMean())):
+        connection = Connection(Link(concealment=concealment) if concealment else Link(), quantizer)
+        received = AWGNChannel(1.0, soft)(connection.send(codes), torch.Generator().manual_seed(0))
+        errors[name] = (connection.latents(connection.receive(received)) - sent).square().mean().item()
+    assert errors["soft"] < 0.8 * errors["hard"]
+
+
+def test_sensitive_bits_are_protected_first():
+    """The high bit of a level moves the latent by two steps, the low one by one."""
+    quantizer = FSQ(2, (4, 4))
+    connection = Connection(Link(code=Hamming74(), protected_bits=2), quantizer)
+    channel = connection.protect(BinarySymmetricChannel(0.1))
+    assert channel.protected_bits == [0, 2]  # words are high bit first: level 1's pair, then level 0's
+    assert channel.channel_bits(10, 4) == 10 * 2 * 7 // 4 + 10 * 2
+    with pytest.raises(ValueError, match="protected_bits 9"):
+        Connection(Link(code=Hamming74(), protected_bits=9), quantizer)
+    with pytest.raises(ValueError, match="positions from 0 to 3"):
+        Connection(Link(code=Hamming74(), protected_bits=[4]), quantizer)
+
+
+def test_a_later_codebook_says_nothing_without_the_first():
+    """Where the first stage of a frame is lost, what is left of the frame is concealed with it."""
+    quantizer = rvq()
+    codes = random_codes(quantizer, 6)
+    zero = quantizer.decode(codes, torch.ones_like(codes, dtype=torch.bool))
+    for concealment in (RepeatLast(), InterpolatedLatent()):
+        connection = Connection(Link(concealment=concealment), quantizer)
+        bits = connection.send(codes).float()
+        bits[:, :, 0] = 0.5  # a bit of the first codebook's word in every frame
+        torch.testing.assert_close(connection.latents(connection.receive(bits)), zero)
+
+
+def test_a_quantizer_without_parameters_has_its_maps_and_displacements():
+    quantizer = FSQ(4, (4,) * 4)
+    connection = Connection(Link(index_map=BinarySwitchingMap()), quantizer)
+    assert bit_displacements(connection).shape == (8,)
+
+
+def test_probabilities_of_a_huge_codebook_are_refused_before_they_are_made():
+    connection = Connection(Link(concealment=PosteriorMean()), FSQ(16, (4,) * 20))
+    with pytest.raises(ValueError, match="too large"):
+        connection.latents(connection.receive(torch.full((1, 64, 40), 0.5)))
+
+
+def test_nested_protection_counts_both_parities():
+    connection = Connection(Link(code=Hamming74()), fsq((4, 4)))
+    nested = connection.protect(ProtectedChannel(BinarySymmetricChannel(0.1), Repetition(3)))
+    assert nested.channel_bits(10, 4) == 10 * 7 * 3
+
+
+@pytest.mark.parametrize(("settings", "match"), [
+    ({"interleave": 0}, "interleave 0"),
+    ({"interleave": 4}, "need a code"),
+    ({"protected_bits": 3}, "need a code"),
+    ({"protected_bits": True, "code": Hamming74()}, "protected_bits True"),
+    ({"protected_bits": [1, 1], "code": Hamming74()}, "different positions"),
+])  # fmt: skip
+def test_links_that_make_no_sense_are_refused_when_connected(settings, match):
+    with pytest.raises(ValueError, match=match):
+        Connection(Link(**settings), fsq())

@@ -1,0 +1,53 @@
+"""Sharded training on two ranks equals whole weights on two ranks, and resumes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.support.sharded import HALF, STEPS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where two ranks have trained whole, sharded, half as long, and from there to the end."""
+    folder = tmp_path_factory.mktemp("sharded")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, "-m", "tests.support.sharded", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder
+
+
+def saved(folder, name):
+    return torch.load(folder / name, weights_only=True)
+
+
+def assert_close(found, expected, *, exact=False):
+    torch.testing.assert_close(found, expected, **({"rtol": 0, "atol": 0} if exact else {"rtol": 1e-4, "atol": 1e-6}),
+                               equal_nan=True)  # fmt: skip
+
+
+def test_losses_and_weights_are_those_of_whole_weights(folder):
+    """Also the validation's on averaged weights, where rank 1 has no clip; and the norms that clipping goes by."""
+    whole, sharded = (saved(folder, f"{name}0.pt")["losses"] for name in ("whole", "sharded"))
+    assert len(whole) == STEPS and {"val/mel", "gradient_norm/generator", "train/discriminator"} <= set(whole[-1])
+    assert_close(sharded, whole)
+    whole, sharded = (saved(folder, f"{name}.ckpt") for name in ("whole", "sharded"))
+    for part in ("state_dict", "codec_ema"):
+        assert_close(sharded[part], whole[part])
+
+
+def test_a_rank_keeps_its_share(folder):
+    whole, *shares = (saved(folder, f"{name}.pt")["kept"] for name in ("whole0", "sharded0", "sharded1"))
+    assert max(shares) < 0.6 * whole <= sum(shares)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(folder):
+    assert_close(saved(folder, "resumed0.pt")["losses"], saved(folder, "sharded0.pt")["losses"][HALF:], exact=True)
+    whole, resumed = (saved(folder, f"{name}.ckpt") for name in ("sharded", "resumed"))
+    for part in ("state_dict", "codec_ema", "optimizer_states"):
+        assert_close(resumed[part], whole[part], exact=True)

@@ -1,0 +1,338 @@
+"""The command line: every configuration runs, mistakes name the nearest valid word, checkpoints and predictions."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import train
+from codec import load_codec
+from tests.support.paths import CONFIGS
+from tests.support.training import voice
+
+BASES = (
+    {"overlays/fsq_32bit.yaml": ["fsq.yaml"], "overlays/rvq_32bit.yaml": ["rvq.yaml"]}
+    | {  # what an overlay is laid over
+        f"{name}.yaml": ["quickstart.yaml"]
+        for name in (
+            "evaluate/channels evaluate/channel_suite evaluate/sensitivity overlays/channel_aware overlays/debug "
+            "overlays/own_speech overlays/shards small/quickstart_rvq"
+        ).split()
+    }
+    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "aware", "gpu")}
+    | {"small/student_aware.yaml": ["small/fsq.yaml", "small/aware.yaml"]}
+)
+WITHOUT = {  # what takes minutes, or a file that is not there
+    "small/gpu.yaml": ["--model.init_args.compiled", "false"],
+    "small/aware.yaml": ["--model.init_args.init_from", "small_fsq", "--model.init_args.init_parts", "[codec]"],
+    "small/student_aware.yaml": [
+        "--model.init_args.init_from", "small_student", "--model.init_args.init_parts", "[codec]"],
+}  # fmt: skip
+FULL_SIZE = {
+    f"paper/{name}.yaml" for name in ("neucodec", "xcodec2", "neucodec_released", "no_semantic", "distill_neucodec")
+}
+NEED_CHECKPOINTS = {  # test_compare.py, test_student_configurations.py
+    f"{name}.yaml"
+    for name in (
+        "evaluate/compare student paper/decoder_24k small/quickstart_student small/quickstart_decoder_24k"
+    ).split()
+}
+COMPARISONS = {"evaluate/pretrained.yaml", "evaluate/pretrained_links.yaml"}  # nothing to train; test_pretrained.py
+ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")
+CODEC = "--model.init_args.codec.init_args"
+DEBUG = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "overlays/debug.yaml"]
+
+
+@pytest.fixture
+def speech(tmp_path, monkeypatch):
+    """Six short recordings in two folders; what a run leaves in the current folder goes with the test."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "speech"
+    for speaker in ("anna", "ben"):
+        (folder / speaker).mkdir(parents=True)
+        for number in range(3):
+            samples = voice(100 * number + len(speaker), size=1, samples=20_000 + 77 * number)[0, 0].numpy()
+            soundfile.write(folder / speaker / f"{number}.wav", samples, 16_000)
+    return folder
+
+
+def run(monkeypatch, *words: str | Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, words)])
+    train.main()
+
+
+def small(speech: Path, runs: Path) -> list[str]:
+    """Options that point any configuration at the recordings and shrink it to seconds."""
+    options = []
+    for split in ("train", "val", "test"):
+        options += [f"--data.{split}", "data.FolderSource", f"--data.{split}.init_args.root", str(speech)]
+    options += [
+        "--data.num_workers",
+        "0",
+        "--data.batch_size",
+        "2",
+        "--trainer.devices",
+        "1",
+        "--trainer.strategy",
+        "auto",
+    ]
+    options += [
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.precision",
+        "32-true",
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
+    options += ["--data.pin_memory", "false"]
+    options += ["--channels.num_workers", "0", "--channels.metrics", '[{"class_path": "callbacks.STOI"}]']
+    return [*options, "--trainer.enable_model_summary", "false", "--trainer.logger.init_args.save_dir", str(runs)]
+
+
+@pytest.mark.parametrize("config", sorted(set(ALL) - NEED_CHECKPOINTS - FULL_SIZE - COMPARISONS))
+def test_every_configuration_trains_a_batch(monkeypatch, tmp_path, speech, config):
+    layers = [*BASES.get(config, []), config]
+    words = [word for layer in layers for word in ("--config", CONFIGS / layer)] + WITHOUT.get(config, [])
+    if layers[0] in {"fsq.yaml", "rvq.yaml"}:  # the same graph, narrower
+        words += [f"{CODEC}.encoder.init_args.width", "2", f"{CODEC}.decoder.init_args.backbone.init_args.depth", "1"]
+    run(monkeypatch, "fit", *words, *small(speech, tmp_path), "--trainer.fast_dev_run", "1")
+
+
+@pytest.mark.parametrize("config", ALL)
+def test_every_configuration_opens_with_its_command_and_expected_score(config):
+    head = [line for line in (CONFIGS / config).read_text().splitlines()[:10] if line.startswith("#")]
+    assert any("train.py" in line or "make " in line for line in head)
+    assert any(line.startswith("# Expected: ") for line in head)
+
+
+@pytest.mark.parametrize(("words", "nearest"), [
+    ([f"{CODEC}.quantizer.init_args.level", "[4]"], "'levels' instead of 'level'"),
+    ([f"{CODEC}.quantizer", "codec.FSX"], "'FSQ' instead of 'FSX'"),
+    ([f"{CODEC}.quantizer.class_path", "codecs.FSQ"], "'codec' instead of 'codecs'"),
+    (["--data.batchsize", "3"], "'data.batch_size' instead of 'data.batchsize'"),
+    (["--trainer.max_step", "3"], "'trainer.max_steps' instead of 'trainer.max_step'"),
+    (["--data.train.class_path", "data.FolderSorce"], "'FolderSource' instead of 'FolderSorce'"),
+])  # fmt: skip
+def test_a_mistyped_word_fails_at_parse_with_the_nearest_valid_one(monkeypatch, capsys, words, nearest):
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, "fit", "--config", CONFIGS / "quickstart.yaml", *words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.rstrip().endswith(f"Did you mean {nearest}?")
+
+
+@pytest.mark.parametrize(("text", "nearest"), [
+    ("model: {init_args: {gradient_clp: 1}}", "'gradient_clip' instead of 'gradient_clp'"),
+    ("trainr: {max_steps: 3}", "'trainer.max_steps' instead of 'trainr.max_steps'"),
+    ("chanels: {repeats: 3}", "'channels.repeats' instead of 'chanels.repeats'"),
+])  # fmt: skip
+def test_a_mistyped_key_in_a_file_fails_likewise(monkeypatch, capsys, tmp_path, text, nearest):
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "fit", "--config", CONFIGS / "quickstart.yaml", "--config", tmp_path / "wrong.yaml")
+    assert capsys.readouterr().err.rstrip().endswith(f"Did you mean {nearest}?")
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    ([f"{CODEC}.quantizer.init_args.dim", "100"],
+     "encoder, quantizer and decoder have widths 192, 100 and 192: set their `dim` to one value."),
+    ([f"{CODEC}.quantizer.init_args.levels", "[1, 4]"],
+     "levels [1, 4] must each be at least 2, for example [4, 4, 4, 4]."),
+    (["--model.init_args.accumulate", "0"], "accumulate 0 must be at least 1 batch per optimizer step."),
+    (["--model.init_args.gradient_clip", "-1"], "gradient_clip -1.0 must be a norm above 0, or 0 for no clipping."),
+    (["--model.init_args.discriminator_start", "-5"],
+     "discriminator_start -5 and discriminator_crop 4800 must be 0 or more."),
+    (["--trainer.gradient_clip_val", "1"],
+     "trainer.gradient_clip_val 1 must be unset: use model.init_args.gradient_clip instead."),
+    (["--trainer.accumulate_grad_batches", "2"],
+     "trainer.accumulate_grad_batches 2 must be unset: use model.init_args.accumulate instead."),
+    (["--ckpt_path", "nowhere.ckpt"],
+     "There is no checkpoint nowhere.ckpt: give the path of a .ckpt file that a run has written, or one of the names "
+     "small_fsq, small_fsq_aware, small_rvq, small_rvq_aware, small_student, small_student_aware."),
+    (["--ckpt_path", "small_fsq"], "small_fsq holds weights alone: give it as model.init_args.init_from."),
+    (["--data.train", "data.ShardSource", "--data.train.init_args.root", "moon://corpus"],
+     "moon://corpus/manifest.tsv cannot be read (ValueError: Protocol not known: moon); correct `root` or the access "
+     "to it"),
+    (["--data.batch_size", "0"], "batch_size 0 must be at least 1."),
+    (["--data.crop_seconds", "0.333"], "the nearest is crop_seconds=0.34"),
+    (["--channels.bit_error_rates", "[1.5]"], "bit_error_rate 1.5 must lie in [0, 1], for example 0.01."),
+])  # fmt: skip
+def test_a_wrong_value_ends_in_one_sentence(monkeypatch, capsys, words, sentence):
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, "fit", "--config", CONFIGS / "quickstart.yaml", *words)
+    assert stop.value.code == 2
+    last = capsys.readouterr().err.rstrip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert last.endswith(sentence)
+
+
+def test_a_damaged_checkpoint_ends_in_one_sentence(monkeypatch, capsys, tmp_path):
+    (tmp_path / "cut.ckpt").write_bytes(b"PK half a file")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "test", "--config", CONFIGS / "quickstart.yaml", "--ckpt_path", tmp_path / "cut.ckpt")
+    assert "cut.ckpt is damaged" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint"])
+def test_a_damaged_best_checkpoint_ends_in_one_sentence(monkeypatch, capsys, tmp_path, speech, content):
+    folder = tmp_path / "debug" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "best.ckpt").write_bytes(content)
+    words = [
+        "--config",
+        CONFIGS / "quickstart.yaml",
+        "--config",
+        CONFIGS / "overlays/debug.yaml",
+        *small(speech, tmp_path),
+    ]
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, "test", *words, "--ckpt_path", "best")
+    assert stop.value.code == 2
+    assert "best.ckpt is damaged" in capsys.readouterr().err.rstrip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_a_codec_that_comes_along_is_no_checkpoint_to_test(monkeypatch, capsys, command):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, command, "--config", CONFIGS / "quickstart.yaml", "--ckpt_path", "small_fsq")
+    assert "small_fsq holds weights alone: give it as model" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_rates_are_stated_once(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "fit", "--config", CONFIGS / "quickstart.yaml", "--data.hop_length", "160")
+    assert 'Linked "data.hop_length" must be given via "model"' in capsys.readouterr().err
+
+
+def test_help_is_readable(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "fit", "--help")
+    text = capsys.readouterr().out
+    assert text.startswith("usage: train.py")
+    assert len(text.split("\n\n")[0].splitlines()) < 5
+    for word in ("--data.crop_seconds", "--channels.bit_error_rates", "--model", "--trainer.max_steps"):
+        assert word in text
+
+
+def test_fit_test_predict_and_load(monkeypatch, tmp_path, speech):
+    """One run through all four commands; the checkpoint's configuration rebuilds the codec outside of them."""
+    words = [
+        "--config",
+        CONFIGS / "quickstart.yaml",
+        "--config",
+        CONFIGS / "overlays/debug.yaml",
+        *small(speech, tmp_path),
+    ]
+    words += [
+        "--trainer.max_steps",
+        "3",
+        "--trainer.val_check_interval",
+        "3",
+        "--model.init_args.discriminator_start",
+        "1",
+    ]
+    run(monkeypatch, "fit", *words)
+    last = tmp_path / "debug" / "checkpoints" / "last.ckpt"
+    assert last.is_file()
+    run(monkeypatch, "fit", *words, "--trainer.max_steps", "4", "--ckpt_path", "last")
+    assert torch.load(last, weights_only=True)["global_step"] == 4
+    for command in ("validate", "test"):
+        run(monkeypatch, command, *words, "--ckpt_path", "last")
+        report = json.loads((tmp_path / "debug" / "channel.json").read_text())
+        assert report["codec"]["bit_rate"] == 800.0
+
+    out = tmp_path / "out"
+    run(
+        monkeypatch,
+        "predict",
+        *words,
+        "--ckpt_path",
+        last,
+        "--data.predict_from",
+        speech,
+        "--predictions.output_dir",
+        out,
+    )
+    codec = load_codec(last)
+    for source in speech.rglob("*.wav"):
+        audio, rate = soundfile.read(source, dtype="float32")
+        coded = np.load(out / source.relative_to(speech).with_suffix(".codes.npz"))
+        decoded, decoded_rate = soundfile.read(out / source.relative_to(speech), dtype="float32")
+        assert (len(decoded), decoded_rate) == (len(audio), rate)
+        expected = codec.encode(torch.from_numpy(audio)[None, None])
+        assert np.array_equal(coded["codes"], expected[0].numpy())
+        with torch.no_grad():
+            again = codec.decode(expected, length=len(audio))[0, 0].numpy()
+        assert np.abs(again - decoded).max() < 1e-3
+
+
+def test_the_command_line_wins_over_the_checkpoint(monkeypatch, tmp_path, speech):
+    words = [
+        "--config",
+        CONFIGS / "quickstart.yaml",
+        "--config",
+        CONFIGS / "overlays/debug.yaml",
+        *small(speech, tmp_path),
+    ]
+    run(monkeypatch, "fit", *words, "--trainer.max_steps", "1")
+    last = tmp_path / "debug" / "checkpoints" / "last.ckpt"
+    run(
+        monkeypatch,
+        "fit",
+        *words,
+        "--trainer.max_steps",
+        "2",
+        "--model.init_args.gradient_clip",
+        "7",
+        "--ckpt_path",
+        last,
+    )
+    assert torch.load(last, weights_only=True)["model_config"]["init_args"]["gradient_clip"] == 7
+
+
+def test_a_resumed_run_draws_what_the_uninterrupted_one_would(monkeypatch, tmp_path, speech):
+    """Mid-epoch, through the real data module with a worker, augmentation, validation and averages: bit for bit."""
+    words = [
+        "--config",
+        CONFIGS / "quickstart.yaml",
+        "--config",
+        CONFIGS / "overlays/debug.yaml",
+        *small(speech, tmp_path),
+    ]
+    words += [
+        "--model.init_args.discriminator_start",
+        "1",
+        "--trainer.val_check_interval",
+        "2",
+        "--data.num_workers",
+        "1",
+    ]
+    words += ["--data.gain_db", "[-6, 3]", "--data.noise", "data.FolderSource", "--data.noise.init_args.root", speech]
+    run(monkeypatch, "fit", *words, "--trainer.max_steps", "5")
+    last = tmp_path / "debug" / "checkpoints" / "last.ckpt"
+    whole = torch.load(last, weights_only=True)
+    last.unlink()
+    run(monkeypatch, "fit", *words, "--trainer.max_steps", "3")
+    run(monkeypatch, "fit", *words, "--trainer.max_steps", "5", "--ckpt_path", "last")
+    resumed = torch.load(last, weights_only=True)
+    assert whole["global_step"] == resumed["global_step"] == 5
+    for part in ("state_dict", "codec_ema", "optimizer_states"):
+        torch.testing.assert_close(whole[part], resumed[part], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("command", ["test", "validate", "predict"])
+def test_no_last_checkpoint_is_no_reason_to_score_untrained_weights(monkeypatch, tmp_path, speech, capsys, command):
+    words = [
+        "--config",
+        CONFIGS / "quickstart.yaml",
+        "--config",
+        CONFIGS / "overlays/debug.yaml",
+        *small(speech, tmp_path),
+    ]
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, command, *words, "--ckpt_path", "last")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.rstrip().endswith("train first, or give its path as ckpt_path.")

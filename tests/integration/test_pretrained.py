@@ -1,0 +1,53 @@
+"""The configurations of the codecs that come along: any folder is scored and coded, without training or network."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from codec import load_codec
+from tests.integration.test_command_line import CONFIGS, run
+from tests.support.training import voice
+
+CODECS = ["FSQ", "RVQ", "FSQ aware", "RVQ aware", "Student", "Student aware"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the codecs are found by their names
+    (tmp_path / "speech").mkdir()
+    for number in range(2):
+        samples = voice(number, size=1, samples=16_000)[0, 0].numpy()
+        soundfile.write(tmp_path / "speech" / f"{number}.wav", samples, 16_000)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("config", "systems", "name"), [
+    ("evaluate/pretrained.yaml", CODECS, "codecs"),
+    ("evaluate/pretrained_links.yaml", ["FSQ natural", "RVQ switched", "RVQ conv 1/2"], "links"),
+])  # fmt: skip
+def test_any_folder_is_scored(folder, monkeypatch, config, systems, name):
+    run(
+        monkeypatch, "test", "--config", CONFIGS / config, "--data.test", "data.FolderSource",
+        "--data.test.init_args.root", "speech", "--data.num_workers", "0", "--channels.num_workers", "0",
+        "--channels.bit_error_rates", "[0.0, 0.1]", "--channels.channels", "[]", "--channels.audio_clips", "0",
+        "--channels.metrics", '[{"class_path": "callbacks.STOI"}]', "--trainer.enable_progress_bar", "false",
+    )  # fmt: skip
+    document = json.loads((folder / "runs" / "pretrained" / name / "channel.json").read_text())
+    assert set(systems) <= set(document["codecs"])
+    means = {(row["codec"], row["channel"]): row["mean"] for row in document["rows"]}
+    assert all(means[system, "bsc-0"] > 0.3 for system in systems), "trained codecs"
+
+
+def test_a_folder_is_coded_by_each_of_them(folder, monkeypatch):
+    run(
+        monkeypatch, "predict", "--config", CONFIGS / "evaluate/pretrained.yaml", "--data.predict_from", "speech",
+        "--predictions.output_dir", "out", "--data.num_workers", "0", "--trainer.enable_progress_bar", "false",
+    )  # fmt: skip
+    assert {path.name for path in (folder / "out").iterdir()} == {name.replace(" ", "_") for name in CODECS}
+    stored = np.load(folder / "out" / "Student_aware" / "1.codes.npz")
+    assert stored["codes"].shape == (1, 50)
+    assert stored["codes"].max() < load_codec("small_student_aware").quantizer.codebook_sizes[0]
+    audio, rate = soundfile.read(folder / "out" / "RVQ" / "0.wav")
+    assert (len(audio), rate) == (16_000, 16_000)
