@@ -24,7 +24,7 @@ from callbacks.scoring.pool import default_workers
 from callbacks.scoring.scores import summarise
 from codec.channels import BinarySymmetricChannel, Channel
 from codec.codec import NeuralCodec
-from codec.training.comparison_module import Contestant
+from codec.training.comparison_module import EvaluatedSystem
 
 NAMES = ("teacher", "student")
 
@@ -79,7 +79,7 @@ class AgreementReport(EvaluationCallback):
         self.report: Report | None = None
         self._clips: list[ClipAgreement] = []
         self._scorer: ChannelScorer | None = None
-        self._contestants: list[Contestant] = []
+        self._contestants: list[EvaluatedSystem] = []
         self._threads = torch.get_num_threads()
         self._checkpoint_step = 0
 
@@ -97,7 +97,7 @@ class AgreementReport(EvaluationCallback):
 
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._clips, self._threads = [], torch.get_num_threads()
-        self._contestants = [Contestant(name, codec) for name, codec in codecs_of(pl_module).items()]
+        self._contestants = [EvaluatedSystem(name, codec) for name, codec in codecs_of(pl_module).items()]
 
     def _take(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None, batch: Any

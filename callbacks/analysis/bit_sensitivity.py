@@ -21,7 +21,7 @@ from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.scores import clip_means
 from codec.channels import BinarySymmetricChannel, SelectedBitsChannel
 from codec.channels.link import Link, bit_displacements
-from codec.training.comparison_module import contestants_of
+from codec.training.comparison_module import evaluated_systems
 
 
 class Sensitivity(NamedTuple):
@@ -99,7 +99,7 @@ class BitSensitivity(ChannelEvaluation):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "test":
             return
-        contestants, _ = contestants_of(pl_module, self.link)
+        contestants, _ = evaluated_systems(pl_module, self.link)
         if len(contestants) > 1:
             raise ValueError("BitSensitivity analyses one codec: test its checkpoint alone, without a comparison.")
         connection = contestants[0].connection

@@ -17,7 +17,7 @@ from callbacks.figures.sensitivity import spread_figure
 from callbacks.output.loggers import gather_objects, log_folder, save_figure
 from codec.channels import draw_generator
 from codec.channels.link import Connection, Link
-from codec.training.comparison_module import contestants_of
+from codec.training.comparison_module import evaluated_systems
 
 SHARES = (0.5, 0.9, 0.99)
 
@@ -69,7 +69,7 @@ class ErrorSpread(Callback):
     @torch.no_grad()
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure on this rank's clips of the chosen ones, sum over ranks, and report."""
-        contestants, rate = contestants_of(pl_module, self.link)
+        contestants, rate = evaluated_systems(pl_module, self.link)
         if len(contestants) > 1:
             raise ValueError("ErrorSpread analyses one codec: test its checkpoint alone, without a comparison.")
         chosen = sorted(chain(*gather_objects([clip_id for clip_id, _ in self._codes])), key=order)[: self.clips]

@@ -22,7 +22,7 @@ from callbacks.scoring.pool import default_workers
 from callbacks.scoring.scores import ChannelRow, ClipScores, summarise
 from codec.channels import BinarySymmetricChannel, Channel
 from codec.channels.link import Link
-from codec.training.comparison_module import Contestant, contestants_of
+from codec.training.comparison_module import EvaluatedSystem, evaluated_systems
 
 
 class ChannelEvaluation(EvaluationCallback):
@@ -111,7 +111,7 @@ class ChannelEvaluation(EvaluationCallback):
         self.results: list[ChannelRow] = []
         self.differences: list[Difference] = []
         self.clip_scores: list[ClipScores] = []
-        self._contestants: list[Contestant] = []
+        self._contestants: list[EvaluatedSystem] = []
         self._sample_rate = 0
         self._scorer: ChannelScorer | None = None
         self._active = False
@@ -178,7 +178,7 @@ class ChannelEvaluation(EvaluationCallback):
     def _connect(self, pl_module: LightningModule) -> None:
         """Fit links to the codecs as they are now: training moves learned codebooks."""
         if self._active:
-            self._contestants, self._sample_rate = contestants_of(pl_module, self.link)
+            self._contestants, self._sample_rate = evaluated_systems(pl_module, self.link)
 
     def _input_rate(self, pl_module: LightningModule) -> int:
         module: Any = pl_module

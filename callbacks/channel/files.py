@@ -18,7 +18,7 @@ from callbacks.metrics.speech import SpeechMetric
 from callbacks.output.loggers import tensorboard_writers
 from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow, ClipScores
-from codec.training.comparison_module import Contestant
+from codec.training.comparison_module import EvaluatedSystem
 
 
 class ClipAudio(NamedTuple):
@@ -37,7 +37,7 @@ class Scored(NamedTuple):
     clips: Sequence[ClipScores]
 
 
-def codec_facts(contestant: Contestant) -> dict[str, Any]:
+def codec_facts(contestant: EvaluatedSystem) -> dict[str, Any]:
     """What `channel.json` says of a codec and its link."""
     codec, connection = contestant.codec, contestant.connection
     return {

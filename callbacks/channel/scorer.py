@@ -18,7 +18,7 @@ from callbacks.metrics.speech import SpeechMetric
 from callbacks.scoring.pool import ScoringPool
 from callbacks.scoring.scores import ClipScores
 from codec.channels import Channel
-from codec.training.comparison_module import Contestant, encode_at
+from codec.training.comparison_module import EvaluatedSystem, encode_at
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Clip:
 
 
 def clip_of(
-    batch: Any, outputs: Tensor | Mapping[str, Any] | None, contestants: Sequence[Contestant], *, sample_rate: int
+    batch: Any, outputs: Tensor | Mapping[str, Any] | None, contestants: Sequence[EvaluatedSystem], *, sample_rate: int
 ) -> Clip:
     """The clip of an evaluation batch, with the step's `"codes"`, or encoded if the step has not returned them.
 
@@ -109,7 +109,7 @@ class ChannelScorer:
         self._audio: list[ClipAudio] = []
         self._threads: int | None = None
 
-    def add(self, contestants: Sequence[Contestant], clip: Clip, *, sample_rate: int) -> None:
+    def add(self, contestants: Sequence[EvaluatedSystem], clip: Clip, *, sample_rate: int) -> None:
         """Transmit and decode one clip with every codec, and queue its signals for scoring."""
         self._leave_cores_to_scoring()
         kept = ClipAudio(clip.clip_id, clip.reference, {})
@@ -117,7 +117,7 @@ class ChannelScorer:
             kept.decoded.update(self._add(contestant, clip, sample_rate))
         self._audio = self.first_audio([*self._audio, kept])
 
-    def _add(self, contestant: Contestant, clip: Clip, sample_rate: int) -> dict[str, np.ndarray]:
+    def _add(self, contestant: EvaluatedSystem, clip: Clip, sample_rate: int) -> dict[str, np.ndarray]:
         """One codec's part of `add`; returns the signals to keep, by name."""
         codec, codes = contestant.codec, clip.codes[contestant.name]
         channels = [contestant.connection.protect(channel) for channel in self.channels]

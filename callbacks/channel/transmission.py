@@ -11,7 +11,7 @@ from torch import Tensor
 
 from codec.channels import Channel, decide, draw_generator
 from codec.channels.link import Connection
-from codec.training.comparison_module import Contestant, decode_at
+from codec.training.comparison_module import EvaluatedSystem, decode_at
 
 
 class Transmission(NamedTuple):
@@ -81,7 +81,7 @@ def _checked(channel: Channel, sent: Tensor, arrived: object) -> Tensor:
 
 @torch.no_grad()
 def decode_receptions(
-    contestant: Contestant, transmission: Transmission, *, sample_rate: int, length: int, batch_size: int
+    contestant: EvaluatedSystem, transmission: Transmission, *, sample_rate: int, length: int, batch_size: int
 ) -> Iterator[np.ndarray]:
     """Decode each distinct reception, `batch_size` at a time, and yield float32 signals [length] in order."""
     device = next(contestant.codec.parameters()).device

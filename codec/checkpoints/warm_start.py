@@ -16,7 +16,7 @@ from codec.quantizers.fsq import FSQ
 PARTS = ("codec", "discriminators", "semantic")
 
 
-class Account(NamedTuple):
+class LoadReport(NamedTuple):
     """What `warm_start` did, as names of weights in the module's `state_dict`."""
 
     path: str
@@ -41,7 +41,7 @@ class Account(NamedTuple):
         return "\n".join(lines)
 
 
-def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PARTS) -> Account:
+def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PARTS) -> LoadReport:
     """Copy the weights of some parts into a module that has a `codec`, and say on rank 0 what matched.
 
     No optimizer state, counter or random state is taken. A codec's EMA weights are what a run's checkpoint holds.
@@ -69,7 +69,7 @@ def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PA
     left = [name for name in weights if name not in set(matched)]
     missing = [name for name in wanted if name not in weights]
     numbers = sum(own[name].numel() for name in matched)
-    account = Account(str(path), matched, missing, left, numbers, config is not None)
+    account = LoadReport(str(path), matched, missing, left, numbers, config is not None)
     rank_zero_info(str(account))
     return account
 

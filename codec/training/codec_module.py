@@ -16,7 +16,7 @@ from codec.checkpoints.reading import codec_config
 from codec.checkpoints.warm_start import PARTS, check_resumable, get_part, warm_start
 from codec.codec import CodecOutput, NeuralCodec
 from codec.training.alternating import AlternatingOptimization, check_optimizers, frozen
-from codec.training.discriminators import Discriminator, Judgement
+from codec.training.discriminators import Discriminator, DiscriminatorOutput
 from codec.training.losses.mel import AdversarialLoss, LeastSquaresLoss, MultiScaleMelLoss, feature_matching_loss
 from codec.training.losses.semantic import SemanticReconstruction
 from codec.training.schedules import Constant, Schedule
@@ -36,8 +36,8 @@ class LossWeights:
 class Judged(NamedTuple):
     """Judgements of real and generated audio, one per sub-discriminator."""
 
-    real: list[Judgement]
-    fake: list[Judgement]
+    real: list[DiscriminatorOutput]
+    fake: list[DiscriminatorOutput]
 
 
 def adamw(parameters: Any) -> torch.optim.Optimizer:
@@ -242,8 +242,8 @@ class CodecModule(AlternatingOptimization):
         judgements = [j for discriminator in self.discriminators for j in discriminator(together)]
         size = real.shape[0]
         return Judged(
-            [Judgement(j.score[:size], [f[:size] for f in j.features]) for j in judgements],
-            [Judgement(j.score[size:], [f[size:] for f in j.features]) for j in judgements],
+            [DiscriminatorOutput(j.score[:size], [f[:size] for f in j.features]) for j in judgements],
+            [DiscriminatorOutput(j.score[size:], [f[size:] for f in j.features]) for j in judgements],
         )
 
     def _generator_losses(

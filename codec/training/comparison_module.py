@@ -32,7 +32,7 @@ class System:
     link: Link | None = None
 
 
-class Contestant:
+class EvaluatedSystem:
     """A system ready to run.
 
     Attributes:
@@ -69,7 +69,7 @@ class ComparisonModule(L.LightningModule):
         if not names or len(set(names)) < len(names) or "" in names:
             raise ValueError(f"systems {names} must be at least one, with unique names that are not empty.")
         loaded: dict[str, NeuralCodec] = {}
-        self.contestants: list[Contestant] = []
+        self.evaluated_systems: list[EvaluatedSystem] = []
         for system in systems:
             if (system.checkpoint is None) == (system.codec is None):
                 raise ValueError(f"system {system.name!r} must have either a checkpoint or a codec.")
@@ -80,9 +80,9 @@ class ComparisonModule(L.LightningModule):
                     loaded[file] = load_codec(system.checkpoint)
                 codec = loaded[file]
             assert codec is not None
-            self.contestants.append(Contestant(system.name, codec.eval(), system.link))
-        by_codec: dict[int, list[Contestant]] = {}
-        for contestant in self.contestants:
+            self.evaluated_systems.append(EvaluatedSystem(system.name, codec.eval(), system.link))
+        by_codec: dict[int, list[EvaluatedSystem]] = {}
+        for contestant in self.evaluated_systems:
             by_codec.setdefault(id(contestant.codec), []).append(contestant)
         self.sharing = list(by_codec.values())
         self.codecs = nn.ModuleList(first.codec for first, *_ in self.sharing)
@@ -137,12 +137,12 @@ def decode_at(codec: NeuralCodec, latents: Tensor, sample_rate: int, *, length: 
     return nn.functional.pad(audio, (0, max(0, length - audio.shape[-1])))[..., :length]
 
 
-def contestants_of(module: L.LightningModule, link: Link | None) -> tuple[list[Contestant], int]:
+def evaluated_systems(module: L.LightningModule, link: Link | None) -> tuple[list[EvaluatedSystem], int]:
     """The systems of a module, nameless where it is one codec's, and the rate in Hz at which to score them."""
     if isinstance(module, ComparisonModule):
         if link is not None:
             raise ValueError("channels.link has no effect in a comparison: give each of its systems a link of its own.")
-        return module.contestants, module.output_sample_rate
+        return module.evaluated_systems, module.output_sample_rate
     codec = module.codec
     assert isinstance(codec, NeuralCodec)
-    return [Contestant("", codec, link)], codec.output_sample_rate
+    return [EvaluatedSystem("", codec, link)], codec.output_sample_rate

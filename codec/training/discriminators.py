@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """A sub-discriminator's result: score map `[B, 1, ...]` and the features of each layer before it."""
 
     score: Tensor
@@ -22,7 +22,7 @@ class Discriminator(nn.Module, ABC):
     """Judges audio; may hold several sub-discriminators."""
 
     @abstractmethod
-    def forward(self, audio: Tensor) -> list[Judgement]:
+    def forward(self, audio: Tensor) -> list[DiscriminatorOutput]:
         """Judge `[B, 1, T]`, one result per sub-discriminator."""
 
 
@@ -39,7 +39,7 @@ class PeriodDiscriminator(nn.Module):
         )
         self.score = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
 
-    def forward(self, audio: Tensor) -> Judgement:
+    def forward(self, audio: Tensor) -> DiscriminatorOutput:
         x = F.pad(audio, (0, -audio.shape[-1] % self.period))
         return judge(x.unflatten(-1, (-1, self.period)), self.layers, self.score)  # [B, 1, T / period, period]
 
@@ -58,7 +58,7 @@ class MultiPeriodDiscriminator(Discriminator):
         super().__init__()
         self.parts = nn.ModuleList(PeriodDiscriminator(period, channels) for period in periods)
 
-    def forward(self, audio: Tensor) -> list[Judgement]:
+    def forward(self, audio: Tensor) -> list[DiscriminatorOutput]:
         return [part(audio) for part in self.parts]
 
 
@@ -76,7 +76,7 @@ class SpectrogramDiscriminator(nn.Module):
         self.layers.append(weight_norm(nn.Conv2d(channels, channels, 3, padding=1)))
         self.score = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
 
-    def forward(self, audio: Tensor) -> Judgement:
+    def forward(self, audio: Tensor) -> DiscriminatorOutput:
         with torch.autocast(audio.device.type, enabled=False):
             window = self.get_buffer("window")
             spectrum = torch.stft(
@@ -99,14 +99,14 @@ class MultiResolutionSpectrogramDiscriminator(Discriminator):
         super().__init__()
         self.parts = nn.ModuleList(SpectrogramDiscriminator(n_fft, channels) for n_fft in n_ffts)
 
-    def forward(self, audio: Tensor) -> list[Judgement]:
+    def forward(self, audio: Tensor) -> list[DiscriminatorOutput]:
         return [part(audio) for part in self.parts]
 
 
-def judge(x: Tensor, layers: nn.ModuleList, score: nn.Module) -> Judgement:
+def judge(x: Tensor, layers: nn.ModuleList, score: nn.Module) -> DiscriminatorOutput:
     """Run leaky-ReLU layers, keeping each output, then the score layer."""
     features = []
     for layer in layers:
         x = F.leaky_relu(layer(x), 0.1)
         features.append(x)
-    return Judgement(score(x), features)
+    return DiscriminatorOutput(score(x), features)

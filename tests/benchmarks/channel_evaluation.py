@@ -155,9 +155,9 @@ def decoded_signals(module: Any, clips: list[np.ndarray], evaluation: Any) -> li
     import torch
 
     from callbacks.channel.transmission import decode_receptions, transmit
-    from codec.training.comparison_module import Contestant
+    from codec.training.comparison_module import EvaluatedSystem
 
-    pairs, system = [], Contestant("", module.codec)
+    pairs, system = [], EvaluatedSystem("", module.codec)
     for number, audio in enumerate(clips):
         with torch.no_grad():
             codes = module.codec.encode(torch.from_numpy(audio)[None, None])

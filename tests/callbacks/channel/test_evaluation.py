@@ -23,7 +23,7 @@ from callbacks.metrics.speech import SISDR, STOI, MelDistance
 from codec.channels import BinarySymmetricChannel, Channel, draw_generator
 from codec.channels.bitstream import bits_to_codes, codes_to_bits
 from codec.channels.link import Link
-from codec.training.comparison_module import Contestant
+from codec.training.comparison_module import EvaluatedSystem
 from tests.support import channel_ranks
 from tests.support.codec_fakes import RATE, CountingModule, clip, loader, speech_like, tiny_codec, trainer
 from tests.support.paths import ROOT
@@ -52,7 +52,7 @@ def test_the_encoder_runs_once_and_equal_receptions_are_decoded_once(tmp_path: P
 
 def test_scores_are_those_of_a_plain_loop(tmp_path: Path, module: CountingModule) -> None:
     callback = run_test(tmp_path, module, CLIPS, repeats=2, seed=7)
-    channel, system = BinarySymmetricChannel(0.1), Contestant("", module.codec)
+    channel, system = BinarySymmetricChannel(0.1), EvaluatedSystem("", module.codec)
     means = []
     for batch in CLIPS:
         codes = module.codec.encode(batch["audio"])

@@ -1,0 +1,29 @@
+"""Mistakes in data that a user can correct: exceptions with fields, printed as one sentence."""
+
+
+class DataError(ValueError):
+    """What is wrong, with which value, what is allowed instead, and what to do.
+
+    The command line prints the sentence and ends with status 2; code that handles the error looks at its class and
+    fields, never at its text. The sentence is "`what` `value` `allowed`: `remedy`.", parts that are empty left out:
+    `DataError("batch_size", 0, "must be at least 1")` reads "batch_size 0 must be at least 1."
+
+    Attributes:
+        what: the thing that is wrong, such as an option's name or "There is no checkpoint".
+        value: its value; None where the sentence needs none.
+        allowed: what it has to be, with its verb ("must be at least 1").
+        remedy: what to do, in the imperative.
+    """
+
+    def __init__(self, what: str, value: object = None, allowed: str = "", remedy: str = "") -> None:
+        super().__init__(what, value, allowed, remedy)
+        self.what, self.value, self.allowed, self.remedy = what, value, allowed, remedy
+
+    @property
+    def problem(self) -> str:
+        """The sentence without remedy and full stop."""
+        parts = [self.what, "" if self.value is None else str(self.value), self.allowed]
+        return " ".join(part for part in parts if part)
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.remedy}." if self.remedy else f"{self.problem}."
