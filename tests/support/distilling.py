@@ -52,9 +52,9 @@ def save_teacher(path: Path, quantizer: str = "FSQ", *, dim: int = 16) -> Path:
             "decoder": {"class_path": "codec.VocosDecoder", "init_args": {"backbone": block, "hop_length": 160}},
         },
     }
-    module = CodecModule(
-        build_codec(copy.deepcopy(config)), discriminators(), reconstruction_loss=mel_loss(), optimizer=adam
-    )
+    codec = build_codec(copy.deepcopy(config))
+    settings = {"discriminators": discriminators(), "reconstruction_loss": mel_loss(), "optimizer": adam}
+    module = CodecModule(codec, **module_settings(settings))
     module.config = {"class_path": "codec.CodecModule", "init_args": {"codec": config}}
     trainer = quiet_trainer(max_steps=2)
     trainer.fit(module, VoiceData())
