@@ -162,9 +162,9 @@ def test_manifest_passes_on_lengths_speakers_and_one_split(corpus: Path, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{tmp}/no", "{tmp}/out"], "no does not exist; give a folder"),
-        (["{tmp}/empty", "{tmp}/out"], "no audio below"),
-        (["{tmp}/text", "{tmp}/out"], "none of the 1 files can be read; .*bad_files.tsv lists why"),
+        (["{tmp}/no", "{tmp}/out"], "no does not exist: give a folder"),
+        (["{tmp}/empty", "{tmp}/out"], "holds no audio"),
+        (["{tmp}/text", "{tmp}/out"], "none of the 1 files can be read: .*bad_files.tsv lists why"),
         (["{tmp}/corpus", "{tmp}/text"], "text holds other files: give a new or empty folder"),
         (["{tmp}/corpus", "{tmp}/text/a.wav"], "a.wav is a file: give a new or empty folder"),
         (["{tmp}/corpus", "{tmp}/other"], "other holds another corpus, from other files or options"),
@@ -173,7 +173,7 @@ def test_manifest_passes_on_lengths_speakers_and_one_split(corpus: Path, tmp_pat
         (["{tmp}/corpus", "{tmp}/out", "--split", "train"], "--split train needs a manifest"),
         (["{tmp}/corpus", "{tmp}/out", "--sample-rate", "16000"], "cannot go with --format as-is"),
         (["{tmp}/corpus", "{tmp}/out", "--format", "flac", "--sample-rate", "0"], "--sample-rate 0 must be"),
-        (["{tmp}/corpus", "{tmp}/out", "--format", "opus"], "--format opus needs --sample-rate, one of"),
+        (["{tmp}/corpus", "{tmp}/out", "--format", "opus"], "--format opus needs a --sample-rate of Opus: give one of"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -228,7 +228,8 @@ def test_full_disk_is_one_sentence_and_the_run_goes_on(
     command = [str(corpus), str(tmp_path / "out"), "--shard-size", "60K", "--workers", "1"]
     assert main(command) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"error: the disk of {tmp_path / 'out'} is full; make room and run the same command again: it goes on from here"
+        f"error: the disk of {tmp_path / 'out'} is full: make room and run the same command again, "
+        "which continues from here."
     )
     assert len(written) == 2 and not (tmp_path / "out/manifest.tsv").exists()
     monkeypatch.setattr(data.prepare, "write_shard", real)
