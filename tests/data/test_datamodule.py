@@ -18,15 +18,15 @@ from data import AudioReadError, Augmentation, DataError, FolderSource, Manifest
 from data.audio.reading import read_whole
 from data.datasets import noise_scale
 from tests.support.paths import ROOT
+from tests.support.speech import write_speech
 
 Batch = dict[str, Any]
 
 
 @pytest.fixture
-def corpus(write: Callable[..., Path], tmp_path: Path) -> FolderSource:
-    for number in range(6):
-        write(f"corpus/{number}.flac", 1.5 + number / 2, rate=(16000, 24000)[number % 2])
-    return FolderSource(str(tmp_path / "corpus"))
+def corpus(tmp_path: Path) -> FolderSource:
+    lengths = [1.5 + number / 2 for number in range(6)]
+    return FolderSource(str(write_speech(tmp_path / "corpus", lengths, rates=(16000, 24000), extension="flac")))
 
 
 def test_a_name_that_is_not_utf8_is_read_and_its_neighbour_reported(
