@@ -3,6 +3,8 @@
 import itertools
 import logging
 import os
+import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -304,7 +306,23 @@ def test_sources_from_yaml(corpus: FolderSource, tmp_path: Path, several: bool) 
     assert next(iter(module.train_dataloader()))["audio"].shape == (8, 1, 16000)
 
 
-def test_data_imports_neither_codec_nor_callbacks() -> None:
+LEVELS = ("errors", "sampling", "audio", "sources", "shards", "datasets", "datamodule", "prepare")
+
+
+def test_data_imports_neither_codec_nor_callbacks_nor_upwards() -> None:
     for module in (ROOT / "data").rglob("*.py"):
+        room = module.relative_to(ROOT / "data").parts[0].removesuffix(".py")
+        level = (*LEVELS, "__init__").index(room)
         for line in module.read_text(encoding="utf-8").splitlines():
             assert not line.strip().startswith(("import codec", "from codec", "import callbacks", "from callbacks"))
+            imported = re.match(r"\s*(?:from|import) data\.(\w+)", line)
+            assert imported is None or LEVELS.index(imported[1]) <= level, f"{module}: {line}"
+
+
+def test_errors_keep_their_fields_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(DataError("batch_size", 0, "must be at least 1", "set it")))
+    assert (error.what, error.value, error.allowed, error.remedy) == ("batch_size", 0, "must be at least 1", "set it")
+    assert str(error) == "batch_size 0 must be at least 1: set it."
+    unreadable = pickle.loads(pickle.dumps(AudioReadError(b"caf\xe9.wav", "is a folder")))
+    assert (unreadable.path, unreadable.reason) == (os.fsdecode(b"caf\xe9.wav"), "is a folder")
+    assert isinstance(unreadable, DataError) and str(unreadable) == f"{unreadable.path}: is a folder"

@@ -1,6 +1,8 @@
 """Audio files for tests: small corpora of speech-like recordings, files of noise, and files that cannot be used."""
 
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +43,8 @@ def write_speech(
         (folder / speaker).mkdir(parents=True, exist_ok=True)
         for number, length in enumerate(seconds):
             path, rate = folder / speaker / f"{number}.{extension}", rates[number % len(rates)]
-            samples = speech_like(len(rows), length, rate=rate)
-            soundfile.write(path, samples, rate)
-            rows.append(f"{path.relative_to(folder).as_posix()}\t{len(samples) / rate}\t{speaker}\n")
+            path.write_bytes(_speech_file(len(rows), length, rate, path.suffix))
+            rows.append(f"{path.relative_to(folder).as_posix()}\t{int(length * rate) / rate}\t{speaker}\n")
     (folder / "manifest.tsv").write_text("".join(rows))
     return folder
 
@@ -54,10 +55,28 @@ def write_noise(path: Path, seconds: float = 2.0, *, rate: int = 16_000, channel
     Its folder is made. Noise compresses badly: a third of a lossless file is about a third of the audio.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(sum(path.name.encode()))
-    samples = 0.1 * generator.standard_normal((round(seconds * rate), channels))
-    soundfile.write(path, samples.astype(np.float32), rate, **options)
+    shape = round(seconds * rate), channels
+    path.write_bytes(_noise_file(sum(path.name.encode()), shape, rate, path.suffix, tuple(options.items())))
     return path
+
+
+@lru_cache(128)  # tests ask for the same files again and again
+def _speech_file(seed: int, seconds: float, rate: int, suffix: str) -> bytes:
+    return _encoded(speech_like(seed, seconds, rate=rate), rate, suffix)
+
+
+@lru_cache(128)
+def _noise_file(
+    seed: int, shape: tuple[int, int], rate: int, suffix: str, options: tuple[tuple[str, str], ...]
+) -> bytes:
+    samples = 0.1 * np.random.default_rng(seed).standard_normal(shape)
+    return _encoded(samples.astype(np.float32), rate, suffix, **dict(options))
+
+
+def _encoded(samples: np.ndarray, rate: int, suffix: str, **options: str) -> bytes:
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        soundfile.write(file.name, samples, rate, **options)
+        return file.read()
 
 
 def write_nan(path: Path) -> None:
