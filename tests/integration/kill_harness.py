@@ -129,7 +129,7 @@ def configuration(speech: Path, folder: Path, *, batches: int, quantizer: str, a
             "accumulate": accumulate,
         }},
         "data": {"train": source, "val": source, "test": source, "num_workers": 1, "batch_size": 2,
-                 "crop_seconds": 0.6, "val_clips": 3, "gain_db": [-6.0, 3.0], "noise": source},
+                 "crop_seconds": 0.6, "val_clips": 3, "augmentation": {"gain_db": [-6.0, 3.0], "noise": source}},
         "channels": {"bit_error_rates": [0.0, 0.1], "fit_clips": 3, "num_workers": 1, "bootstrap": 100,
                      "metrics": [{"class_path": "callbacks.STOI"}, {"class_path": "callbacks.SISDR"}]},
         "trainer": {
