@@ -20,11 +20,18 @@ from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, Nat
 from codec.channels.link import Link
 from codec.checkpoints.reading import load_codec
 from codec.codec import CodecOutput, NeuralCodec
-from codec.decoders.vocos import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
-from codec.encoders.acoustic import AcousticEncoder, Encoder, SpectralEncoder
-from codec.encoders.feature_cache import TeacherCache
-from codec.encoders.l3ac import MelEncoder, StudentEncoder
-from codec.encoders.semantic import FusedEncoder, HubertEncoder, W2VBertEncoder
+from codec.decoders import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
+from codec.encoders import (
+    AcousticEncoder,
+    Encoder,
+    FusedEncoder,
+    HubertEncoder,
+    MelEncoder,
+    SpectralEncoder,
+    StudentEncoder,
+    TeacherCache,
+    W2VBertEncoder,
+)
 from codec.hub.transformers_codec import TransformersCodec
 from codec.quantizers import (
     FSQ,

@@ -2,7 +2,9 @@
 
 from codec.channels.base import Channel, decide, draw_generator
 from codec.channels.bit_errors import AWGNChannel, BinarySymmetricChannel, GilbertElliottChannel
-from codec.channels.coding.codes import ConvolutionalCode, ErrorCorrection, Hamming74, Repetition
+from codec.channels.coding.base import ErrorCorrection
+from codec.channels.coding.block_codes import Hamming74, Repetition
+from codec.channels.coding.convolutional import ConvolutionalCode
 from codec.channels.coding.protection import ProtectedChannel
 from codec.channels.composed import MixedChannel, SelectedBitsChannel
 from codec.channels.frame_losses import FrameErasureChannel, PacketLossChannel

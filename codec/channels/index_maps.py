@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from codec.channels.bitstream import code_bits
 from codec.quantizers.base import LARGEST_TABLE, Quantizer
+from codec.quantizers.codes import code_bits
 
 
 class IndexMap(ABC):

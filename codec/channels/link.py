@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from codec.channels import Channel, ErrorCorrection, ProtectedChannel, decide
-from codec.channels.bitstream import bits_to_codes, code_bits, codes_to_bits
+from codec.channels.bitstream import bits_to_codes, codes_to_bits
 from codec.channels.concealment import Concealment, ZeroLatent
 from codec.channels.index_maps import GrayMap, IndexMap, NaturalMap
 from codec.codec import NeuralCodec
 from codec.quantizers.base import LARGEST_TABLE, Quantizer
+from codec.quantizers.codes import code_bits
 
 
 class Reception(NamedTuple):

@@ -108,14 +108,6 @@ class Quantizer(nn.Module, ABC):
             )
 
 
-def check_stages(codes: Tensor, codebook_sizes: Sequence[int]) -> None:
-    """ValueError unless codes `[B, k, F]` are those of the first k codebooks, 1 ≤ k ≤ K."""
-    if codes.ndim != 3 or not 1 <= codes.shape[1] <= len(codebook_sizes):
-        raise ValueError(
-            f"codes of shape {list(codes.shape)} must be [B, K, F] of the first 1 to {len(codebook_sizes)} codebooks."
-        )
-
-
 def stages_in_use(codes: Tensor, dropout: float) -> Tensor:
     """Quantizer dropout (SoundStream, arXiv 2107.03312): float32 `[B, K]`, 1 for the stages a clip's decoder gets.
 

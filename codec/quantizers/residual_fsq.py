@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from codec.quantizers.base import check_stages, stages_in_use
+from codec.quantizers.base import stages_in_use
+from codec.quantizers.codes import check_stages
 from codec.quantizers.fsq import FSQ, Bound
 from codec.quantizers.rounding import Rounding
 

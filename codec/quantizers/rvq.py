@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec.quantizers.base import Quantizer, QuantizerOutput, check_stages, stages_in_use
+from codec.quantizers.base import Quantizer, QuantizerOutput, stages_in_use
 from codec.quantizers.codebooks import Codebook
+from codec.quantizers.codes import check_stages
 
 
 class RVQ(Quantizer):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from codec.channels.base import Channel
-from codec.channels.coding.codes import ErrorCorrection
+from codec.channels.coding.base import ErrorCorrection
 
 
 class ProtectedChannel(Channel):

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.channels.bitstream import bits_to_codes, code_bits, codes_to_bits
+from codec.channels.bitstream import bits_to_codes, codes_to_bits
+from codec.quantizers.codes import code_bits
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from callbacks import CodecEMA
 from codec import FSQ, load_codec
 from codec.encoders.feature_cache import TeacherCache
-from codec.encoders.l3ac import MelEncoder
+from codec.encoders.spectral import MelEncoder
 from codec.training.losses.distillation import (
     LatentDistance,
     LevelCrossEntropy,

@@ -7,7 +7,9 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from codec.channels.coding.codes import ConvolutionalCode, Hamming74, Repetition, log_likelihood_ratios
+from codec.channels.coding.base import log_likelihood_ratios
+from codec.channels.coding.block_codes import Hamming74, Repetition
+from codec.channels.coding.convolutional import ConvolutionalCode
 from tests.benchmarks import fec as benchmark
 
 SHORT = ("5", "7")

@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from codec.channels.coding.codes import ConvolutionalCode, log_likelihood_ratios
+from codec.channels.coding.base import log_likelihood_ratios
+from codec.channels.coding.convolutional import ConvolutionalCode
 from tests.benchmarks import fec as benchmark
 from tests.codec.channels.coding.test_fec import SHORT, random_bits, words
 

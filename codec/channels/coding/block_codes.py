@@ -1,0 +1,70 @@
+"""Codes of short blocks: repetition and Hamming(7,4), decoded to the most likely bits sent."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from codec.channels.coding.base import ErrorCorrection
+
+
+class Repetition(ErrorCorrection):
+    """Sends every bit `times` times in a row.
+
+    The sum of log-likelihood ratios decides, a majority vote for hard decisions. A tie goes to the first copy that was
+    not erased; so two copies of hard decisions are as good as one, and zeros and ones err alike.
+
+    Raises:
+        ValueError: `times` is below 1.
+    """
+
+    def __init__(self, times: int = 3) -> None:
+        if times < 1:
+            raise ValueError(f"times {times} must be at least 1, for example 3.")
+        self.times, self.rate, self.name = times, 1.0 / times, f"repetition-{times}"
+
+    def coded_length(self, length: int) -> int:
+        return self.times * length
+
+    def _encode(self, bits: Tensor) -> Tensor:
+        return bits.repeat_interleave(self.times, 1)
+
+    def _most_likely(self, llrs: Tensor, length: int) -> Tensor:
+        copies = llrs.unflatten(1, (length, self.times))  # [B, N, times]
+        first = copies.gather(2, (copies != 0).int().argmax(2, keepdim=True))[..., 0]
+        total = copies.sum(2)
+        return (torch.where(total == 0, first, total) < 0).to(torch.uint8)
+
+    def _reached(self, known: Tensor, length: int) -> Tensor:
+        return known.unflatten(1, (length, self.times)).any(2)
+
+
+class Hamming74(ErrorCorrection):
+    """The systematic (7,4) code, which corrects one error in seven bits (Hamming 1950).
+
+    Four payload bits d are followed by the parities d1+d2+d4, d1+d3+d4 and d2+d3+d4; zeros fill the last block. The
+    best of the 16 codewords decides: of hard decisions the one within distance 1 (the code is perfect, so this is
+    syndrome decoding), of probabilities the most likely, a tie going to the smaller word.
+    """
+
+    name = "hamming-7-4"
+    rate = 4.0 / 7.0
+    PARITIES = ((1, 1, 0, 1), (1, 0, 1, 1), (0, 1, 1, 1))
+
+    def coded_length(self, length: int) -> int:
+        return 7 * -(-length // 4)
+
+    def _encode(self, bits: Tensor) -> Tensor:
+        words = pad(bits, (0, -bits.shape[1] % 4)).unflatten(1, (-1, 4))
+        parities = [words[..., torch.tensor(taps).bool()].sum(-1, keepdim=True) % 2 for taps in self.PARITIES]
+        return torch.cat([words, *parities], -1).to(torch.uint8).flatten(1)  # [B, 7 * blocks]
+
+    def _most_likely(self, llrs: Tensor, length: int) -> Tensor:
+        words = torch.arange(16, device=llrs.device)[:, None] >> torch.arange(3, -1, -1, device=llrs.device) & 1
+        codewords = self._encode(words.to(torch.uint8)).to(llrs.dtype)  # [16, 7]
+        best = (llrs.unflatten(1, (-1, 7)) @ codewords.T).argmin(-1)  # [B, blocks], the least sum of ratios of ones
+        return words[best].flatten(1)[:, :length].to(torch.uint8)
+
+    def _reached(self, known: Tensor, length: int) -> Tensor:
+        heard = known.unflatten(1, (-1, 7))  # [B, blocks, 7]
+        uses = torch.cat([torch.eye(4), torch.tensor(self.PARITIES).float()]).to(known.device)  # [7, 4]
+        return (heard.float() @ uses > 0).flatten(1)[:, :length]
