@@ -2,22 +2,30 @@
 
 from codec.channels import (
     AWGNChannel,
+    BinarySwitchingMap,
     BinarySymmetricChannel,
     Channel,
+    Concealment,
     ConvolutionalCode,
     ErrorCorrection,
     FrameErasureChannel,
     GilbertElliottChannel,
+    GrayMap,
     Hamming74,
+    IndexMap,
+    InterpolatedLatent,
+    Link,
     MixedChannel,
+    NaturalMap,
     PacketLossChannel,
+    PermutedMap,
+    PosteriorMean,
     ProtectedChannel,
+    RepeatLast,
     Repetition,
     SelectedBitsChannel,
+    ZeroLatent,
 )
-from codec.channels.concealment import Concealment, InterpolatedLatent, PosteriorMean, RepeatLast, ZeroLatent
-from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
-from codec.channels.link import Link
 from codec.checkpoints.reading import load_codec
 from codec.codec import CodecOutput, NeuralCodec
 from codec.decoders import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder

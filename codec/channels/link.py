@@ -2,32 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from codec.channels import Channel, ErrorCorrection, ProtectedChannel, decide
+from codec.channels.base import Channel, decide
 from codec.channels.bitstream import bits_to_codes, codes_to_bits
+from codec.channels.coding.base import ErrorCorrection
+from codec.channels.coding.protection import ProtectedChannel
 from codec.channels.concealment import Concealment, ZeroLatent
 from codec.channels.index_maps import GrayMap, IndexMap, NaturalMap
-from codec.codec import NeuralCodec
+from codec.channels.reception import Reception
 from codec.quantizers.base import LARGEST_TABLE, Quantizer
 from codec.quantizers.codes import code_bits
-
-
-class Reception(NamedTuple):
-    """What a receiver knows of codes.
-
-    Attributes:
-        codes: hard decisions, int64 `[B, K, F]`; 0 where erased.
-        erased: bool `[B, K, F]`; True where a bit of the word was lost, or the word stands for no code.
-        bits: as received, `[B, F, n]`: uint8, or float32 probabilities of a one.
-    """
-
-    codes: Tensor
-    erased: Tensor
-    bits: Tensor
 
 
 @dataclass(frozen=True)
@@ -49,9 +36,9 @@ class Link:
     protected_bits: list[int] | int | None = None
     interleave: int = 1
 
-    def connect(self, codec: NeuralCodec) -> "Connection":
-        """Fit the parts to a codec; raises ValueError where a part does not fit it."""
-        return Connection(self, codec.quantizer)
+    def connect(self, quantizer: Quantizer) -> "Connection":
+        """Fit the parts to a codec's quantizer; raises ValueError where a part does not fit it."""
+        return Connection(self, quantizer)
 
 
 class Connection:
