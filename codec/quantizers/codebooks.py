@@ -8,6 +8,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec.layers.ranks import gather_over_ranks, world_size
+
 LEAST_USAGE = 1e-8  # keeps a division by an entry's uses finite
 
 
@@ -135,7 +137,7 @@ class Codebook(nn.Module, ABC):
         each = -(-self.size // world_size())
         places = torch.randperm(len(vectors), device=vectors.device).repeat(-(-each // len(vectors)))[:each]
         offered = torch.where(vectors.isfinite().all(), vectors[places], float("nan"))
-        pool = over_ranks(offered)
+        pool = gather_over_ranks(offered)
         return pool[: self.size], pool.isfinite().all()
 
 
@@ -174,17 +176,3 @@ class EMACodebook(Codebook):
     def move(self, means: Tensor, share: Tensor) -> None:
         moved = self.table.lerp(means, share[:, None])
         self.table.copy_(torch.where(share[:, None] > 0, moved, self.table))
-
-
-def world_size() -> int:
-    """Number of ranks, 1 outside a distributed run."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def over_ranks(vectors: Tensor) -> Tensor:
-    """All ranks' vectors `[N, d]`, which hold equally many each, one rank after the other."""
-    if world_size() == 1:
-        return vectors
-    parts = [torch.empty_like(vectors) for _ in range(world_size())]
-    dist.all_gather(parts, vectors.contiguous())
-    return torch.cat(parts)
