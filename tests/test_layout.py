@@ -1,10 +1,10 @@
 """Rooms: imports go one way and in no circle, folders and modules stay small enough to read."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from tests.support.paths import ROOT
 
