@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from codec import load_codec
-from tests.integration.test_command_line import CONFIGS, run, small, speech
+from tests.support.command_line import run, small
+from tests.support.paths import CONFIGS
 
-__all__ = ["speech"]
 SMALL = """
 model:
   init_args:

@@ -286,7 +286,7 @@ def test_two_ranks_stop_together(tmp_path: Path, speech: Path) -> None:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     for rank in range(2):
