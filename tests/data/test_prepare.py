@@ -64,6 +64,7 @@ def test_result_does_not_depend_on_workers_or_time(corpus: Path, tmp_path: Path)
     assert contents(tmp_path / "out1") == contents(tmp_path / "out3")
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_to_the_same_result(write: Write, tmp_path: Path) -> None:
     for number in range(30):
         write(f"corpus/{number:02}.wav", 10.0)

@@ -225,6 +225,7 @@ def test_the_command_line_wins_over_the_checkpoint(monkeypatch, tmp_path, speech
     assert torch.load(last, weights_only=True)["model_config"]["init_args"]["gradient_clip"] == 7
 
 
+@pytest.mark.slow
 def test_a_resumed_run_draws_what_the_uninterrupted_one_would(monkeypatch, tmp_path, speech):
     """Mid-epoch, through the real data module with a worker, augmentation, validation and averages: bit for bit."""
     words = [*DEBUG, *small(speech, tmp_path)]

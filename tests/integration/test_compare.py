@@ -135,6 +135,7 @@ def test_a_codec_at_another_rate_is_resampled(checkpoints):
     assert decode_at(codec, codec.quantizer.decode(codes), 24_000, length=24_001).shape == (1, 1, 24_001)
 
 
+@pytest.mark.slow
 def test_third_party_codecs_compare_from_their_folders(monkeypatch, tmp_path, speech, checkpoints):
     """EnCodec at 24 kHz and X-Codec 2 at 16 kHz beside a run of ours: from codes to bits and back to audio."""
     third_party = pytest.importorskip("tests.codec.hub.test_transformers_codec")

@@ -60,6 +60,7 @@ def test_with_a_semantic_encoder(monkeypatch, tmp_path, speech, narrow, config):
     run(monkeypatch, "fit", *words)
 
 
+@pytest.mark.slow
 def test_released_weights_are_fine_tuned_and_distilled(monkeypatch, tmp_path, speech, narrow):
     """Import, fine-tune with the overlay, export; the imported file teaches a student."""
     from codec.hub import export_codec, import_codec

@@ -62,6 +62,7 @@ def test_the_comparison_sees_one_bit():
     assert sorted(differences(one, {"a": [torch.zeros(3), 0.0], "b": {}}))[::-1] == ["/b/c in one only", "/a/1"]
 
 
+@pytest.mark.slow
 def test_auto_starts_afresh_goes_on_and_passes_over_a_damaged_file(monkeypatch, tmp_path, settings, caplog):
     checkpoints = tmp_path / "run" / "checkpoints"
     run(monkeypatch, "fit", settings, "--ckpt_path", "auto", "--trainer.max_steps", "2")

@@ -53,7 +53,9 @@ def teacher(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize(("config", "of"), STUDENTS.items())
+@pytest.mark.parametrize(("config", "of"), [
+    pytest.param(config, of, marks=[pytest.mark.slow] if of == "fsq.yaml" else []) for config, of in STUDENTS.items()
+])  # fmt: skip
 def test_a_configuration_trains_a_batch_from_its_teacher(monkeypatch, tmp_path, speech, teacher, config, of):
     option = "teacher" if "student" in config else "init_from"
     words = ["--config", CONFIGS / config, f"--model.init_args.{option}", teacher(of)]
@@ -63,6 +65,7 @@ def test_a_configuration_trains_a_batch_from_its_teacher(monkeypatch, tmp_path, 
     run(monkeypatch, "fit", *words, "--trainer.fast_dev_run", "1")
 
 
+@pytest.mark.slow
 def test_a_student_is_a_codec_in_every_command(monkeypatch, tmp_path, speech, teacher):
     words = ["--config", CONFIGS / "small/quickstart_student.yaml", "--config", CONFIGS / "overlays/debug.yaml"]
     gone_later = shutil.copy(teacher("quickstart.yaml"), tmp_path / "teacher.ckpt")

@@ -170,6 +170,7 @@ def test_in_fit_the_figures_are_logged_and_nothing_is_scored(tmp_path: Path) -> 
     assert "agreement/same_level_dimension_1" in logged[0]
 
 
+@pytest.mark.slow
 def test_two_ranks_report_what_one_does(tmp_path: Path) -> None:
     single = report()
     trainer(tmp_path / "one", [single]).test(module(), loader(CLIPS), verbose=False)

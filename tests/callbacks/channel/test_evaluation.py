@@ -222,6 +222,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_any_number_of_ranks_gives_the_scores_of_one(one: Path, tmp_path: Path, ranks: int) -> None:
     script = Path(channel_ranks.__file__)

@@ -133,6 +133,7 @@ def test_every_choice_runs_once_and_failures_are_kept_with_their_reason(start, t
     assert len(shared(tmp_path).trials()) == 5
 
 
+@pytest.mark.slow
 def test_a_killed_workers_trial_is_run_again_by_another_and_each_counts_once(tmp_path):
     (tmp_path / "run.py").write_text(RUN)
     write(tmp_path, ["hang", 2.0, 3.0], grace=600.0)  # no busy machine makes a worker look dead

@@ -79,6 +79,7 @@ def test_frozen_parts_are_in_eval_mode_without_gradients_and_owned_by_no_optimiz
     assert all(not p.requires_grad for p in module.teacher.parameters())
 
 
+@pytest.mark.slow
 def test_two_ranks_neither_hang_nor_touch_what_is_frozen(teacher, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = ["-m", "tests.support.distilling", str(teacher), str(tmp_path), "2"]

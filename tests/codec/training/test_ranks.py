@@ -10,6 +10,8 @@ import torch
 from tests.support import ranks as script
 from tests.support.training import VoiceData, quiet_trainer, sgd, tiny_module, weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def single():

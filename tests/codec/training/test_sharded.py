@@ -9,6 +9,8 @@ import torch
 
 from tests.support.sharded import HALF, STEPS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
