@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from codec.errors import InvalidValue
+from codec.errors import InvalidValue, UnreadableFile
 from codec.training.distributed.sharded_tensors import alike, part_of, whole
 from codec.training.lightning_internals import (
     attached_trainer,
@@ -62,7 +62,7 @@ class Optimization:
 
 OTHER_RUN = (
     "to go on with a run, configure the same parts and frozen_parts as it did; for a new run that starts from its "
-    "weights, give it as model.init_args.init_from instead of ckpt_path."
+    "weights, give it as model.init_args.init_from instead of ckpt_path"
 )
 
 
@@ -204,15 +204,10 @@ class AlternatingOptimization(L.LightningModule):
         self._saved_norms = checkpoint.get("gradient_norms", [])
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As in any module, but weights of another architecture are a ValueError of one sentence."""
-        try:
-            return super().load_state_dict(state_dict, strict=strict, assign=assign)
-        except RuntimeError as error:
-            _, found, reason = str(error).partition("Error(s) in loading state_dict for ")
-            if not found:
-                raise
-            shown = " ".join(reason.split())[:300]
-            raise ValueError(f"The checkpoint is of another architecture ({shown}): {OTHER_RUN}") from error
+        """As in any module, but weights of another architecture are a UserError."""
+        if strict:
+            check_weights(state_dict, self.state_dict())
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
     def on_train_start(self) -> None:
         """Put the last gradient norms, and gradients of an interrupted accumulation, back in place."""
@@ -234,13 +229,31 @@ class AlternatingOptimization(L.LightningModule):
             super().on_validation_model_zero_grad()
 
 
+def check_weights(theirs: Mapping[str, Any], ours: Mapping[str, Tensor]) -> None:
+    """UserError if a checkpoint's weights have other names or shapes than the module's."""
+    wrong = [f"Missing key {name}" for name in ours if name not in theirs]
+    wrong += [f"Unexpected key {name}" for name in theirs if name not in ours]
+    wrong += [
+        f"size mismatch for {name}: {list(theirs[name].shape)} in the checkpoint, {list(value.shape)} here"
+        for name, value in ours.items()
+        if name in theirs and theirs[name].shape != value.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UnreadableFile(
+            f"The checkpoint is of another architecture ({'; '.join(wrong[:3])}{more})", remedy=OTHER_RUN
+        )
+
+
 def check_optimizers(checkpoint: Mapping[str, Any], trained: Sequence[Sequence[nn.Parameter]]) -> None:
-    """ValueError if a checkpoint's optimizers, where it has any, step other numbers of parameters than `trained`."""
+    """UserError if a checkpoint's optimizers, where it has any, step other numbers of parameters than `trained`."""
     states = checkpoint.get("optimizer_states") or []
     theirs = [sum(len(group["params"]) for group in state["param_groups"]) for state in states]
     ours = [len(parameters) for parameters in trained]
     if states and theirs != ours:
-        raise ValueError(f"The checkpoint's optimizers train {theirs} tensors, this module's {ours}: {OTHER_RUN}")
+        raise UnreadableFile(
+            f"The checkpoint's optimizers train {theirs} tensors, this module's {ours}", remedy=OTHER_RUN
+        )
 
 
 def store_averages(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
