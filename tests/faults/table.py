@@ -69,7 +69,7 @@ def two_ranks(
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = ["-m", "tests.faults.failing_rank", kind, str(rank), *options]
     command = [sys.executable, *(torchrun if launcher == "torchrun" else []), *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=150, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
 
 
 def nan_on_one_rank(root: Path) -> Outcome:

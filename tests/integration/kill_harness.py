@@ -30,7 +30,6 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tests.support.paths import ROOT
 from tests.support.training import voice
 
-PATIENCE = 120.0  # seconds for one event to come
 COMPARED = ("state_dict", "codec_ema", "optimizer_states", "gradient_norms", "codebook_usage", "skipped_steps")
 TIMINGS = "throughput/"
 BAR = re.compile(r"(Sanity Checking|Validation|Training)[^|\n]*\|[^|\n]*\| *(\d+/\d+)")
@@ -78,7 +77,7 @@ class Run:
     def finish(self) -> None:
         """Let it run to its end."""
         process = self.start()
-        assert process.wait(600) == 0, self.shown(3000)
+        assert process.wait(1000) == 0, self.shown(3000)
 
     def shown(self, characters: int = 90) -> str:
         """The end of what it has printed."""

@@ -222,6 +222,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_any_number_of_ranks_gives_the_scores_of_one(one: Path, tmp_path: Path, ranks: int) -> None:
     script = Path(channel_ranks.__file__)
@@ -230,7 +231,7 @@ def test_any_number_of_ranks_gives_the_scores_of_one(one: Path, tmp_path: Path, 
     subprocess.run(
         [*launch, script, tmp_path],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        check=True, timeout=240, capture_output=True,
+        check=True, timeout=900, capture_output=True,
     )  # fmt: skip
     expected = json.loads((one / "uneven/channel.json").read_text())
     assert len(expected["clips"]) == 7
