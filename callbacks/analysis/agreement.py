@@ -16,7 +16,7 @@ from callbacks.analysis.agreement_tables import Report, format_report, write_rep
 from callbacks.analysis.encoder_cost import EncoderCost, encoder_costs
 from callbacks.channel.evaluation_callback import EvaluationCallback
 from callbacks.channel.scorer import ChannelScorer, check_unique, clip_of
-from callbacks.metrics.speech import PESQ, STOI, SpeechMetric
+from callbacks.metrics import PESQ, STOI, SpeechMetric
 from callbacks.output.loggers import gather_objects, log_folder, log_scalars
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.differences import differences

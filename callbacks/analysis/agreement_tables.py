@@ -12,9 +12,9 @@ import numpy as np
 
 from callbacks.analysis.agreement_counts import AgreementRow, ClipAgreement
 from callbacks.analysis.encoder_cost import EncoderCost
-from callbacks.channel.tables import aligned, write_csv
-from callbacks.metrics.speech import SpeechMetric
-from callbacks.scoring.differences import Difference, format_differences
+from callbacks.channel.tables import aligned, format_differences, write_csv
+from callbacks.metrics import SpeechMetric
+from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow
 
 

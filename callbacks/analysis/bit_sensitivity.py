@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import chain, pairwise
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,33 +14,14 @@ from callbacks.channel.files import ClipAudio
 from callbacks.channel.scorer import Clip
 from callbacks.channel.tables import aligned, write_csv
 from callbacks.figures.sensitivity import loss_label, sensitivity_figure
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.output.loggers import gather_objects, log_folder, save_figure
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.scores import clip_means
+from callbacks.scoring.sensitivity import Sensitivity
 from codec.channels import BinarySymmetricChannel, SelectedBitsChannel
 from codec.channels.link import Link, bit_displacements
 from codec.training.comparison_module import evaluated_systems
-
-
-class Sensitivity(NamedTuple):
-    """What flipping some bits of a frame costs, by one metric.
-
-    `part` is "bit 3", "dimension 1", "codebook 0" or, where the codebooks have dimensions, "codebook 0, dimension 1";
-    `bits` are its positions in the frame. `loss` is the score without flips minus the score with them (for a metric
-    that is better when lower, the other way round), paired over clips, `low` and `high` its bounds. `displacement` is
-    the mean squared displacement of the latent for one flip, over the latent's variance, in about 4096 frames.
-    """
-
-    part: str
-    bits: str
-    flip_rate: float
-    metric: str
-    loss: float
-    low: float
-    high: float
-    displacement: float
-    pairs: int
 
 
 class BitSensitivity(ChannelEvaluation):

@@ -13,11 +13,11 @@ from torch import Tensor
 from callbacks.channel.evaluation_callback import EvaluationCallback
 from callbacks.channel.files import ClipAudio, Scored, codec_facts, show, write
 from callbacks.channel.scorer import ChannelScorer, Clip, check_unique, clip_of, order
-from callbacks.channel.tables import format_table
-from callbacks.metrics.speech import SpeechMetric, default_metrics
+from callbacks.channel.tables import format_differences, format_table
+from callbacks.metrics import SpeechMetric, default_metrics
 from callbacks.output.loggers import gather_objects, log_folder, log_scalars
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.differences import Difference, differences, format_differences
+from callbacks.scoring.differences import Difference, differences
 from callbacks.scoring.pool import default_workers
 from callbacks.scoring.scores import ChannelRow, ClipScores, summarise
 from codec.channels import BinarySymmetricChannel, Channel

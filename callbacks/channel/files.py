@@ -12,9 +12,10 @@ from lightning.pytorch import Trainer
 from matplotlib.figure import Figure
 
 from callbacks.channel.tables import write_csv, write_json
-from callbacks.figures.panels import render, spectrogram_figure
+from callbacks.figures.panels import render
 from callbacks.figures.quality import quality_figure
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.figures.spectrogram import spectrogram_figure
+from callbacks.metrics import SpeechMetric
 from callbacks.output.loggers import tensorboard_writers
 from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow, ClipScores

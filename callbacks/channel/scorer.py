@@ -14,7 +14,7 @@ from torch import Tensor
 
 from callbacks.channel.files import ClipAudio
 from callbacks.channel.transmission import decode_receptions, transmit
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.scoring.pool import ScoringPool
 from callbacks.scoring.scores import ClipScores
 from codec.channels import Channel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from callbacks.figures.panels import BLUE, panels
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.scoring.scores import ChannelRow
 
 if TYPE_CHECKING:

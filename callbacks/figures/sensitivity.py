@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from callbacks.figures.panels import BLUE, panels
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
+from callbacks.scoring.sensitivity import Sensitivity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from callbacks.analysis.bit_sensitivity import Sensitivity
 
 
 def loss_label(metric: SpeechMetric) -> str:

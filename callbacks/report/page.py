@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from callbacks.figures.quality import quality_figure
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.report.runs import Runs
 from callbacks.report.systems import System
 from callbacks.report.tables import difference_table, error_table, fact_table, number, score_table, spoken

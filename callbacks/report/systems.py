@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.scores import ClipScores
-from callbacks.scoring.worker import Scores
+from callbacks.scoring.signals import Scores
 
 
 @dataclass

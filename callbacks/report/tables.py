@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import isnan
 from typing import Any, NamedTuple
 
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.report.systems import System
 from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow

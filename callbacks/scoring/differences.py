@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from callbacks.channel.tables import SAME_RATE, aligned
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.scores import ChannelLabel, ChannelRow, ClipScores, paired_gaps
 
+SAME_RATE = 1.02  # bit rates within this factor count as equal: a code's termination differs by clip
 FEWEST_PAIRS = 6  # below, a percentile interval is little more than the range of the values: no star
 
 
@@ -90,38 +90,3 @@ def baseline_of(name: str, rates: Mapping[str, float]) -> str:
 def same_rate(a: float, b: float) -> bool:
     """Whether two bit rates are equal but for the termination of codes."""
     return max(a, b) < SAME_RATE * min(a, b)
-
-
-def format_differences(rows: Sequence[Difference], metrics: Sequence[SpeechMetric], *, confidence: float) -> str:
-    """Channels and codecs as lines, metrics as columns, each "difference [low, high]", * where 0 lies outside."""
-    lines: dict[tuple[str, str, str], dict[str, Difference]] = {}
-    for row in rows:
-        lines.setdefault((row.channel, row.codec, row.baseline), {})[row.metric] = row
-    table = [["channel", "codec", "minus", *(m.label + (f" ({m.unit})" if m.unit else "") for m in metrics)]]
-    for (channel, codec, baseline), found in lines.items():
-        first = next(iter(found.values()))
-        rates = "" if first.equal_rate else f" ({first.bit_rate / 1000:.3g} : {first.baseline_bit_rate / 1000:.3g})"
-        table.append([channel, codec, baseline + rates, *(_cell(found[m.name], m) for m in metrics)])
-    title = f"Differences over the same clips and draws, [{100 * confidence:g} % interval], * where it leaves out 0:"
-    like = all(row.equal_rate for row in rows)
-    note = [] if like else ["(a : b) where bit rates differ, in kbit/s: not like for like."]
-    if any(row.pairs < FEWEST_PAIRS for row in rows):
-        note.append(f"Fewer than {FEWEST_PAIRS} clips: too few for these intervals to mean much, so no *.")
-    lost = [row for row in rows if row.unpaired]
-    note += [
-        f"{row.codec}, {row.channel}, {row.metric}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score of "
-        "either codec and are left out."
-        for row in lost
-    ]
-    return "\n".join([title, *aligned(table, left=3), *note])
-
-
-def _cell(row: Difference, metric: SpeechMetric) -> str:
-    digits = 1 if metric.unit == "dB" else 2 if metric.unit else 3
-    if np.isnan(row.difference):
-        return "none"
-    text = f"{row.difference:+.{digits}f}"
-    if np.isnan(row.low):
-        return text
-    clear = row.pairs >= FEWEST_PAIRS and (row.low > 0 or row.high < 0)
-    return f"{text} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]{'*' if clear else ' '}"

@@ -13,12 +13,12 @@ from queue import SimpleQueue
 from threading import Semaphore
 from typing import TYPE_CHECKING
 
-from callbacks.scoring.worker import Scores, score
+from callbacks.scoring.signals import Scores, score
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from callbacks.metrics.speech import SpeechMetric
+    from callbacks.metrics import SpeechMetric
 
 JOBS_PER_WORKER = 4  # in flight: enough to keep workers busy, few enough to bound memory
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")

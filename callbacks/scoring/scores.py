@@ -9,9 +9,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.worker import Scores
+from callbacks.scoring.signals import Scores
 
 
 class ChannelLabel(Protocol):

@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.figures.panels import level_figure, render
+from callbacks.figures.levels import level_figure
+from callbacks.figures.panels import render
 from callbacks.output.loggers import log_scalars, tensorboard_writers
 from codec.quantizers.base import Quantizer
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from callbacks.channel.evaluation import ChannelEvaluation
-from callbacks.metrics.speech import SpeechMetric, Unscorable
+from callbacks.metrics import SpeechMetric, Unscorable
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.scores import summarise
 from callbacks.training.preflight_space import Finding, checkpoint_space

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 from callbacks import AgreementReport
 from callbacks.analysis.agreement_counts import AgreementRow, compare, summarise_agreement
 from callbacks.analysis.encoder_cost import encoder_costs
-from callbacks.metrics.speech import STOI
+from callbacks.metrics import STOI
 from codec import FSQ, RVQ, LearnedCodebook
 from codec.encoders.acoustic import Encoder, SpectralEncoder
 from codec.encoders.l3ac import MelEncoder

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from callbacks.channel.evaluation import ChannelEvaluation
 from callbacks.channel.transmission import decode_receptions, transmit
-from callbacks.metrics.speech import SISDR, STOI, MelDistance
+from callbacks.metrics import SISDR, STOI, MelDistance
 from codec.channels import BinarySymmetricChannel, Channel, draw_generator
 from codec.channels.bitstream import bits_to_codes, codes_to_bits
 from codec.channels.link import Link

@@ -19,7 +19,7 @@ import soundfile
 import torch
 
 from callbacks.channel.evaluation import ChannelEvaluation
-from callbacks.metrics.speech import SISDR, STOI
+from callbacks.metrics import SISDR, STOI
 from callbacks.report.__main__ import main
 from callbacks.report.page import build
 from callbacks.report.runs import read_runs

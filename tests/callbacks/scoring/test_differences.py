@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from callbacks.metrics.speech import STOI
+from callbacks.channel.tables import format_differences
+from callbacks.metrics import STOI
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.differences import baseline_of, differences, format_differences
+from callbacks.scoring.differences import baseline_of, differences
 from callbacks.scoring.scores import ClipScores, summarise
-from callbacks.scoring.worker import Scores
+from callbacks.scoring.signals import Scores
 from codec.channels import BinarySymmetricChannel
 
 CHANNELS = [BinarySymmetricChannel(0.1)]

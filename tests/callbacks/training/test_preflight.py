@@ -23,7 +23,7 @@ import callbacks.training.preflight
 import callbacks.training.preflight_checks as checks
 from callbacks import CodecEMA, Preflight, RunCheckpoint
 from callbacks.channel.evaluation import ChannelEvaluation
-from callbacks.metrics.speech import PESQ, SISDR, SpeechMetric
+from callbacks.metrics import PESQ, SISDR, SpeechMetric
 from callbacks.training.preflight_space import checkpoint_bytes, kept_checkpoints
 from codec import CodecModule, MultiPeriodDiscriminator, MultiScaleMelLoss
 from data import FolderSource, SpeechDataModule

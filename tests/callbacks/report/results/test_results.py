@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from callbacks.channel.evaluation import ChannelEvaluation
-from callbacks.metrics.speech import SISDR, STOI
+from callbacks.metrics import SISDR, STOI
 from callbacks.report.results.__main__ import main
 from callbacks.report.results.claims import claims
 from callbacks.report.results.logged import read_logged
