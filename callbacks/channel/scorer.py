@@ -131,11 +131,11 @@ class ChannelScorer:
             codec=contestant.name,
             seconds=len(clip.reference) / sample_rate,
             bits=frames * codec.bits_per_frame,
-            words=codes.numel(),
+            codewords=codes.numel(),
             bit_rates=np.array(crossing) * codec.frame_rate / frames,
             signals=sent.signals,
             bit_errors=sent.bit_errors,
-            erased_words=sent.erased_words,
+            erased_codewords=sent.erased_codewords,
         )
         self._scores.append(scores)
         heard = {c: int(sent.signals[c, 0]) for c in self.heard}

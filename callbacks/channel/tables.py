@@ -47,7 +47,7 @@ def _clip(clip: ClipScores, rows: Sequence[ChannelRow]) -> dict[str, object]:
         unscorable = {metric: clip.reasons(c, metric) for metric in metrics}
         draws[channel] = {
             "bit_error_rate": clip.bit_errors[c].tolist(),
-            "erased_words": clip.erased_words[c].tolist(),
+            "erased_codewords": clip.erased_codewords[c].tolist(),
             "scores": {metric: _numbers(clip.values(c, metric)) for metric in metrics},
             "unscorable": {metric: reasons for metric, reasons in unscorable.items() if reasons},
         }

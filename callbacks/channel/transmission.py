@@ -22,13 +22,13 @@ class Transmission(NamedTuple):
             first draw.
         signals: Reception that each draw produced [C, R], int64; a draw without an error shares its reception.
         bit_errors: Share of bits that arrived wrong or not at all [C, R].
-        erased_words: Number of erased words [C, R], int64.
+        erased_codewords: Number of codewords that name no code [C, R], int64.
     """
 
     received: list[Tensor]
     signals: np.ndarray
     bit_errors: np.ndarray
-    erased_words: np.ndarray
+    erased_codewords: np.ndarray
 
 
 def transmit(

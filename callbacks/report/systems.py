@@ -74,11 +74,11 @@ class System:
             codec=self.name,
             seconds=entry["seconds"],
             bits=entry["bits"],
-            words=entry["bits"] // self.facts["bits_per_frame"] * len(self.facts["codebook_sizes"]),
+            codewords=entry["bits"] // self.facts["bits_per_frame"] * len(self.facts["codebook_sizes"]),
             bit_rates=np.array([self.bit_rates[channel.name] for channel in channels]),
             signals=np.arange(len(draws) * repeats).reshape(len(draws), repeats),
             bit_errors=np.array([draw["bit_error_rate"][:repeats] for draw in draws]),
-            erased_words=np.array([draw["erased_words"][:repeats] for draw in draws]),
+            erased_codewords=np.array([draw["erased_codewords"][:repeats] for draw in draws]),
             scores=[_scores(draw, repeat) for draw in draws for repeat in range(repeats)],
         )
 
@@ -146,7 +146,7 @@ def _check(system: System) -> None:
         for channel in system.channels:
             draw, behind = entry["channels"][channel.name], f"of clip {clip_id} behind {channel.name}"
             metrics = [metric.name for metric in system.metrics]
-            lists = {name: draw[name] for name in ("bit_error_rate", "erased_words")}
+            lists = {name: draw[name] for name in ("bit_error_rate", "erased_codewords")}
             for name, values in (lists | {metric: draw["scores"][metric] for metric in metrics}).items():
                 if len(values) < system.repeats:
                     raise ValueError(f"{name} {behind} is there for {len(values)} of {system.repeats} draws")

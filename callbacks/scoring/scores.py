@@ -35,11 +35,11 @@ class ClipScores:
         codec: Name of the codec in a comparison, empty for a module's own.
         seconds: Duration of the reference.
         bits: Number of bits that stand for the codes.
-        words: Number of codes sent.
+        codewords: Number of codes sent.
         bit_rates: Bits per second that cross each channel [C], parity included, over whole frames.
         signals: Index into `scores` for each draw [C, R].
         bit_errors: Share of bits that arrived wrong or not at all [C, R].
-        erased_words: Words that named no code [C, R].
+        erased_codewords: Codewords that name no code [C, R].
         scores: One entry per distinct signal.
     """
 
@@ -47,11 +47,11 @@ class ClipScores:
     codec: str
     seconds: float
     bits: int
-    words: int
+    codewords: int
     bit_rates: np.ndarray
     signals: np.ndarray
     bit_errors: np.ndarray
-    erased_words: np.ndarray
+    erased_codewords: np.ndarray
     scores: list[Scores] = field(default_factory=list)
 
     def values(self, channel: int, metric: str) -> np.ndarray:
@@ -86,7 +86,7 @@ class ChannelRow(NamedTuple):
     unscorable: int
     repeats: int
     measured_bit_error_rate: float
-    erased_words: float
+    erased_codewords: float
     reasons: dict[str, int]
     codec: str
     bit_rate: float
@@ -116,10 +116,10 @@ def summarise(
     for row, (c, metric) in enumerate(pairs):
         channel = channels[c]
         bits = sum(clip.bits for clip in clips) * repeats
-        words = sum(clip.words for clip in clips) * repeats
+        codewords = sum(clip.codewords for clip in clips) * repeats
         seconds = sum(clip.seconds for clip in clips)
         wrong = sum(float(clip.bit_errors[c].sum()) * clip.bits for clip in clips)
-        erased = sum(int(clip.erased_words[c].sum()) for clip in clips)
+        erased = sum(int(clip.erased_codewords[c].sum()) for clip in clips)
         rows.append(
             ChannelRow(
                 channel=channel.name,
@@ -135,7 +135,7 @@ def summarise(
                 unscorable=len(clips) * repeats - int(counts[row]),
                 repeats=repeats,
                 measured_bit_error_rate=wrong / bits if bits else 0.0,
-                erased_words=erased / words if words else 0.0,
+                erased_codewords=erased / codewords if codewords else 0.0,
                 reasons=dict(Counter(reason for clip in clips for reason in clip.reasons(c, metric.name))),
                 codec=clips[0].codec if clips else "",
                 bit_rate=round(float(sum(clip.bit_rates[c] * clip.seconds for clip in clips)) / seconds, 3)

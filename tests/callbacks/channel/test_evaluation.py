@@ -128,7 +128,7 @@ def test_other_channels_and_invalid_words(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert callback.results[2].measured_bit_error_rate == pytest.approx(0.5, abs=0.01)
     noisy = run_test(tmp_path, module, CLIPS, bit_error_rates=(0.5,), metrics=[SISDR()], repeats=9)
-    assert noisy.results[0].erased_words == pytest.approx(3 / 128, abs=0.015)
+    assert noisy.results[0].erased_codewords == pytest.approx(3 / 128, abs=0.015)
 
 
 class Custom(Channel):

@@ -25,11 +25,11 @@ def clips(codec: str, draws: list[list[float | None]], *, bit_rate: float = 800.
             codec=codec,
             seconds=1.0,
             bits=100,
-            words=10,
+            codewords=10,
             bit_rates=np.array([bit_rate]),
             signals=np.arange(len(values))[None],
             bit_errors=np.zeros((1, len(values))),
-            erased_words=np.zeros((1, len(values)), dtype=int),
+            erased_codewords=np.zeros((1, len(values)), dtype=int),
             scores=[Scores({"stoi": v}, {} if v is not None else {"stoi": "lost"}) for v in values],
         )
         for number, values in enumerate(draws)
