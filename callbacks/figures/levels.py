@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from callbacks.figures.panels import BLUE, panels
+from callbacks.figures.panels import BLUE, hide, panels, set_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,9 +31,8 @@ def level_figure(shares: Sequence[np.ndarray], *, title: str) -> Figure:
         axis.set_ylim(0, highest)
         if len(share) <= 16:
             axis.set_xticks(range(len(share)))
-    for axis in axes[len(shares) :]:
-        axis.set_visible(False)
+    hide(axes[len(shares) :])
     figure.text(0.5, 0.12 / figure.get_figheight(), "level", ha="center", fontsize=10)
     figure.text(0.16 / figure.get_figwidth(), 0.5, "share of codes (%)", rotation=90, va="center", fontsize=10)
-    figure.suptitle(f"{title} (dashed: uniform)", fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
+    set_title(figure, f"{title} (dashed: uniform)")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +22,19 @@ def panels(
     gaps: tuple[float, float],
     margins: tuple[float, float, float, float],
 ) -> tuple[Figure, list[Axes]]:
-    """A grid of panels with fixed sizes in inches: (width, height), gaps alike, margins (left, right, bottom, top).
+    """A grid of panels of fixed size.
 
-    Fixed, because Matplotlib's automatic layouts measure every label twice and take longer than the drawing.
+    The size is fixed because Matplotlib's automatic layouts measure every label twice and take longer than the drawing.
+
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        panel: Width and height of a panel, in inches.
+        gaps: Horizontal and vertical distance of panels, in inches.
+        margins: Left, right, bottom and top margin, in inches.
+
+    Returns:
+        The figure and its panels, row by row.
     """
     from matplotlib.figure import Figure
 
@@ -42,6 +53,17 @@ def panels(
         for column in range(columns)
     ]  # fmt: skip
     return figure, axes
+
+
+def set_title(figure: Figure, title: str) -> None:
+    """A title above all panels, at a fixed distance from the edge."""
+    figure.suptitle(title, fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
+
+
+def hide(axes: Sequence[Axes]) -> None:
+    """Leave the places of panels without data empty."""
+    for axis in axes:
+        axis.set_visible(False)
 
 
 def render(figure: Figure) -> np.ndarray:

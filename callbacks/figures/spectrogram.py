@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from callbacks.figures.panels import panels
+from callbacks.figures.panels import panels, set_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ def spectrogram_figure(signals: Mapping[str, np.ndarray], *, sample_rate: int, t
         axis.tick_params(labelbottom=axis is axes[-1])
     figure.text(0.16 / figure.get_figwidth(), 0.5, "frequency (kHz)", rotation=90, va="center", fontsize=10)
     axes[-1].set_xlabel("time (s)")
-    figure.suptitle(title, fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
+    set_title(figure, title)
     assert image is not None
     bottom, top = axes[-1].get_position().y0, axes[0].get_position().y1
     bar = figure.add_axes((1 - 1.1 / figure.get_figwidth(), bottom, 0.15 / figure.get_figwidth(), top - bottom))

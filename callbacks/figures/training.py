@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from callbacks.figures.panels import BLUE, panels
+from callbacks.figures.panels import BLUE, hide, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,10 @@ PANELS = (
 
 
 def training_figure(history: dict[str, list[tuple[int, float]]]) -> Figure:
-    """A panel for each group of values that has any but zeros, by batch; raw values thin, running means thick."""
+    """A panel for each group of values that are not all zero, by batch.
+
+    `history` has the points (batch, value) of each logged name; values are drawn thin, running means thick.
+    """
     shown = [p for p in PANELS if any(y for name in p.values.values() for _, y in history.get(name, []))]
     columns = min(3, len(shown)) or 1
     lines = -(-len(shown) // columns) or 1
@@ -50,8 +53,7 @@ def training_figure(history: dict[str, list[tuple[int, float]]]) -> Figure:
         axis.grid(alpha=0.3)
         if len(panel.values) > 1:
             axis.legend(fontsize=8)
-    for axis in axes[len(shown) :]:
-        axis.set_visible(False)
+    hide(axes[len(shown) :])
     return figure
 
 

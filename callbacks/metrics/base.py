@@ -7,6 +7,8 @@ from math import isfinite
 
 import numpy as np
 
+from callbacks.checks import require
+
 SILENCE = 1e-6  # peak-to-peak, full scale 1: far below one step of 16-bit PCM (3e-5)
 
 
@@ -19,8 +21,13 @@ class Unscorable(Exception):
         return str(self.args[0])
 
 
+def decimals(unit: str) -> int:
+    """Decimals with which a value in this unit is shown: one for dB, two for other units, three for an index."""
+    return 1 if unit == "dB" else 2 if unit else 3
+
+
 class SpeechMetric(ABC):
-    """One number for a degraded signal beside its reference; subclasses implement `score`.
+    """One number for a degraded signal, given its reference; subclasses implement `score`.
 
     Attributes:
         name: Identifier for files and loggers, unique among the metrics of one evaluation.
@@ -34,6 +41,11 @@ class SpeechMetric(ABC):
     unit: str = ""
     higher_is_better: bool = True
 
+    @property
+    def label_with_unit(self) -> str:
+        """The label, with the unit in brackets where there is one: "SI-SDR (dB)"."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
     def __call__(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
         """Score one pair.
 
@@ -46,14 +58,15 @@ class SpeechMetric(ABC):
             The finite value, in `unit`.
 
         Raises:
-            ValueError: Either signal is not one-dimensional, or their lengths differ.
+            InvalidValue: Either signal is not one-dimensional, or their lengths differ.
             Unscorable: A signal is empty, silent or not finite, or the metric has no value for it.
         """
-        if reference.ndim != 1 or reference.shape != degraded.shape:
-            raise ValueError(
-                f"reference {reference.shape} and degraded {degraded.shape} must both be [T] with the same T; "
-                "trim or decode to the reference's length"
-            )
+        require(
+            reference.ndim == 1 and reference.shape == degraded.shape,
+            f"reference {reference.shape} and degraded signal {degraded.shape}",
+            allowed="must both be [T] with the same T",
+            remedy="trim the signal, or decode to the reference's length",
+        )
         for role, signal in (("reference", reference), ("degraded signal", degraded)):
             if signal.size == 0:
                 raise Unscorable(f"{role} is empty")

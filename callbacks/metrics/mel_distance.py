@@ -1,4 +1,4 @@
-"""The distance of two log-mel spectrograms in dB."""
+"""The distance between two log-mel spectrograms in dB."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from callbacks.checks import require
 from callbacks.metrics.base import SpeechMetric
 
 
@@ -18,7 +19,10 @@ class MelDistance(SpeechMetric):
     Args:
         bands: Number of mel bands.
         window: Length of the Hann window in seconds, rounded to whole samples; the hop is a quarter of it.
-        floor: Smallest magnitude told apart, full scale 1 (1e-4 is -80 dB).
+        floor: Smallest magnitude that is distinguished, full scale 1 (1e-4 is -80 dB).
+
+    Raises:
+        InvalidValue: An argument is not positive.
     """
 
     name = "mel"
@@ -27,8 +31,8 @@ class MelDistance(SpeechMetric):
     higher_is_better = False
 
     def __init__(self, bands: int = 80, *, window: float = 0.032, floor: float = 1e-4) -> None:
-        if bands < 1 or window <= 0 or floor <= 0:
-            raise ValueError(f"bands {bands}, window {window} and floor {floor} must all be positive")
+        for name, value in (("bands", bands), ("window", window), ("floor", floor)):
+            require(value > 0, name, value, "must be positive")
         self.bands = bands
         self.window = window
         self.floor = floor

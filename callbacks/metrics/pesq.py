@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from callbacks.checks import require
 from callbacks.metrics.base import SpeechMetric, Unscorable
 
 
@@ -18,14 +19,13 @@ class PESQ(SpeechMetric):
             own rate if that is 8 kHz, else at 16 kHz.
 
     Raises:
-        ValueError: The mode is neither.
+        InvalidValue: The mode is neither.
     """
 
     unit = "MOS-LQO"
 
     def __init__(self, mode: Literal["wb", "nb"] = "wb") -> None:
-        if mode not in ("wb", "nb"):
-            raise ValueError(f"PESQ mode {mode!r} is unknown; use 'wb' or 'nb'")
+        require(mode in ("wb", "nb"), "PESQ mode", repr(mode), "must be 'wb' or 'nb'")
         self.mode = mode
         self.name = f"pesq_{mode}"
         self.label = f"PESQ-{mode.upper()}"

@@ -2,8 +2,8 @@
 
 Both equal the `pystoi` package, whose resampler, silence gate and band edges are used here. The analysis, most of
 the cost, is done once for both, and the last steps are vectorised: about three times as fast as two package calls.
-Unlike the package, nothing is random: where a stretch of a band has no modulation at all it adds 0, not the
-correlation of tiny noise.
+Unlike the package, nothing is random: a segment of a band without any modulation adds 0, not the correlation of tiny
+noise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RATE = 10_000  # Hz, at which both measures are defined
 FRAME, HOP, TRANSFORM = 256, 128, 512  # samples
 BANDS, LOWEST = 15, 150  # third octaves from 150 Hz
 SEGMENT = 30  # frames, 384 ms
-GATE = 40  # dB below the loudest frame of the reference
+GATE = 40  # dB below the loudest frame of the reference, where silence begins
 CLIP = 1 + 10 ** (15 / 20)  # a signal-to-distortion ratio of -15 dB
 EPSILON = np.finfo(np.float64).eps
 
@@ -45,8 +45,8 @@ class STOI(SpeechMetric):
         return extended_correlation(pair) if self.extended else correlation(pair)
 
 
-class TooShort(ValueError):
-    """There is less than one segment of speech."""
+class TooShort(Exception):
+    """The reference has less speech than one segment."""
 
 
 class Segments(NamedTuple):

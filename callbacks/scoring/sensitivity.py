@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Sensitivity(NamedTuple):
-    """What flipping some bits of a frame costs, by one metric.
+    """The score lost, by one metric, when some bits of a frame are flipped.
 
     `part` is "bit 3", "dimension 1", "codebook 0" or, where the codebooks have dimensions, "codebook 0, dimension 1";
     `bits` are its positions in the frame. `loss` is the score without flips minus the score with them (for a metric

@@ -227,7 +227,7 @@ def test_attention_is_counted() -> None:
 
 
 def test_it_needs_a_teacher(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"needs a module with a teacher, which CountingModule has not"):
+    with pytest.raises(ValueError, match="module CountingModule has no teacher"):
         trainer(tmp_path, [AgreementReport(metrics=[STOI()])]).test(CountingModule(tiny_codec()), loader(CLIPS[:1]))
-    with pytest.raises(ValueError, match="must have unique names"):
+    with pytest.raises(ValueError, match="with unique names"):
         AgreementReport((0.1, 0.1))

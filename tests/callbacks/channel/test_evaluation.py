@@ -269,7 +269,7 @@ def test_mistakes_are_named(tmp_path: Path, module: CountingModule) -> None:
         ChannelEvaluation(bit_error_rates=(0.1, 0.1))
     with pytest.raises(ValueError, match="at least one"):
         ChannelEvaluation(bit_error_rates=())
-    with pytest.raises(ValueError, match="repeats is 0"):
+    with pytest.raises(ValueError, match="repeats 0"):
         ChannelEvaluation(repeats=0)
     for wrong in ({"fit_clips": -1}, {"bootstrap": -1}, {"confidence": 2.0}, {"num_workers": -1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
