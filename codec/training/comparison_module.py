@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from codec.channels.link import Connection, Link
 from codec.checkpoints.reading import load_codec
 from codec.codec import NeuralCodec
+from codec.training.alternating import check_sharding
 
 
 @dataclass
@@ -88,6 +89,10 @@ class ComparisonModule(L.LightningModule):
         self.codecs = nn.ModuleList(first.codec for first, *_ in self.sharing)
         self.sample_rate = self.output_sample_rate = sample_rate
         self.hop_length = 1
+
+    def setup(self, stage: str) -> None:
+        """Refuse a trainer that would shard the clips a second time."""
+        check_sharding(self)
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         found: dict[str, Tensor] = {}
