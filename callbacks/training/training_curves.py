@@ -1,4 +1,4 @@
-"""The course of training as one figure with named axes: losses, gradient norms and learning rates by batch."""
+"""Losses, gradient norms and learning rates of a run as one figure with named axes, by batch."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from callbacks.checks import require_at_least
 from callbacks.figures.training import PANELS, training_figure
 from callbacks.output.loggers import log_folder, tensorboard_writers
 
 
 class TrainingCurves(Callback):
-    """Draws what training has logged, at every validation and at the end, as `training.png` and in TensorBoard.
+    """Draws the logged values of training, at every validation and at the end, as `training.png` and in TensorBoard.
 
-    The history travels in checkpoints, so that the curves of a resumed run begin with its first batch.
+    Checkpoints hold the history, so that the curves of a resumed run begin with its first batch.
 
     Args:
         every_n_batches: Batches between two points.
 
     Raises:
-        ValueError: `every_n_batches` is below 1.
+        InvalidValue: `every_n_batches` is below 1.
     """
 
     def __init__(self, every_n_batches: int = 20) -> None:
-        if every_n_batches < 1:
-            raise ValueError(f"every_n_batches {every_n_batches} must be at least 1")
+        require_at_least(1, every_n_batches=every_n_batches)
         self.every_n_batches = every_n_batches
         self.history: dict[str, list[tuple[int, float]]] = {}
 

@@ -118,7 +118,7 @@ def test_all_problems_come_in_one_list(tmp_path: Path, speech: Path) -> None:
     assert found[0].startswith(f"{tmp_path}/file/checkpoints cannot be written (")
     assert found[1].startswith("There are no validation clips: set data.val")
     assert found[2] == (
-        "Picky joins at batch 5 and cannot judge 2 samples (at least 64 samples): make data.crop_seconds or "
+        "Picky joins at batch 5 and fails on 2 samples (at least 64 samples): make data.crop_seconds or "
         "adversary.crop longer."
     )
     assert found[3] == (
