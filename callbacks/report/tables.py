@@ -43,8 +43,8 @@ def score_table(rows: Sequence[ChannelRow], metric: SpeechMetric) -> Table:
     """The means of one metric, by system and channel."""
     found = [row for row in rows if row.metric == metric.name]
     notes = [
-        f"{row.codec}, {short_label(row.channel)}: {row.unscorable} of {row.unscorable + row.scored} draws could not be "
-        f"scored and are missing: {', '.join(f'{why} ({count})' for why, count in sorted(row.reasons.items()))}."
+        f"{row.codec}, {short_label(row.channel)}: {row.unscorable} of {row.unscorable + row.scored} draws could not "
+        f"be scored and are missing: {', '.join(f'{why} ({count})' for why, count in sorted(row.reasons.items()))}."
         for row in found
         if row.unscorable
     ]
