@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from codec.training.distributed.sharded_tensors import alike, part_of, whole
+from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
 
 KEY = "codec_ema"
 PREFIX = "codec."
@@ -76,7 +76,7 @@ class CodecEMA(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         weights = _weights(pl_module)  # on their device by now
-        self._other = {n: part_of(tensor.to(weights[n].device), weights[n]) for n, tensor in self._other.items()}
+        self._other = {n: shard_like(tensor.to(weights[n].device), weights[n]) for n, tensor in self._other.items()}
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -94,7 +94,7 @@ class CodecEMA(Callback):
         elif self.batches % self.every_n_batches == 0:
             decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
             names = [name for name, tensor in weights.items() if tensor.is_floating_point()]
-            others, new = alike(self._other[n] for n in names), alike(weights[n] for n in names)
+            others, new = group_by_sharding(self._other[n] for n in names), group_by_sharding(weights[n] for n in names)
             for averages, values in zip(others, new, strict=True):
                 torch._foreach_lerp_(averages, values, 1 - decay)
             _copy({n: tensor for n, tensor in weights.items() if not tensor.is_floating_point()}, self._other)
@@ -125,7 +125,7 @@ class CodecEMA(Callback):
         weights = _weights(pl_module)
         raw = self._other if self._swapped else weights
         checkpoint[KEY] = {
-            "raw": {name: whole(tensor).detach().clone() for name, tensor in raw.items()},
+            "raw": {name: full_tensor(tensor).detach().clone() for name, tensor in raw.items()},
             "batches": self.batches,
             "updates": self.updates,
         }
@@ -134,7 +134,7 @@ class CodecEMA(Callback):
     def _put_average(self, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         averaged = _weights(pl_module) if self._swapped else self._other
         state = checkpoint["state_dict"]
-        state.update({PREFIX + name: whole(tensor).detach().clone() for name, tensor in averaged.items()})
+        state.update({PREFIX + name: full_tensor(tensor).detach().clone() for name, tensor in averaged.items()})
 
     def _wrap_on_save_checkpoint(self, pl_module: LightningModule) -> None:
         """Have the module's hook, the only one that Lightning calls for weights alone, store the average."""
