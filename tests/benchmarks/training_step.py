@@ -16,9 +16,9 @@ import torch
 import yaml
 
 from codec import CodecModule
-from codec.checkpoints.reading import build
 from codec.training.alternating import frozen
 from codec.training.losses.mel import feature_matching_loss
+from tests.support.building import build
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 

@@ -11,8 +11,9 @@ import yaml
 
 import train
 from codec import Discriminator, load_codec
-from codec.checkpoints.reading import build, build_codec
+from codec.checkpoints.building import build_codec
 from tests.integration.test_command_line import CODEC, CONFIGS, run, small, speech
+from tests.support.building import build
 
 __all__ = ["speech"]
 NARROW = {"encoder.init_args.width": 2, "decoder.init_args.backbone.init_args.depth": 1}
