@@ -17,8 +17,8 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressB
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from codec.checkpoints.files import SafeCheckpointIO, checkpoint_folder, newest_checkpoint
-from codec.checkpoints.reading import located, read_checkpoint
+from codec.checkpoints.files import SafeCheckpointIO, checkpoint_folder
+from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolve_checkpoint
 from codec.training.distributed.stop_signals import RunStopped
 
 PACKAGES = ["callbacks", "codec", "data", "lightning", "torch"]
@@ -124,11 +124,11 @@ class CodecCLI(LightningCLI):
         fit = self.subcommand == "fit"
         if wanted == "best" and not fit and (folder / "best.ckpt").is_file():
             try:
-                read_checkpoint(folder / "best.ckpt")
+                read_checkpoint(folder / "best.ckpt", keep=True)
             except ValueError as error:
                 self._fail(str(error))
             return str(folder / "best.ckpt")
-        found = newest_checkpoint(folder, resumable=fit) if wanted != "best" else None
+        found = newest_checkpoint(folder, resumable=fit, keep=True) if wanted != "best" else None
         if found is None and not (fit and wanted == "auto"):
             remedy = "start with --ckpt_path auto" if fit else "train first"
             self._fail(f"There is no {wanted} checkpoint in {folder}: {remedy}, or give its path as ckpt_path.")
@@ -144,8 +144,8 @@ class CodecCLI(LightningCLI):
         path = self._get(self.config, "ckpt_path")
         if path and path not in ("auto", "last", "best", "hpc", "registry"):
             try:
-                checkpoint = read_checkpoint(path)
-                if located(path).suffix == ".safetensors":
+                checkpoint = read_checkpoint(path, keep=True)
+                if resolve_checkpoint(path).suffix == ".safetensors":
                     self._fail(f"{path} holds weights alone: give it as model.init_args.init_from.")
                 if self.subcommand == "fit" and not checkpoint.get("optimizer_states"):
                     self._fail(

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.checkpoints.reading import build_codec, load_codec, read_checkpoint
+from codec.checkpoints.building import build_codec
+from codec.checkpoints.reading import load_codec, read_checkpoint
 from codec.codec import NeuralCodec
 from tests.codec.checkpoints.test_checkpoint import CONFIG
 from tests.fuzz.limits import bounded_memory, fuzzed, unhurried

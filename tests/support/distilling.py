@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from codec import CodecModule
-from codec.checkpoints.reading import build_codec
+from codec.checkpoints.building import build_codec
 from codec.encoders.l3ac import MelEncoder
 from codec.training.distillation_module import DistillationModule
 from codec.training.distributed.ddp import AlternatingDDPStrategy

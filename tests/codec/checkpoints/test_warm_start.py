@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from codec import FSQ, CodecModule, MultiPeriodDiscriminator, SpectralEncoder
-from codec.checkpoints.reading import build_codec, load_codec
+from codec.checkpoints.building import build_codec
+from codec.checkpoints.reading import load_codec
 from codec.checkpoints.warm_start import grouped, warm_start
 from tests.support.small_codec import small_codec
 from tests.support.training import VoiceData, adam, discriminators, mel_loss, quiet_trainer, tiny_module, weights
