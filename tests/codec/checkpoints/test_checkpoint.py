@@ -88,7 +88,7 @@ def test_a_safetensors_file_of_another_name_is_told_to_change_it(tmp_path):
         load_codec(tmp_path / "a.ckpt")
 
 
-def test_a_folder_does_not_hide_a_codec_that_comes_along_but_a_file_does(tmp_path, monkeypatch):
+def test_a_folder_does_not_hide_a_pretrained_codec_but_a_file_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small_fsq").mkdir()
     assert resolve_checkpoint("small_fsq") == PRETRAINED / "small_fsq.safetensors"

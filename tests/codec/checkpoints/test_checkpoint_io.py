@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or not at all, damage of any byte found, the newest good one chosen."""
+"""Checkpoint files: complete or not at all, damage of any byte found, the newest undamaged one chosen."""
 
 import errno
 import os

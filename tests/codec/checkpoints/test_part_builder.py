@@ -132,7 +132,7 @@ def test_parts_of_ones_own_are_named_in_the_environment(tmp_path, monkeypatch):
     sys.modules.pop("own_encoders")
 
 
-def test_a_whole_file_loads(tmp_path):
+def test_a_valid_file_loads(tmp_path):
     write_safetensors(tmp_path / "good.safetensors", WEIGHTS, codec_config=CONFIG)
     codec = load_codec(tmp_path / "good.safetensors")
     stated = read_checkpoint(tmp_path / "good.safetensors")["state_dict"]

@@ -1,4 +1,4 @@
-"""The codecs that come with this project: small, weights alone, what their cards say, and found by name."""
+"""The pretrained codecs: small, weights alone, as their cards say, and found by name."""
 
 import hashlib
 import re

@@ -43,7 +43,7 @@ def watches(exits: dict[int, str]) -> Iterator[Watches]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for what must come."""
+    """Wait until the condition holds; fail after 20 s."""
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline, "it never came"
