@@ -4,18 +4,28 @@ import sys
 
 from lightning import LightningModule
 
-from callbacks import ChannelEvaluation, PredictionWriter, Preflight
-from codec.cli.command_line import CodecCLI
-from codec.cli.sweeps import sweep
-from data import SpeechDataModule
+import callbacks
+from codec import UserError
+from codec.cli import CodecCLI, sweep
+from data import DataError, SpeechDataModule
+
+CALLBACKS = {  # on in every run, each configured under its own key
+    "channels": callbacks.ChannelEvaluation,
+    "checkpoint": callbacks.RunCheckpoint,
+    "ema": callbacks.CodecEMA,
+    "usage": callbacks.CodebookUsage,
+    "throughput": callbacks.Throughput,
+    "curves": callbacks.TrainingCurves,
+    "predictions": callbacks.PredictionWriter,
+    "preflight": callbacks.Preflight,
+}
 
 
 def main() -> None:
     """Parse the command line, build trainer, model and data, and run."""
     if sys.argv[1:2] == ["sweep"]:
         return sweep(main)
-    callbacks = {"channels": ChannelEvaluation, "predictions": PredictionWriter, "preflight": Preflight}
-    CodecCLI(LightningModule, SpeechDataModule, forced_callbacks=callbacks)
+    CodecCLI(LightningModule, SpeechDataModule, usual_callbacks=CALLBACKS, user_errors=(UserError, DataError))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from codec.encoders.acoustic import AcousticEncoder, Encoder, SpectralEncoder
 from codec.encoders.feature_cache import TeacherCache
 from codec.encoders.l3ac import MelEncoder, StudentEncoder
 from codec.encoders.semantic import FusedEncoder, HubertEncoder, W2VBertEncoder
+from codec.errors import InvalidValue, MissingDependency, UnreadableFile, UserError
 from codec.hub.transformers_codec import TransformersCodec
 from codec.quantizers import (
     FSQ,
@@ -41,7 +42,9 @@ from codec.quantizers import (
     StraightThrough,
     TanhBound,
 )
-from codec.training.codec_module import CodecModule, LossWeights
+from codec.training.adversary import Adversary
+from codec.training.alternating import Optimization
+from codec.training.codec_module import CodecModule
 from codec.training.comparison_module import ComparisonModule, System
 from codec.training.discriminators import (
     Discriminator,
@@ -51,16 +54,17 @@ from codec.training.discriminators import (
 from codec.training.distillation_module import DistillationModule
 from codec.training.distributed.ddp import AlternatingDDPStrategy
 from codec.training.distributed.fsdp import AlternatingFSDPStrategy
-from codec.training.losses.distillation import (
+from codec.training.losses import (
+    AdversarialLoss,
     DistillationLoss,
+    FeatureMatchingLoss,
     LatentDistance,
-    LevelCrossEntropy,
-    OrdinalLevelLoss,
-    ProjectedDistance,
-    QuantizedCosine,
+    LeastSquaresLoss,
+    Loss,
+    MultiScaleMelLoss,
+    ReconstructionLoss,
+    SemanticReconstruction,
 )
-from codec.training.losses.mel import AdversarialLoss, HingeLoss, LeastSquaresLoss, MultiScaleMelLoss
-from codec.training.losses.semantic import SemanticReconstruction
 from codec.training.schedules import Constant, Schedule, WarmupLinearDecay
 
 __all__ = [
@@ -69,6 +73,7 @@ __all__ = [
     "AWGNChannel",
     "AcousticEncoder",
     "AdversarialLoss",
+    "Adversary",
     "AlternatingDDPStrategy",
     "AlternatingFSDPStrategy",
     "BinarySwitchingMap",
@@ -92,36 +97,36 @@ __all__ = [
     "EMACodebook",
     "Encoder",
     "ErrorCorrection",
+    "FeatureMatchingLoss",
     "FrameErasureChannel",
     "FusedEncoder",
     "GilbertElliottChannel",
     "GrayMap",
     "Hamming74",
-    "HingeLoss",
     "HubertEncoder",
     "IndexMap",
     "InterpolatedLatent",
+    "InvalidValue",
     "LatentDistance",
     "LearnedCodebook",
     "LeastSquaresLoss",
-    "LevelCrossEntropy",
     "Link",
-    "LossWeights",
+    "Loss",
     "MelEncoder",
+    "MissingDependency",
     "MixedChannel",
     "MultiPeriodDiscriminator",
     "MultiResolutionSpectrogramDiscriminator",
     "MultiScaleMelLoss",
     "NaturalMap",
     "NeuralCodec",
-    "OrdinalLevelLoss",
+    "Optimization",
     "PacketLossChannel",
     "PermutedMap",
     "PosteriorMean",
-    "ProjectedDistance",
     "ProtectedChannel",
-    "QuantizedCosine",
     "Quantizer",
+    "ReconstructionLoss",
     "RepeatLast",
     "Repetition",
     "ResidualFSQ",
@@ -137,6 +142,8 @@ __all__ = [
     "TeacherCache",
     "TransformerBackbone",
     "TransformersCodec",
+    "UnreadableFile",
+    "UserError",
     "VocosDecoder",
     "W2VBertEncoder",
     "WarmupLinearDecay",

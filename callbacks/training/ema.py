@@ -10,13 +10,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from codec.errors import InvalidValue
+from codec.training.alternating import WeightAverage
 from codec.training.distributed.sharded_tensors import alike, part_of, whole
 
 KEY = "codec_ema"
 PREFIX = "codec."
 
 
-class CodecEMA(Callback):
+class CodecEMA(Callback, WeightAverage):
     """Averages `pl_module.codec` alone: its parameters and floating-point buffers, not discriminators or losses.
 
     Validation runs on the averaged weights, and training goes on exactly from the raw ones. A checkpoint's
@@ -25,7 +27,7 @@ class CodecEMA(Callback):
     bit. After `fit` the codec keeps the averaged weights.
 
     Place it anywhere in the list of callbacks: Lightning runs checkpoint callbacks last. Checkpoints that hold
-    weights only reach no callback, so during `fit` the module's `on_save_checkpoint` is wrapped for them.
+    weights only reach no callback; our modules ask for the average themselves (`store_averages`).
 
     Args:
         decay: Share of the average kept at each update, in [0, 1).
@@ -41,9 +43,11 @@ class CodecEMA(Callback):
         self, decay: float = 0.999, every_n_batches: int = 1, *, start_batch: int = 0, warmup: bool = True
     ) -> None:
         if not 0 <= decay < 1 or every_n_batches < 1 or start_batch < 0:
-            raise ValueError(
-                f"decay {decay} must lie in [0, 1), every_n_batches {every_n_batches} be at least 1 and "
-                f"start_batch {start_batch} at least 0"
+            raise InvalidValue(
+                "decay",
+                decay,
+                f"must lie in [0, 1), every_n_batches {every_n_batches} be at least 1 and start_batch {start_batch} at "
+                "least 0",
             )
         self.decay, self.every_n_batches = decay, every_n_batches
         self.start_batch, self.warmup = start_batch, warmup
@@ -59,7 +63,6 @@ class CodecEMA(Callback):
             self._swap(pl_module)
         if not self._other:
             self._other = {name: tensor.detach().clone() for name, tensor in _weights(pl_module).items()}
-        self._wrap_on_save_checkpoint(pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if not self._other:  # not in fit: the codec has the averaged weights already
@@ -116,9 +119,6 @@ class CodecEMA(Callback):
         if not self._swapped:
             self._swap(pl_module)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        pl_module.__dict__.pop("on_save_checkpoint", None)
-
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if not self._other:
             return
@@ -129,22 +129,13 @@ class CodecEMA(Callback):
             "batches": self.batches,
             "updates": self.updates,
         }
-        self._put_average(pl_module, checkpoint)
+        checkpoint["state_dict"].update(self.averaged_weights(pl_module))
 
-    def _put_average(self, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        averaged = _weights(pl_module) if self._swapped else self._other
-        state = checkpoint["state_dict"]
-        state.update({PREFIX + name: whole(tensor).detach().clone() for name, tensor in averaged.items()})
-
-    def _wrap_on_save_checkpoint(self, pl_module: LightningModule) -> None:
-        """Have the module's hook, the only one that Lightning calls for weights alone, store the average."""
-        original = type(pl_module).on_save_checkpoint
-
-        def on_save_checkpoint(checkpoint: dict[str, Any]) -> None:
-            self._put_average(pl_module, checkpoint)
-            original(pl_module, checkpoint)
-
-        pl_module.__dict__["on_save_checkpoint"] = on_save_checkpoint
+    def averaged_weights(self, module: LightningModule) -> dict[str, Tensor]:
+        if not self._other:
+            return {}
+        averaged = _weights(module) if self._swapped else self._other
+        return {PREFIX + name: whole(tensor).detach().clone() for name, tensor in averaged.items()}
 
     @torch.no_grad()
     def _swap(self, pl_module: LightningModule) -> None:

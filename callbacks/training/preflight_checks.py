@@ -70,10 +70,11 @@ def validation_clips(trainer: Any, module: Any) -> Iterator[Finding]:
 def discriminators(trainer: Any, module: Any) -> Iterator[Finding]:
     """Those that join after the first batch, on silence as long as the stretch that they will judge."""
     crop = getattr(trainer.datamodule, "crop_samples", None)
-    if crop is None or not getattr(module, "discriminator_start", 0):
+    adversary = getattr(module, "adversary", None)
+    if crop is None or adversary is None or not adversary.start:
         return
     samples = crop * module.codec.output_sample_rate // module.codec.sample_rate
-    samples = min(module.discriminator_crop or samples, samples)
+    samples = min(adversary.crop or samples, samples)
     for discriminator in module.discriminators:
         training = discriminator.training
         try:
@@ -81,8 +82,8 @@ def discriminators(trainer: Any, module: Any) -> Iterator[Finding]:
                 discriminator.eval()(torch.zeros(1, 1, samples))
         except (RuntimeError, ValueError) as error:
             yield Finding(
-                f"{type(discriminator).__name__} joins at batch {module.discriminator_start} and cannot judge "
-                f"{samples} samples ({_first_line(error)}): make data.crop_seconds or discriminator_crop longer."
+                f"{type(discriminator).__name__} joins at batch {adversary.start} and cannot judge "
+                f"{samples} samples ({_first_line(error)}): make data.crop_seconds or adversary.crop longer."
             )
         finally:
             discriminator.train(training)

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from callbacks.training.ema import CodecEMA
 from callbacks.training.run_checkpoint import RunCheckpoint
 from codec.checkpoints.files import checkpoint_folder
+from codec.training.lightning_internals import every_n_train_steps
 
 OPTIMIZER_STATES = 2  # numbers that Adam keeps beside each weight
 
@@ -68,7 +69,7 @@ def kept_checkpoints(trainer: Any, saver: Any) -> int:
         return 1
     kept = saver.save_top_k
     if kept < 0:  # all of them
-        kept = max(1, trainer.max_steps // (saver._every_n_train_steps or max(1, trainer.max_steps)))
+        kept = max(1, trainer.max_steps // (every_n_train_steps(saver) or max(1, trainer.max_steps)))
     return kept + bool(saver.save_last) + 1
 
 

@@ -13,7 +13,18 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from callbacks.output.loggers import gather_objects, log_scalars
 from codec.checkpoints.files import checkpoint_folder, link, remove_partial
+from codec.errors import InvalidValue, UnreadableFile
 from codec.training.distributed.stop_signals import RunStopped, StopSignals
+from codec.training.lightning_internals import (
+    dump_checkpoint,
+    extend_training,
+    forget_value,
+    log_values,
+    run_validation,
+    training_is_done,
+    validation_is_due,
+    values_due,
+)
 
 KEY = "run_checkpoint"
 NAME = re.compile(r"batch=(\d+)\.ckpt")
@@ -59,9 +70,11 @@ class RunCheckpoint(Checkpoint):
         dirpath: str | None = None,
     ) -> None:
         if every_n_batches < 1 or recent < 2 or best < 1 or mode not in ("max", "min"):
-            raise ValueError(
-                f"every_n_batches {every_n_batches} must be at least 1, recent {recent} at least 2, best {best} at "
-                f"least 1 and mode {mode!r} one of 'max', 'min'."
+            raise InvalidValue(
+                "every_n_batches",
+                every_n_batches,
+                f"must be at least 1, recent {recent} at least 2, best {best} at least 1 and mode {mode!r} one of "
+                "'max', 'min'",
             )
         self.every_n_batches, self.recent = every_n_batches, recent
         self.monitor, self.mode, self.best, self.dirpath = monitor, mode, best, dirpath
@@ -87,13 +100,15 @@ class RunCheckpoint(Checkpoint):
         self.scores, self.failed, self._owed = saved["scores"], saved["failed"], saved["owed"]
         self._extended = self._owed.get("validation", False) and checkpoint["global_step"] == trainer.max_steps
         if self._extended:  # else the loop would not start, and the last validation never be made up for
-            trainer.fit_loop.epoch_loop.max_steps += 1
+            extend_training(trainer, 1)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         chosen = gather_objects(str(trainer.ckpt_path or "none, a fresh start"))
         if len(set(chosen)) > 1:
             ranks = "; ".join(f"rank {rank}: {path}" for rank, path in enumerate(chosen))
-            raise ValueError(f"Ranks resume from different checkpoints ({ranks}): start again, or name one file.")
+            raise InvalidValue(
+                f"Ranks resume from different checkpoints ({ranks})", remedy="start again, or name one file"
+            )
         if trainer.is_global_zero and not self._dry:
             leftovers = remove_partial(self.folder)
             if leftovers:
@@ -110,25 +125,18 @@ class RunCheckpoint(Checkpoint):
             self._saved = trainer.global_step
         owed, self._owed = self._owed, {}
         if owed.get("logged"):
-            trainer._logger_connector.log_metrics(owed["logged"])
+            log_values(trainer, owed["logged"])
         if owed.get("validation"):
-            loop = trainer.fit_loop.epoch_loop.val_loop
-            loop.restarting = False
-            trainer.validating = True
-            loop.run()
-            trainer.training = True
+            run_validation(trainer)
         if self._extended:
-            trainer.fit_loop.epoch_loop.max_steps -= 1
+            extend_training(trainer, -1)
             self._extended = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         signal = self._signals.agreed(trainer)
-        loop = trainer.fit_loop
-        assert loop._data_fetcher is not None
-        validation = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
-        last = loop.epoch_loop._is_training_done
+        validation, last = validation_is_due(trainer), training_is_done(trainer)
         if signal or validation or last or trainer.should_stop or trainer.global_step % self.every_n_batches == 0:
             self._save(trainer, validation=validation)
         if signal:
@@ -136,7 +144,7 @@ class RunCheckpoint(Checkpoint):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.monitor is not None:  # a value of an earlier validation says nothing about these weights
-            trainer._logger_connector._callback_metrics.pop(self.monitor, None)
+            forget_value(trainer, self.monitor)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if trainer.world_size == 1 and self._signals.received and self._saved == trainer.global_step:
@@ -148,7 +156,9 @@ class RunCheckpoint(Checkpoint):
         score = trainer.callback_metrics.get(self.monitor)
         if score is None and not self.scores:
             logged = ", ".join(sorted(trainer.callback_metrics))
-            raise ValueError(f"monitor {self.monitor} of RunCheckpoint is not logged: set it to one of {logged}.")
+            raise InvalidValue(
+                f"monitor {self.monitor} of RunCheckpoint is not logged", remedy=f"set it to one of {logged}"
+            )
         if score is not None and torch.isfinite(score):
             self.scores[trainer.global_step] = float(score)
             if trainer.is_global_zero and not self._dry:
@@ -166,10 +176,8 @@ class RunCheckpoint(Checkpoint):
         """Write this batch's checkpoint and make it the last; every rank must call this."""
         if self._dry:
             return
-        connector = trainer._logger_connector
-        logged = connector.metrics["log"] if connector.should_update_logs else {}  # Lightning logs it after this hook
-        self._owed = {"validation": validation, "logged": {k: float(v) for k, v in logged.items()}}
-        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        self._owed = {"validation": validation, "logged": values_due(trainer)}  # Lightning logs them after this hook
+        checkpoint = dump_checkpoint(trainer)
         self._owed = {}
         path = self.folder / f"batch={trainer.global_step}.ckpt"
         error = None
@@ -221,7 +229,7 @@ class RunCheckpoint(Checkpoint):
 
     def _refuse_failure(self) -> None:
         if self._error is not None:
-            raise ValueError(
-                f"The last checkpoint in {self.folder} could not be written ({self._error}): make room and run again "
-                "with --ckpt_path auto, which goes on from the one before."
+            raise UnreadableFile(
+                f"The last checkpoint in {self.folder} could not be written ({self._error})",
+                remedy="make room and run again with --ckpt_path auto, which goes on from the one before",
             )

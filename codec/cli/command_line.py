@@ -1,78 +1,62 @@
-"""The command line's manners: nearest valid names in errors, rates stated once, configurations in checkpoints."""
+"""The command line: rates stated once, usual callbacks, checkpoints found and checked, mistakes in one sentence."""
 
-import difflib
-import inspect
 import json
-import re
 import warnings
-from importlib import import_module
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch.distributed as dist
-from jsonargparse import ArgumentParser
 from lightning import Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from codec.checkpoints.files import SafeCheckpointIO, checkpoint_folder, newest_checkpoint
 from codec.checkpoints.reading import located, read_checkpoint
+from codec.cli.nearest_names import HelpfulParser
+from codec.cli.progress_bar import BatchProgressBar
+from codec.errors import UserError
 from codec.training.distributed.stop_signals import RunStopped
+from codec.training.lightning_internals import CommandLine
 
-PACKAGES = ["callbacks", "codec", "data", "lightning", "torch"]
-
-
-class HelpfulParser(LightningArgumentParser):
-    """Adds the nearest valid name to an error about an unknown option or class."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the message and exit with status 2."""
-        super().error(message + nearest_names(message, self) if self.exit_on_error else message, ex)
+LOGGER = {
+    "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+    "init_args": {"save_dir": "runs", "name": "run", "version": ""},
+}
+MODULES_OWN = (("gradient_clip_val", "gradient_clip", 0), ("accumulate_grad_batches", "accumulate", 1))
+SPECIAL_CHECKPOINTS = ("auto", "last", "best", "hpc", "registry")
 
 
-class BatchProgressBar(TQDMProgressBar):
-    """Counts batches up to `max_steps`: the training stream has no epochs."""
-
-    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
-        """Start a bar that goes on where an interrupted run stopped: Lightning starts no epoch then."""
-        super().on_train_start(trainer)
-        self._count_batches(trainer)
-
-    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Keep the bar's total, which Lightning takes from the epoch."""
-        super().on_train_epoch_start(trainer)
-        self._count_batches(trainer)
-
-    def _count_batches(self, trainer: Trainer) -> None:
-        self.train_progress_bar.set_description("Training")
-        self.train_progress_bar.n = self.train_progress_bar.initial = trainer.global_step
-        if trainer.max_steps > 0:
-            self.train_progress_bar.total = trainer.max_steps
-
-
-class CodecCLI(LightningCLI):
+class CodecCLI(CommandLine):
     """LightningCLI for codec modules and the data module.
 
     - `data.sample_rate`, `data.output_sample_rate` and `data.hop_length` come from the model's codec.
     - The configuration of the command line is never overridden by a checkpoint's; the model's part of it is kept in
       the checkpoints, where `codec.load_codec` finds it.
-    - `forced_callbacks` are on in every run, each configured under its own key.
+    - `usual_callbacks` are on in every run, each configured under its own key.
+    - Runs are logged to TensorBoard in `runs/NAME`, where a configuration states `trainer.logger.init_args.name`.
     - Checkpoints are written by `SafeCheckpointIO`, whatever the strategy, and `--ckpt_path last` (of all commands),
       `best` and `auto` (of `fit`: the newest complete one, else a fresh start) pass over damaged ones with a warning.
     - Lightning does not shard the data again (`use_distributed_sampler`): the data module has done so.
+    - Errors of the kinds in `user_errors` end the command with their sentence and status 2.
     """
 
     def __init__(
-        self, model_class: type, datamodule_class: type, *, forced_callbacks: dict[str, type] | None = None
+        self,
+        model_class: type,
+        datamodule_class: type,
+        *,
+        usual_callbacks: Mapping[str, type],
+        user_errors: tuple[type[Exception], ...] = (UserError,),
     ) -> None:
-        self.forced_callbacks = forced_callbacks or {}
+        self.usual_callbacks, self.user_errors = usual_callbacks, user_errors
         super().__init__(
             model_class,
             datamodule_class,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"use_distributed_sampler": False, "max_epochs": -1},
+            trainer_defaults={"use_distributed_sampler": False, "max_epochs": -1, "logger": LOGGER},
             seed_everything_default=0,
             parser_class=HelpfulParser,
             parser_kwargs={"allow_abbrev": False},
@@ -82,11 +66,11 @@ class CodecCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link the codec's rates to the data, add callbacks that are always on, and keep the usage to one line."""
+        """Link the codec's rates to the data, add the usual callbacks, and keep the usage to one line."""
         parser.usage = "%(prog)s [--config FILE] ... [--OPTION VALUE] ..."
         for name in ("sample_rate", "output_sample_rate", "hop_length"):
             parser.link_arguments("model", f"data.{name}", compute_fn=_codec_attribute(name), apply_on="instantiate")
-        for name, callback in self.forced_callbacks.items():
+        for name, callback in self.usual_callbacks.items():
             parser.add_lightning_class_args(callback, name)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -106,13 +90,13 @@ class CodecCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Choose the checkpoint, and give the model its own configuration, which it writes into its checkpoints."""
-        wanted = self._get(self.config, "ckpt_path")
+        wanted = self.option("ckpt_path")
         if wanted in ("auto", "last", "best"):
             self.config_init[self.subcommand].ckpt_path = self._choose_checkpoint(wanted)
         if self.subcommand == "predict":  # the writer has them; Lightning would keep all in memory
             chosen = self.config_init.predict
             chosen.return_predictions = bool(chosen.return_predictions)
-        self.model.config = json.loads(json.dumps(self._get(self.config, "model").as_dict(), default=str))
+        self.model.config = json.loads(json.dumps(self.option("model").as_dict(), default=str))
 
     def _choose_checkpoint(self, wanted: str) -> str | None:
         """The file that `auto`, `last` or `best` stands for in this run's folder; None for a fresh start.
@@ -125,7 +109,7 @@ class CodecCLI(LightningCLI):
         if wanted == "best" and not fit and (folder / "best.ckpt").is_file():
             try:
                 read_checkpoint(folder / "best.ckpt")
-            except ValueError as error:
+            except UserError as error:
                 self._fail(str(error))
             return str(folder / "best.ckpt")
         found = newest_checkpoint(folder, resumable=fit) if wanted != "best" else None
@@ -137,53 +121,59 @@ class CodecCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuse, in one sentence, what would fail later and less clearly."""
-        options = self._get(self.config, "trainer")
-        for wrong, right in (("gradient_clip_val", "gradient_clip"), ("accumulate_grad_batches", "accumulate")):
-            if options[wrong] not in (None, 1 if right == "accumulate" else 0):
-                self._fail(f"trainer.{wrong} {options[wrong]:g} must be unset: use model.init_args.{right} instead.")
-        path = self._get(self.config, "ckpt_path")
-        if path and path not in ("auto", "last", "best", "hpc", "registry"):
-            try:
-                checkpoint = read_checkpoint(path)
-                if located(path).suffix == ".safetensors":
-                    self._fail(f"{path} holds weights alone: give it as model.init_args.init_from.")
-                if self.subcommand == "fit" and not checkpoint.get("optimizer_states"):
-                    self._fail(
-                        f"{path} holds no optimizer's state to go on from: give it as model.init_args.init_from."
-                    )
-            except ValueError as error:
-                self._fail(str(error))
+        options = self.option("trainer")
+        for name, other, unset in (
+            ("gradient_clip_val", "gradient_clip", 0),
+            ("accumulate_grad_batches", "accumulate", 1),
+        ):
+            if options[name] not in (None, unset):
+                self._fail(
+                    f"trainer.{name} {options[name]:g} must be unset: use model.init_args.optimization.{other} instead."
+                )
+        path = self.option("ckpt_path")
+        if path and path not in SPECIAL_CHECKPOINTS:
+            self._check_checkpoint(path)
+
+    def _check_checkpoint(self, path: str) -> None:
+        try:
+            checkpoint = read_checkpoint(path)
+        except UserError as error:
+            self._fail(str(error))
+        if located(path).suffix == ".safetensors":
+            self._fail(f"{path} holds weights alone: give it as model.init_args.init_from.")
+        if self.subcommand == "fit" and not checkpoint.get("optimizer_states"):
+            self._fail(f"{path} holds no optimizer's state to go on from: give it as model.init_args.init_from.")
 
     def instantiate_classes(self) -> None:
         """Build everything; a part that refuses its arguments ends the command with its own sentence."""
         try:
             super().instantiate_classes()
-        except ValueError as error:
-            reasons = re.findall(r"^\s*- (.+)$", str(error), re.MULTILINE) or str(error).splitlines()[:1]
-            self._fail(next((r for r in reasons if not r.startswith("Expected a")), str(error)))
+        except Exception as error:
+            mistake = next((e for e in _chain(error) if isinstance(e, self.user_errors)), None)
+            if mistake is None:
+                raise
+            self._fail(str(mistake))
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Run; a ValueError that this project raises on purpose ends the command with its sentence."""
+    def run(self, run: Callable[[], None]) -> None:
+        """Run; a mistake of the user's ends the command with its sentence."""
         try:
-            super()._run_subcommand(subcommand)
+            run()
             _leave_together()
         except RunStopped:  # on all ranks at the same batch
             _leave_together()
             raise
-        except ValueError as error:
-            trace = error.__traceback__
-            while trace is not None and trace.tb_next is not None:
-                trace = trace.tb_next
-            origin = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
-            if origin.split(".")[0] not in ("callbacks", "codec", "data"):
-                raise
+        except self.user_errors as error:
             self._fail(str(error))
 
     def _fail(self, message: str) -> NoReturn:
-        self._parser(self.subcommand).error(message)
+        self.subcommand_parser().error(message)
 
-    def _parse_ckpt_path(self) -> None:
-        """Keep the command line: Lightning would put the checkpoint's hyper-parameters over it (PL#20801)."""
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it was raised from or while handling, the outermost first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _leave_together() -> None:
@@ -193,43 +183,9 @@ def _leave_together() -> None:
         dist.destroy_process_group()
 
 
-def _codec_attribute(name: str) -> Any:
+def _codec_attribute(name: str) -> Callable[[Any], int]:
     def read(model: Any) -> int:
         return getattr(model if hasattr(model, name) else model.codec, name)
 
     read.__name__ = f"codec.{name}"
     return read
-
-
-def nearest_names(message: str, parser: ArgumentParser) -> str:
-    """A sentence with the valid name nearest to each unknown one in an error message; empty where there is none."""
-    sentences = []
-    for owner, wrong in _unknown_names(message):
-        nearest = difflib.get_close_matches(wrong, _valid_names(owner, parser), n=1, cutoff=0.0)
-        if nearest:
-            sentences.append(f"\nDid you mean '{nearest[0]}' instead of '{wrong}'?")
-    return "".join(dict.fromkeys(sentences))
-
-
-def _unknown_names(message: str) -> list[tuple[str, str]]:
-    """(owner, unknown name) of each complaint: a class or module path, or empty for the command's own options."""
-    found = re.findall(r"class_path '([\w.]+)':\s*Option '(\w+)' is not accepted", message)
-    found += re.findall(r"module '([\w.]+)' has no attribute '(\w+)'", message)
-    found += [("", name) for name in re.findall(r"(?:does not accept o|^O)ption '([\w.]+)'", message)]
-    found += [("", name) for name in re.findall(r"unrecognized arguments: --([\w.]+)", message)]
-    found += [("*", name) for name in re.findall(r"No module named '(\w+)'", message)]
-    return [(o, n) if o.split(".")[0] in ["", "*", *PACKAGES] else ("*", o.split(".")[0]) for o, n in found]
-
-
-def _valid_names(owner: str, parser: ArgumentParser) -> list[str]:
-    if owner == "*":
-        return PACKAGES
-    if not owner:
-        subcommands = [p for a in parser._actions if isinstance(a.choices, dict) for p in a.choices.values()]
-        return [action.dest for p in (parser, *subcommands) for action in p._actions if action.dest != "help"]
-    try:
-        target = import_module(owner)
-    except ImportError:
-        module, _, name = owner.rpartition(".")
-        return list(inspect.signature(getattr(import_module(module), name)).parameters)
-    return [name for name in dir(target) if not name.startswith("_")]

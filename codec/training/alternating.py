@@ -2,26 +2,76 @@
 
 import hashlib
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
 import torch.distributed as dist
+from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from codec.errors import InvalidValue, UnreadableFile
 from codec.training.distributed.sharded_tensors import alike, part_of, whole
-from codec.training.schedules import Schedule
+from codec.training.lightning_internals import (
+    attached_trainer,
+    count_batch,
+    shards_clips_again,
+    stop_counting_optimizer_steps,
+)
+from codec.training.schedules import Constant, Schedule
+
+
+def adamw(parameters: Any) -> Optimizer:
+    """X-Codec 2's optimizer."""
+    return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.8, 0.9))
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How the generator is optimized, and what holds for all optimizers of a module.
+
+    Args:
+        optimizer: makes the generator's optimizer from its parameters.
+        schedule: factor on its learning rate by batch; constant by default.
+        gradient_clip: largest gradient norm per optimizer, 0 for none.
+        accumulate: batches per optimizer step.
+
+    Raises:
+        InvalidValue: `gradient_clip` is negative, or `accumulate` below 1.
+    """
+
+    optimizer: OptimizerCallable = adamw
+    schedule: Schedule | None = None
+    gradient_clip: float = 1.0
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        if self.gradient_clip < 0:
+            raise InvalidValue("gradient_clip", self.gradient_clip, "must be a norm above 0, or 0 for no clipping")
+        if self.accumulate < 1:
+            raise InvalidValue("accumulate", self.accumulate, "must be at least 1 batch per optimizer step")
+
 
 OTHER_RUN = (
     "to go on with a run, configure the same parts and frozen_parts as it did; for a new run that starts from its "
-    "weights, give it as model.init_args.init_from instead of ckpt_path."
+    "weights, give it as model.init_args.init_from instead of ckpt_path"
 )
+
+
+class WeightAverage(ABC):
+    """A callback that keeps an average of weights, which checkpoints hold in place of the weights themselves."""
+
+    @abstractmethod
+    def averaged_weights(self, module: L.LightningModule) -> dict[str, Tensor]:
+        """The average by its names in the module's `state_dict`; empty where there is none."""
 
 
 class AlternatingOptimization(L.LightningModule):
@@ -32,25 +82,26 @@ class AlternatingOptimization(L.LightningModule):
     (see `codec.training.distributed.ddp`), so a backward pass may reach any subset of the parameters.
 
     Args:
-        gradient_clip: largest gradient norm per optimizer, 0 for none.
-        accumulate: batches per optimizer step.
+        optimization: optimizer and schedule of the generator; clipping and accumulation of all optimizers.
         seed: of everything random in a training step (dropout, noise), redrawn at each batch from (seed, batch, rank).
     """
 
-    def __init__(self, *, gradient_clip: float, accumulate: int, seed: int) -> None:
+    def __init__(self, optimization: Optimization, *, seed: int) -> None:
         super().__init__()
-        if gradient_clip < 0:
-            raise ValueError(f"gradient_clip {gradient_clip} must be a norm above 0, or 0 for no clipping.")
-        if accumulate < 1:
-            raise ValueError(f"accumulate {accumulate} must be at least 1 batch per optimizer step.")
         self.automatic_optimization = False
-        self.gradient_clip, self.accumulate, self.seed = gradient_clip, accumulate, seed
+        self.optimization, self.seed = optimization, seed
+        self.schedule = optimization.schedule or Constant()
+        self.gradient_clip, self.accumulate = optimization.gradient_clip, optimization.accumulate
         self.skipped_steps = 0
         self.config: dict | None = None  # class_path and init_args as parsed by the command line
         self._scale_at_start: dict[int, float] = {}
         self._norms: dict[int, Tensor] = {}
         self._accumulation: dict | None = None
         self._saved_norms: list[Tensor] = []
+
+    def setup(self, stage: str) -> None:
+        """Refuse a trainer that would shard the clips a second time."""
+        check_sharding(self)
 
     def on_fit_start(self) -> None:
         """Lightning offers to save the state before the optimizer step; here a checkpoint is what a batch left."""
@@ -63,13 +114,11 @@ class AlternatingOptimization(L.LightningModule):
         key = f"{self.seed}\0{self.global_step}\0{self.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:8], "little", signed=True))
         for optimizer in self.lightning_optimizers():
-            optimizer._on_before_step = optimizer._on_after_step = lambda: None
+            stop_counting_optimizer_steps(optimizer)
 
     def end_batch(self) -> None:
         """Count one batch."""
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.increment_ready()
-        progress.increment_completed()
+        count_batch(self.trainer)
 
     def descend(self, loss: Tensor, optimizer: LightningOptimizer, schedule: Schedule, *, batch: int) -> None:
         """Add a loss's gradients and, at the end of each accumulation, average, clip and step.
@@ -133,7 +182,11 @@ class AlternatingOptimization(L.LightningModule):
     # -- checkpoints -------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Add configuration, skipped steps, gradient norms and, inside an accumulation, its gradients (rank mean)."""
+        """Add configuration, skipped steps, gradient norms and, inside an accumulation, its gradients (rank mean).
+
+        Averaged weights take the place of the raw ones: of weights-only checkpoints, callbacks do not hear.
+        """
+        store_averages(self, checkpoint)
         checkpoint["skipped_steps"] = self.skipped_steps
         checkpoint["gradient_norms"] = [self.gradient_norm(optimizer) for optimizer in self.lightning_optimizers()]
         if self.config is not None:
@@ -151,15 +204,10 @@ class AlternatingOptimization(L.LightningModule):
         self._saved_norms = checkpoint.get("gradient_norms", [])
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As in any module, but weights of another architecture are a ValueError of one sentence."""
-        try:
-            return super().load_state_dict(state_dict, strict=strict, assign=assign)
-        except RuntimeError as error:
-            _, found, reason = str(error).partition("Error(s) in loading state_dict for ")
-            if not found:
-                raise
-            shown = " ".join(reason.split())[:300]
-            raise ValueError(f"The checkpoint is of another architecture ({shown}): {OTHER_RUN}") from error
+        """As in any module, but weights of another architecture are a UserError."""
+        if strict:
+            check_weights(state_dict, self.state_dict())
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
     def on_train_start(self) -> None:
         """Put the last gradient norms, and gradients of an interrupted accumulation, back in place."""
@@ -181,13 +229,48 @@ class AlternatingOptimization(L.LightningModule):
             super().on_validation_model_zero_grad()
 
 
+def check_weights(theirs: Mapping[str, Any], ours: Mapping[str, Tensor]) -> None:
+    """UserError if a checkpoint's weights have other names or shapes than the module's."""
+    wrong = [f"Missing key {name}" for name in ours if name not in theirs]
+    wrong += [f"Unexpected key {name}" for name in theirs if name not in ours]
+    wrong += [
+        f"size mismatch for {name}: {list(theirs[name].shape)} in the checkpoint, {list(value.shape)} here"
+        for name, value in ours.items()
+        if name in theirs and theirs[name].shape != value.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UnreadableFile(
+            f"The checkpoint is of another architecture ({'; '.join(wrong[:3])}{more})", remedy=OTHER_RUN
+        )
+
+
 def check_optimizers(checkpoint: Mapping[str, Any], trained: Sequence[Sequence[nn.Parameter]]) -> None:
-    """ValueError if a checkpoint's optimizers, where it has any, step other numbers of parameters than `trained`."""
+    """UserError if a checkpoint's optimizers, where it has any, step other numbers of parameters than `trained`."""
     states = checkpoint.get("optimizer_states") or []
     theirs = [sum(len(group["params"]) for group in state["param_groups"]) for state in states]
     ours = [len(parameters) for parameters in trained]
     if states and theirs != ours:
-        raise ValueError(f"The checkpoint's optimizers train {theirs} tensors, this module's {ours}: {OTHER_RUN}")
+        raise UnreadableFile(
+            f"The checkpoint's optimizers train {theirs} tensors, this module's {ours}", remedy=OTHER_RUN
+        )
+
+
+def store_averages(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Put the averages of the trainer's callbacks into a checkpoint's `state_dict`; for `on_save_checkpoint`."""
+    for callback in module.trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAverage):
+            checkpoint["state_dict"].update(callback.averaged_weights(module))
+
+
+def check_sharding(module: L.LightningModule) -> None:
+    """UserError if Lightning would shard the clips that the data module has sharded already."""
+    trainer = attached_trainer(module)
+    if trainer is not None and shards_clips_again(trainer):
+        raise InvalidValue(
+            "trainer.use_distributed_sampler", True, "must be false: the data module gives each rank its own clips",
+            "set the Trainer's use_distributed_sampler to false",
+        )  # fmt: skip
 
 
 def owned(optimizer: Optimizer | LightningOptimizer) -> Iterable[nn.Parameter]:

@@ -1,12 +1,10 @@
-"""Training of a codec with mel, adversarial and feature-matching losses; YAML injects the parts."""
+"""Training of a codec with reconstruction, adversarial and feature-matching losses; YAML injects the parts."""
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -14,54 +12,29 @@ from codec.channels import Channel
 from codec.channels.link import Connection, Link
 from codec.checkpoints.reading import codec_config
 from codec.checkpoints.warm_start import PARTS, check_resumable, get_part, warm_start
-from codec.codec import CodecOutput, NeuralCodec
-from codec.training.alternating import AlternatingOptimization, check_optimizers, frozen
-from codec.training.discriminators import Discriminator, DiscriminatorOutput
-from codec.training.losses.mel import AdversarialLoss, LeastSquaresLoss, MultiScaleMelLoss, feature_matching_loss
-from codec.training.losses.semantic import SemanticReconstruction
-from codec.training.schedules import Constant, Schedule
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Factors of the generator's losses (XCodec2's recipe)."""
-
-    mel: float = 15.0
-    adversarial: float = 1.0
-    feature_matching: float = 1.0
-    quantizer: float = 1.0
-    semantic: float = 5.0
-
-
-class Judged(NamedTuple):
-    """Judgements of real and generated audio, one per sub-discriminator."""
-
-    real: list[DiscriminatorOutput]
-    fake: list[DiscriminatorOutput]
-
-
-def adamw(parameters: Any) -> torch.optim.Optimizer:
-    """XCodec2's optimizer."""
-    return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.8, 0.9))
+from codec.codec import NeuralCodec
+from codec.errors import InvalidValue
+from codec.training.adversary import Adversary, discriminate, discriminate_both
+from codec.training.alternating import AlternatingOptimization, Optimization, check_optimizers, frozen
+from codec.training.lightning_internals import attached_trainer
+from codec.training.losses.adversarial import FeatureMatchingLoss, LeastSquaresLoss
+from codec.training.losses.base import Loss, LossInputs
+from codec.training.losses.reconstruction import MultiScaleMelLoss, ReconstructionLoss
+from codec.training.schedules import Constant
 
 
 class CodecModule(AlternatingOptimization):
     """Trains a `NeuralCodec`: the discriminators step first, then the codec against the stepped discriminators.
 
+    The generator's loss is the weighted sum of the reconstruction loss, the adversary's two losses, the quantizer's
+    own loss (whose weight is the quantizer's, such as `RVQ.commitment`) and `losses`.
+
     Args:
         codec: the codec to train.
-        discriminators: judges of the output; none for training on the mel loss alone.
-        reconstruction_loss: at the codec's output rate.
-        adversarial_loss: least squares or hinge.
-        weights: factors of the losses.
-        optimizer: makes the codec's optimizer from its parameters.
-        discriminator_optimizer: makes the discriminators' optimizer.
-        schedule: factor on the codec's learning rate by batch.
-        discriminator_schedule: factor on the discriminators' rate, counted from `discriminator_start`.
-        discriminator_start: batches on mel loss alone before the discriminators join.
-        discriminator_crop: samples at the output rate that the discriminators see, a random stretch; 0 for all.
-        gradient_clip: largest gradient norm per optimizer, 0 for none.
-        accumulate: batches per optimizer step.
+        adversary: discriminators, their losses and how they train; none for training without them.
+        reconstruction_loss: at the codec's output rate; `MultiScaleMelLoss` by default.
+        losses: further terms of the generator's loss, such as `SemanticReconstruction` or one of your own.
+        optimization: optimizer and schedule of the codec; clipping and accumulation of both sides.
         seed: of everything random in a training step.
         channel: to train through: the decoder gets the latents of codes that a channel has damaged, drawn anew at each
             batch; validation is undamaged. Quantizer dropout has no effect behind a channel.
@@ -71,68 +44,52 @@ class CodecModule(AlternatingOptimization):
             and without an optimizer.
         init_from: checkpoint or safetensors file to start from, weights alone (`codec.checkpoints.warm_start`).
         init_parts: what to take of it, such as `codec.encoder`.
-        semantic: reconstruction of a frozen speech model's features from the quantized latents, for a codec with a
-            semantic encoder; its weights train with the codec's.
         compiled: run encoder, decoder and discriminators through `torch.compile` in `fit`.
 
     Raises:
-        ValueError: the loss's sample rate is not the codec's output rate, all parts are frozen, or see `warm_start`.
+        UserError: a loss does not fit the codec, two losses share a name, all parts are frozen, or see `warm_start`.
     """
 
     def __init__(
         self,
         codec: NeuralCodec,
-        discriminators: Sequence[Discriminator] = (),
+        adversary: Adversary = Adversary(),
         *,
-        reconstruction_loss: MultiScaleMelLoss | None = None,
-        adversarial_loss: AdversarialLoss | None = None,
-        weights: LossWeights = LossWeights(),
-        optimizer: OptimizerCallable = adamw,
-        discriminator_optimizer: OptimizerCallable = adamw,
-        schedule: Schedule | None = None,
-        discriminator_schedule: Schedule | None = None,
-        discriminator_start: int = 0,
-        discriminator_crop: int = 0,
-        gradient_clip: float = 1.0,
-        accumulate: int = 1,
+        reconstruction_loss: ReconstructionLoss | None = None,
+        losses: Sequence[Loss] = (),
+        optimization: Optimization = Optimization(),
         seed: int = 0,
         channel: Channel | None = None,
         link: Link | None = None,
         frozen_parts: Sequence[str] = (),
         init_from: str | None = None,
         init_parts: Sequence[str] = PARTS,
-        semantic: SemanticReconstruction | None = None,
         compiled: bool = False,
     ) -> None:
-        super().__init__(gradient_clip=gradient_clip, accumulate=accumulate, seed=seed)
-        self.codec = codec
-        self.discriminators = nn.ModuleList(discriminators)
+        super().__init__(optimization, seed=seed)
+        self.codec, self.adversary = codec, adversary
+        self.discriminators = nn.ModuleList(adversary.discriminators)
         self.reconstruction_loss = reconstruction_loss or MultiScaleMelLoss(codec.output_sample_rate)
-        if self.reconstruction_loss.sample_rate != codec.output_sample_rate:
-            raise ValueError(
-                f"reconstruction_loss expects {self.reconstruction_loss.sample_rate} Hz, the codec puts out "
-                f"{codec.output_sample_rate} Hz: set the loss's sample_rate to that."
-            )
-        if discriminator_start < 0 or discriminator_crop < 0:
-            raise ValueError(
-                f"discriminator_start {discriminator_start} and discriminator_crop {discriminator_crop} "
-                "must be 0 or more."
-            )
-        self.adversarial_loss = adversarial_loss or LeastSquaresLoss()
-        self.weights = weights
-        self.make_optimizer, self.make_discriminator_optimizer = optimizer, discriminator_optimizer
-        self.schedule = schedule or Constant()
-        self.discriminator_schedule = discriminator_schedule or Constant()
-        self.discriminator_start, self.discriminator_crop = discriminator_start, discriminator_crop
-        self.semantic, self.compiled = semantic, compiled
-        if semantic is not None:
-            semantic.watch(codec)
-        self.validation_mel = MeanMetric(nan_strategy="disable")
+        self.adversarial_loss = adversary.loss or LeastSquaresLoss()
+        self.feature_matching_loss = adversary.feature_matching or FeatureMatchingLoss()
+        self.discriminator_schedule = adversary.schedule or Constant()
+        self.terms: dict[str, float] = {}  # weight of each term of the generator's loss, by name, in the sum's order
+        for term in (self.reconstruction_loss, self.adversarial_loss, self.feature_matching_loss):
+            self._add_term(term)
+        self.terms["quantizer"] = 1.0
+        for further in losses:
+            self._add_term(further, taken=hasattr(self, further.name))
+            self.add_module(further.name, further)  # its weights are saved under its name
+        self.further_losses = [loss.name for loss in losses]
+        self.compiled = compiled
+        self.validation_distance = MeanMetric(nan_strategy="disable")
         self.channel, self.link = channel, link
         self._connection: Connection | None = None
         self.frozen_parts = [get_part(codec, name).requires_grad_(False).eval() for name in frozen_parts]
         if not any(p.requires_grad for p in codec.parameters()):
-            raise ValueError(f"frozen_parts {list(frozen_parts)} leave nothing of the codec to train: thaw one.")
+            raise InvalidValue(
+                "frozen_parts", list(frozen_parts), "leave nothing of the codec to train", "thaw one of them"
+            )
         if init_from is not None:
             warm_start(self, init_from, parts=init_parts)
 
@@ -152,13 +109,13 @@ class CodecModule(AlternatingOptimization):
         return self
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        makers = (self.make_optimizer, self.make_discriminator_optimizer)
-        return [make(parameters) for make, parameters in zip(makers, self._trained(), strict=False)]
+        makers = (self.optimization.optimizer, self.adversary.optimizer)
+        return [make(parameters) for make, parameters in zip(makers, self._trained_parameters(), strict=False)]
 
-    def _trained(self) -> list[list[nn.Parameter]]:
+    def _trained_parameters(self) -> list[list[nn.Parameter]]:
         """The parameters of each optimizer."""
-        semantic = [] if self.semantic is None else self.semantic.parameters()
-        trained = [[p for p in (*self.codec.parameters(), *semantic) if p.requires_grad]]
+        modules = [self.codec, *(self.get_submodule(name) for name in self.further_losses)]
+        trained = [[p for module in modules for p in module.parameters() if p.requires_grad]]
         return [*trained, list(self.discriminators.parameters())] if len(self.discriminators) else trained
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -166,19 +123,21 @@ class CodecModule(AlternatingOptimization):
         optimizer, *discriminator_optimizer = self.lightning_optimizers()
         target = batch.get("target", batch["audio"])  # [B, 1, T']
         output = self.codec(batch["audio"], None if self.channel is None else self._transmit)
-        real, fake = self._judged_stretch(target, output.audio)
-        losses: dict[str, Tensor] = {}
-        adversarial = bool(discriminator_optimizer) and self.global_step >= self.discriminator_start
+        real, fake = self.adversary.random_stretch(target, output.audio)
+        values: dict[str, Tensor] = {}
+        age = self.global_step - self.adversary.start
+        adversarial = bool(discriminator_optimizer) and age >= 0
         if adversarial:
-            losses["discriminator"] = self._discriminator_loss(real, fake.detach())
-            age = self.global_step - self.discriminator_start
-            self.descend(losses["discriminator"], discriminator_optimizer[0], self.discriminator_schedule, batch=age)
+            scores = discriminate_both(self.discriminators, real, fake.detach())
+            values["discriminator"] = self.adversarial_loss.discriminator(*scores)
+            self.descend(values["discriminator"], discriminator_optimizer[0], self.discriminator_schedule, batch=age)
         with frozen(self.discriminators):
-            losses |= self._generator_losses(output, target, (real, fake) if adversarial else None)
-            losses |= self._further_losses(output, batch)
-            losses["generator"] = self._weighted_sum(losses)
-            self.descend(losses["generator"], optimizer, self.schedule, batch=self.global_step)
-        self._log_training(losses)
+            inputs = LossInputs(self.codec, output, target)
+            values |= self._generator_terms(inputs, (real, fake) if adversarial else None)
+            values |= self._further_terms(inputs, batch)
+            values["generator"] = self._weighted_sum(values)
+            self.descend(values["generator"], optimizer, self.schedule, batch=self.global_step)
+        self._log_training(values)
         self.end_batch()
         return {"codes": output.codes, "audio": output.audio.detach()}
 
@@ -194,17 +153,18 @@ class CodecModule(AlternatingOptimization):
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         output = self.codec(batch["audio"])
-        self.validation_mel.update(self.reconstruction_loss(output.audio, batch.get("target", batch["audio"])))
+        target = batch.get("target", batch["audio"])
+        self.validation_distance.update(self.reconstruction_loss.distance(output.audio, target))
         return {"codes": output.codes, "audio": output.audio}
 
     def on_validation_epoch_end(self) -> None:
-        self._log_mel("val/mel")
+        self._log_distance("val")
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         return self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
-        self._log_mel("test/mel")
+        self._log_distance("test")
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         output = self.codec(batch["audio"])
@@ -217,55 +177,40 @@ class CodecModule(AlternatingOptimization):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_resumable(checkpoint, self.codec, own=self.stated_codec())
-        if self._trainer is not None and self._trainer.training:
-            check_optimizers(checkpoint, self._trained())
+        trainer = attached_trainer(self)
+        if trainer is not None and trainer.training:
+            check_optimizers(checkpoint, self._trained_parameters())
         super().on_load_checkpoint(checkpoint)
 
     # -- losses --------------------------------------------------------------------------------------------------
 
-    def _judged_stretch(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The same random stretch of both `[B, 1, T]` signals, as long as the discriminators are to see."""
-        spare = real.shape[-1] - self.discriminator_crop
-        if self.discriminator_crop == 0 or spare <= 0:
-            return real, fake
-        start = int(torch.randint(spare + 1, ()))
-        stretch = slice(start, start + self.discriminator_crop)
-        return real[..., stretch], fake[..., stretch]
+    def _add_term(self, loss: Loss, *, taken: bool = False) -> None:
+        """Note a term's weight under its name, and have it look at the codec."""
+        if taken or loss.name in self.terms:
+            raise InvalidValue(
+                f"The name {loss.name!r} of {type(loss).__name__} is taken", remedy="give each loss a name of its own"
+            )
+        loss.attach(self.codec)
+        self.terms[loss.name] = loss.weight
 
-    def _discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        judged = self._judge_together(real, fake)
-        return self.adversarial_loss.discriminator([j.score for j in judged.real], [j.score for j in judged.fake])
-
-    def _judge_together(self, real: Tensor, fake: Tensor) -> Judged:
-        """One pass over real and generated audio stacked along the batch."""
-        together = torch.cat((real, fake))
-        judgements = [j for discriminator in self.discriminators for j in discriminator(together)]
-        size = real.shape[0]
-        return Judged(
-            [DiscriminatorOutput(j.score[:size], [f[:size] for f in j.features]) for j in judgements],
-            [DiscriminatorOutput(j.score[size:], [f[size:] for f in j.features]) for j in judgements],
-        )
-
-    def _generator_losses(
-        self, output: CodecOutput, target: Tensor, judged: tuple[Tensor, Tensor] | None
-    ) -> dict[str, Tensor]:
-        losses = {"mel": self.reconstruction_loss(output.audio, target), "quantizer": output.loss}
-        if judged is None:
-            return losses
+    def _generator_terms(self, inputs: LossInputs, stretch: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
+        """Unweighted terms of every training; `stretch` is what discriminators see, None before they join."""
+        reconstruction = self.reconstruction_loss
+        values = {reconstruction.name: reconstruction(inputs), "quantizer": inputs.output.loss}
+        if stretch is None:
+            return values
         with torch.no_grad():
-            real = [j for discriminator in self.discriminators for j in discriminator(judged[0])]
-        fake = [j for discriminator in self.discriminators for j in discriminator(judged[1])]
-        losses["adversarial"] = self.adversarial_loss.generator([j.score for j in fake])
-        losses["feature_matching"] = feature_matching_loss([j.features for j in real], [j.features for j in fake])
-        return losses
+            real = discriminate(self.discriminators, stretch[0])
+        inputs = inputs._replace(real=real, fake=discriminate(self.discriminators, stretch[1]))
+        return values | {loss.name: loss(inputs) for loss in (self.adversarial_loss, self.feature_matching_loss)}
 
-    def _further_losses(self, output: CodecOutput, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Losses beside the usual ones; `_weighted_sum` weighs them."""
-        return {} if self.semantic is None else {"semantic": self.semantic(output.z_q)}
+    def _further_terms(self, inputs: LossInputs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Unweighted terms of `losses`."""
+        return {name: self.get_submodule(name)(inputs) for name in self.further_losses}
 
-    def _weighted_sum(self, losses: Mapping[str, Tensor]) -> Tensor:
-        terms = ("mel", "adversarial", "feature_matching", "quantizer", "semantic")
-        return torch.stack([getattr(self.weights, t) * losses[t] for t in terms if t in losses]).sum()
+    def _weighted_sum(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The generator's loss from its unweighted terms."""
+        return torch.stack([weight * values[name] for name, weight in self.terms.items() if name in values]).sum()
 
     # -- logging -------------------------------------------------------------------------------------------------
 
@@ -276,10 +221,12 @@ class CodecModule(AlternatingOptimization):
             values[f"learning_rate/{name}"] = torch.tensor(optimizer.param_groups[0]["lr"])
         values["train/skipped_steps"] = torch.tensor(float(self.skipped_steps))
         self.log_dict(values)
-        self.log("mel", losses["mel"].detach(), prog_bar=True, logger=False)
+        name = self.reconstruction_loss.name
+        self.log(name, losses[name].detach(), prog_bar=True, logger=False)
 
-    def _log_mel(self, name: str) -> None:
+    def _log_distance(self, stage: str) -> None:
         """Log the mean over all ranks' clips; every rank takes part, also one without a clip."""
-        self.validation_mel.update(0.0, 0.0)
-        self.log(name, self.validation_mel.compute(), prog_bar=name == "val/mel", rank_zero_only=False)
-        self.validation_mel.reset()
+        self.validation_distance.update(0.0, 0.0)
+        name = f"{stage}/{self.reconstruction_loss.name}"
+        self.log(name, self.validation_distance.compute(), prog_bar=stage == "val", rank_zero_only=False)
+        self.validation_distance.reset()

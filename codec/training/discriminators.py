@@ -12,18 +12,18 @@ from torch.nn.utils.parametrizations import weight_norm
 
 
 class DiscriminatorOutput(NamedTuple):
-    """A sub-discriminator's result: score map `[B, 1, ...]` and the features of each layer before it."""
+    """One sub-discriminator's output: its score map `[B, 1, ...]` and the features of each layer before it."""
 
     score: Tensor
     features: list[Tensor]
 
 
 class Discriminator(nn.Module, ABC):
-    """Judges audio; may hold several sub-discriminators."""
+    """Tells real audio from generated audio; may hold several sub-discriminators."""
 
     @abstractmethod
     def forward(self, audio: Tensor) -> list[DiscriminatorOutput]:
-        """Judge `[B, 1, T]`, one result per sub-discriminator."""
+        """Audio `[B, 1, T]` to one output per sub-discriminator."""
 
 
 class PeriodDiscriminator(nn.Module):
@@ -41,7 +41,7 @@ class PeriodDiscriminator(nn.Module):
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
         x = F.pad(audio, (0, -audio.shape[-1] % self.period))
-        return judge(x.unflatten(-1, (-1, self.period)), self.layers, self.score)  # [B, 1, T / period, period]
+        return run_layers(x.unflatten(-1, (-1, self.period)), self.layers, self.score)  # [B, 1, T / period, period]
 
 
 class MultiPeriodDiscriminator(Discriminator):
@@ -89,7 +89,7 @@ class SpectrogramDiscriminator(nn.Module):
                 return_complex=True,
             )
             x = torch.view_as_real(spectrum).permute(0, 3, 2, 1)  # [B, 2, frames, n_fft / 2 + 1]
-        return judge(x, self.layers, self.score)
+        return run_layers(x, self.layers, self.score)
 
 
 class MultiResolutionSpectrogramDiscriminator(Discriminator):
@@ -103,7 +103,7 @@ class MultiResolutionSpectrogramDiscriminator(Discriminator):
         return [part(audio) for part in self.parts]
 
 
-def judge(x: Tensor, layers: nn.ModuleList, score: nn.Module) -> DiscriminatorOutput:
+def run_layers(x: Tensor, layers: nn.ModuleList, score: nn.Module) -> DiscriminatorOutput:
     """Run leaky-ReLU layers, keeping each output, then the score layer."""
     features = []
     for layer in layers:

@@ -4,21 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from codec.checkpoints.reading import codec_config, load_codec, read_checkpoint
 from codec.checkpoints.warm_start import warm_start
-from codec.codec import CodecOutput, NeuralCodec
+from codec.codec import NeuralCodec
 from codec.encoders.acoustic import Encoder
 from codec.encoders.feature_cache import TeacherCache
-from codec.training.codec_module import CodecModule, LossWeights, adamw
-from codec.training.discriminators import Discriminator
-from codec.training.losses.distillation import DistillationLoss, LatentDistance, View
-from codec.training.losses.mel import AdversarialLoss, MultiScaleMelLoss
-from codec.training.schedules import Schedule
-
-DEFAULT_WEIGHTS = LossWeights()
+from codec.errors import InvalidValue
+from codec.training.adversary import Adversary
+from codec.training.alternating import Optimization
+from codec.training.codec_module import CodecModule
+from codec.training.losses.base import Latents, Loss, LossInputs
+from codec.training.losses.distillation import DistillationLoss, LatentDistance
+from codec.training.losses.reconstruction import ReconstructionLoss
 
 
 class DistillationModule(CodecModule):
@@ -31,17 +30,16 @@ class DistillationModule(CodecModule):
     Args:
         teacher: checkpoint of the teacher's run.
         encoder: the student.
-        discriminators: judges of the output; with `continue_discriminators` built as the teacher's were.
         distillation: distances from the teacher; the paper's is `LatentDistance`, the default.
         distillation_start: batches before they count (20,000 in the paper, where they diverged from batch 0).
         distillation_ramp: batches over which their factor then rises linearly to their weight.
-        continue_discriminators: start the discriminators from the teacher's run instead of afresh.
+        continue_discriminators: start the discriminators, built as the teacher's were, from the teacher's run.
         cache: keeps the teacher's latents on disk.
-        reconstruction_loss: see `CodecModule`, as for all that follows.
+        adversary: see `CodecModule`, as for all that follows.
 
     Raises:
-        ValueError: start or ramp is below 0, the student's hop or width is not the teacher's, two losses have one
-            name, the teacher's file cannot be read; see also `CodecModule`.
+        UserError: start or ramp is below 0, the student's hop or width is not the teacher's, two losses share a name,
+            the teacher's file cannot be read; see also `CodecModule`.
     """
 
     teacher: NeuralCodec
@@ -51,60 +49,45 @@ class DistillationModule(CodecModule):
         teacher: str,
         encoder: Encoder,
         *,
-        discriminators: Sequence[Discriminator] = (),
         distillation: Sequence[DistillationLoss] | None = None,
         distillation_start: int = 20_000,
         distillation_ramp: int = 0,
         continue_discriminators: bool = False,
         cache: TeacherCache | None = None,
-        reconstruction_loss: MultiScaleMelLoss | None = None,
-        adversarial_loss: AdversarialLoss | None = None,
-        weights: LossWeights = DEFAULT_WEIGHTS,
-        optimizer: OptimizerCallable = adamw,
-        discriminator_optimizer: OptimizerCallable = adamw,
-        schedule: Schedule | None = None,
-        discriminator_schedule: Schedule | None = None,
-        discriminator_start: int = 0,
-        discriminator_crop: int = 0,
-        gradient_clip: float = 1.0,
-        accumulate: int = 1,
+        adversary: Adversary = Adversary(),
+        reconstruction_loss: ReconstructionLoss | None = None,
+        losses: Sequence[Loss] = (),
+        optimization: Optimization = Optimization(),
         seed: int = 0,
         init_from: str | None = None,
         init_parts: Sequence[str] = ("codec.encoder",),
+        compiled: bool = False,
     ) -> None:
         if distillation_start < 0 or distillation_ramp < 0:
-            raise ValueError(
-                f"distillation_start {distillation_start} and distillation_ramp {distillation_ramp} must be 0 or more."
-            )
-        whole = load_codec(teacher).requires_grad_(False)
-        check_encoder(encoder, whole)
+            raise InvalidValue(
+                "distillation_start", f"{distillation_start} and distillation_ramp {distillation_ramp}",
+                "must be 0 or more",
+            )  # fmt: skip
+        teacher_codec = load_codec(teacher).requires_grad_(False)
+        check_encoder(encoder, teacher_codec)
         super().__init__(
-            NeuralCodec(encoder, whole.quantizer, whole.decoder, sample_rate=whole.sample_rate),
-            discriminators,
+            NeuralCodec(encoder, teacher_codec.quantizer, teacher_codec.decoder, sample_rate=teacher_codec.sample_rate),
+            adversary,
             reconstruction_loss=reconstruction_loss,
-            adversarial_loss=adversarial_loss,
-            weights=weights,
-            optimizer=optimizer,
-            discriminator_optimizer=discriminator_optimizer,
-            schedule=schedule,
-            discriminator_schedule=discriminator_schedule,
-            discriminator_start=discriminator_start,
-            discriminator_crop=discriminator_crop,
-            gradient_clip=gradient_clip,
-            accumulate=accumulate,
+            losses=losses,
+            optimization=optimization,
             seed=seed,
             frozen_parts=("quantizer", "decoder"),
             init_from=init_from,
             init_parts=init_parts,
+            compiled=compiled,
         )
-        self.__dict__["teacher"] = whole  # not a submodule: no checkpoint, average or mode reaches it
+        self.__dict__["teacher"] = teacher_codec  # not a submodule: no checkpoint, average or mode reaches it
         self.teacher_config = codec_config(read_checkpoint(teacher))
-        self.distillation = torch.nn.ModuleList([LatentDistance()] if distillation is None else distillation)
-        for loss in self._distances():
-            loss.check(whole.quantizer)
-        names = [loss.name for loss in self._distances()]
-        if len(set(names)) < len(names):
-            raise ValueError(f"distillation losses {names} must differ: give each once.")
+        distances = [LatentDistance()] if distillation is None else distillation
+        for loss in distances:
+            self._add_term(loss)
+        self.distances = torch.nn.ModuleDict({loss.name: loss for loss in distances})
         self.distillation_start, self.distillation_ramp = distillation_start, distillation_ramp
         self.cache = cache
         if continue_discriminators:
@@ -121,14 +104,14 @@ class DistillationModule(CodecModule):
         return 0.0 if age < 0 else min(1.0, (age + 1) / (self.distillation_ramp + 1))
 
     @torch.no_grad()
-    def teach(self, audio: Tensor) -> View:
+    def teach(self, audio: Tensor) -> Latents:
         """What the teacher makes of `[B, 1, T]`: its latents before and after quantization, both `[B, D, F]`."""
         if self.cache is None:
             z_e = self.teacher.encode_latents(audio)
         else:
             encoder, frames = self.teacher.encoder, -(-audio.shape[-1] // self.teacher.hop_length)
             z_e = self.cache(encoder, encoder.whole_frames(audio))[..., :frames]
-        return View(z_e, self.teacher.quantizer(z_e).latents)
+        return Latents(z_e, self.teacher.quantizer(z_e).latents)
 
     def stated_codec(self) -> dict[str, Any] | None:
         """The student's codec as a block of YAML: the teacher's with another encoder."""
@@ -143,27 +126,25 @@ class DistillationModule(CodecModule):
         if self.stated_codec() is not None:
             checkpoint["codec_config"] = self.stated_codec()
 
-    def _distances(self) -> list[DistillationLoss]:
-        return [loss for loss in self.distillation if isinstance(loss, DistillationLoss)]
+    def _further_terms(self, inputs: LossInputs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        values = super()._further_terms(inputs, batch)
+        if self.distillation_factor(self.global_step) == 0 or not self.distances:
+            return values
+        inputs = inputs._replace(teacher=self.teach(batch["audio"]))
+        return values | {name: loss(inputs) for name, loss in self.distances.items()}
 
-    def _further_losses(self, output: CodecOutput, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        losses = super()._further_losses(output, batch)
-        if self.distillation_factor(self.global_step) == 0 or not len(self.distillation):
-            return losses
-        student, teacher = View(output.z_e, output.z_q), self.teach(batch["audio"])
-        return losses | {loss.name: loss(student, teacher, self.codec.quantizer) for loss in self._distances()}
-
-    def _weighted_sum(self, losses: Mapping[str, Tensor]) -> Tensor:
+    def _weighted_sum(self, values: Mapping[str, Tensor]) -> Tensor:
         factor = self.distillation_factor(self.global_step)
-        terms = [factor * loss.weight * losses[loss.name] for loss in self._distances() if loss.name in losses]
-        return torch.stack([super()._weighted_sum(losses), *terms]).sum()
+        distances = [factor * self.terms[name] * values[name] for name in self.distances if name in values]
+        others = {name: value for name, value in values.items() if name not in self.distances}
+        return torch.stack([super()._weighted_sum(others), *distances]).sum()
 
 
 def check_encoder(encoder: Encoder, teacher: NeuralCodec) -> None:
     """ValueError unless the encoder's hop and width are those of the teacher's."""
-    own, wanted = (encoder.hop_length, encoder.dim), (teacher.hop_length, teacher.encoder.dim)
-    if own != wanted:
-        raise ValueError(
-            f"The student has hop {own[0]} and width {own[1]}, the teacher hop {wanted[0]} and width {wanted[1]}: set "
-            "the student's strides and dim to the teacher's."
+    own, expected = (encoder.hop_length, encoder.dim), (teacher.hop_length, teacher.encoder.dim)
+    if own != expected:
+        raise InvalidValue(
+            f"The student has hop {own[0]} and width {own[1]}, the teacher hop {expected[0]} and width {expected[1]}",
+            remedy="set the student's strides and dim to the teacher's",
         )

@@ -175,7 +175,6 @@ def decoded_signals(module: Any, clips: list[np.ndarray], evaluation: Any) -> li
 def train_briefly(module: Any, clips: list[np.ndarray], steps: int) -> None:
     """A few steps on the waveform, so that the signals are no silence and PESQ finds utterances."""
     import torch
-
     from codec.training.losses.mel import MultiScaleMelLoss
 
     loss = MultiScaleMelLoss(RATE)

@@ -17,8 +17,9 @@ import yaml
 
 from codec import CodecModule
 from codec.checkpoints.reading import build
+from codec.training.adversary import discriminate_both
 from codec.training.alternating import frozen
-from codec.training.losses.mel import feature_matching_loss
+from codec.training.losses import LossInputs
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
@@ -26,9 +27,10 @@ CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 def shared_step(module: CodecModule, audio: torch.Tensor) -> None:
     """What `CodecModule.training_step` computes."""
     output = module.codec(audio)
-    module._discriminator_loss(audio, output.audio.detach()).backward()
+    scores = discriminate_both(module.discriminators, audio, output.audio.detach())
+    module.adversarial_loss.discriminator(*scores).backward()
     with frozen(module.discriminators):
-        losses = module._generator_losses(output, audio, (audio, output.audio))
+        losses = module._generator_terms(LossInputs(module.codec, output, audio), (audio, output.audio))
         module._weighted_sum(losses).backward()
     module.zero_grad()
 
@@ -42,9 +44,11 @@ def plain_step(module: CodecModule, audio: torch.Tensor) -> None:
     output = module.codec(audio)
     real, fake_ = ([j for d in module.discriminators for j in d(x)] for x in (audio, output.audio))
     losses = {
-        "mel": module.reconstruction_loss(output.audio, audio),
+        "mel": module.reconstruction_loss.distance(output.audio, audio),
         "adversarial": module.adversarial_loss.generator([j.score for j in fake_]),
-        "feature_matching": feature_matching_loss([j.features for j in real], [j.features for j in fake_]),
+        "feature_matching": module.feature_matching_loss(
+            LossInputs(module.codec, output, audio, real=list(real), fake=fake_)
+        ),
     }
     module._weighted_sum(losses).backward()
     module.zero_grad()

@@ -15,6 +15,7 @@ from codec.codec import NeuralCodec
 from codec.decoders.vocos import ConvNeXtBackbone, VocosDecoder
 from codec.encoders.acoustic import SpectralEncoder
 from codec.quantizers import FSQ
+from codec.training.alternating import store_averages
 
 RATE = 16_000
 
@@ -86,6 +87,9 @@ class CountingModule(LightningModule):
         self.manual_backward((output.audio - batch["audio"]).square().mean() + self.discriminator.weight.sum())
         optimizer.step()
         return {"codes": output.codes, "audio": output.audio.detach()}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        store_averages(self, checkpoint)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         return {"codes": self.codec.encode(batch["audio"])}

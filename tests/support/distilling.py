@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from codec import CodecModule
 from codec.checkpoints.reading import build_codec
 from codec.encoders.l3ac import MelEncoder
 from codec.training.distillation_module import DistillationModule
 from codec.training.distributed.ddp import AlternatingDDPStrategy
-from codec.training.losses.distillation import DistillationLoss, LatentDistance
+from codec.training.losses import DistillationLoss, LatentDistance, LossInputs
 from tests.support.leaving import leave_together
-from tests.support.training import VoiceData, adam, discriminators, mel_loss, quiet_trainer, sgd
+from tests.support.training import VoiceData, adam, discriminators, mel_loss, module_settings, quiet_trainer, sgd
 
 EMA_CODEBOOK = {"class_path": "codec.EMACodebook", "init_args": {"size": 8, "dim": 4}}
 QUANTIZERS: dict[str, dict[str, Any]] = {
@@ -25,6 +26,16 @@ STUDENT = {
     "class_path": "codec.encoders.l3ac.MelEncoder",
     "init_args": {"dim": 16, "hop_length": 160, "bands": 20, "width": 8, "depth": 1},
 }
+
+
+class QuantizedCosine(DistillationLoss):
+    """A distance of a user's own: one minus the cosine of the quantizer's outputs, mean over frames."""
+
+    name = "quantized_cosine"
+
+    def forward(self, inputs: LossInputs) -> torch.Tensor:
+        assert inputs.teacher is not None
+        return 1 - F.cosine_similarity(inputs.output.z_q.float(), inputs.teacher.z_q.float(), dim=1).mean()
 
 
 def save_teacher(path: Path, quantizer: str = "FSQ", *, dim: int = 16) -> Path:
@@ -61,7 +72,7 @@ def student_of(teacher: Path, **changes: Any) -> DistillationModule:
         "distillation_start": 0,
         "seed": 3,
     } | changes
-    module = DistillationModule(str(teacher), MelEncoder(**STUDENT["init_args"]), **settings)
+    module = DistillationModule(str(teacher), MelEncoder(**STUDENT["init_args"]), **module_settings(settings))
     module.config = {
         "class_path": "codec.training.distillation_module.DistillationModule",
         "init_args": {"encoder": STUDENT},

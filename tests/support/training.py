@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from codec import CodecModule, MultiPeriodDiscriminator, MultiResolutionSpectrogramDiscriminator, MultiScaleMelLoss
+from codec import (
+    AdversarialLoss,
+    Adversary,
+    CodecModule,
+    MultiPeriodDiscriminator,
+    MultiResolutionSpectrogramDiscriminator,
+    MultiScaleMelLoss,
+    Optimization,
+)
 from tests.support.small_codec import small_codec
 
 RATE = 16_000
@@ -77,6 +85,38 @@ def adam(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=2e-3, betas=(0.8, 0.9))
 
 
+class Hinge(AdversarialLoss):
+    """Hinge loss (arXiv 1705.02894), an adversarial loss of a user's own: margins of one."""
+
+    def real(self, score: Tensor) -> Tensor:
+        return torch.relu(1 - score).mean()
+
+    def fake(self, score: Tensor) -> Tensor:
+        return torch.relu(1 + score).mean()
+
+    def fooled(self, score: Tensor) -> Tensor:
+        return -score.mean()
+
+
+ADVERSARY = {
+    "discriminators": "discriminators",
+    "adversarial_loss": "loss",
+    "discriminator_optimizer": "optimizer",
+    "discriminator_schedule": "schedule",
+    "discriminator_start": "start",
+    "discriminator_crop": "crop",
+}
+OPTIMIZATION = ("optimizer", "schedule", "gradient_clip", "accumulate")
+
+
+def module_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by short names, sorted into the parts that a module takes."""
+    rest = dict(settings)
+    adversary = {name: rest.pop(key) for key, name in ADVERSARY.items() if key in rest}
+    optimization = {name: rest.pop(name) for name in OPTIMIZATION if name in rest}
+    return {"adversary": Adversary(**adversary), "optimization": Optimization(**optimization), **rest}
+
+
 def tiny_module(**changes: Any) -> CodecModule:
     torch.manual_seed(1)
     settings: dict[str, Any] = {
@@ -85,8 +125,10 @@ def tiny_module(**changes: Any) -> CodecModule:
         "discriminator_optimizer": adam,
         "seed": 3,
     } | changes
-    judges = settings.pop("discriminators", None)
-    return CodecModule(small_codec(), discriminators() if judges is None else judges, **settings)
+    codec = small_codec()
+    if settings.get("discriminators") is None:
+        settings["discriminators"] = discriminators()
+    return CodecModule(codec, **module_settings(settings))
 
 
 def quiet_trainer(**changes: Any) -> L.Trainer:

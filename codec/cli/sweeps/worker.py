@@ -13,7 +13,7 @@ import optuna
 import yaml
 from optuna.trial import Trial, TrialState
 
-from codec.cli.command_line import HelpfulParser
+from codec.cli.nearest_names import HelpfulParser
 from codec.cli.sweeps.report import report
 from codec.cli.sweeps.settings import Sweep
 from codec.cli.sweeps.space import check_options

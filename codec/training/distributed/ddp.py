@@ -1,15 +1,13 @@
 """The strategy `ddp_alternating`: data parallelism for several optimizers, without DDP's wrapper around the module."""
 
-import signal
 from datetime import timedelta
 
 import torch.distributed as dist
-from lightning.pytorch.overrides.distributed import _sync_module_states
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch.distributed.distributed_c10d import _get_default_store
 
 from codec.training.distributed.rank_watch import RankWatch
+from codec.training.lightning_internals import copy_weights_of_rank_0, kill_launched
 
 
 class AlternatingDDPStrategy(DDPStrategy):
@@ -62,7 +60,7 @@ class AlternatingDDPStrategy(DDPStrategy):
     def configure_ddp(self) -> None:
         """Give every rank the weights and buffers of rank 0; leave the module unwrapped."""
         assert self.lightning_module is not None
-        _sync_module_states(self.lightning_module)
+        copy_weights_of_rank_0(self.lightning_module)
 
     def on_exception(self, exception: BaseException) -> None:
         """Tell the other ranks; an error that follows from another rank's ends with that one's text."""
@@ -81,9 +79,7 @@ class AlternatingDDPStrategy(DDPStrategy):
         super().teardown()
 
     def _kill_launched(self) -> None:
-        """End the ranks that this process has launched: one that is stopped or stuck would stay behind."""
-        if isinstance(self.launcher, _SubprocessScriptLauncher):
-            self.launcher.kill(signal.SIGKILL)
+        kill_launched(self.launcher)
 
 
 StrategyRegistry.register("ddp_alternating", AlternatingDDPStrategy, description=AlternatingDDPStrategy.__doc__ or "")

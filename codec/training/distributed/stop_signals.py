@@ -13,6 +13,8 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from codec.training.lightning_internals import cluster_environment
+
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
 
 
@@ -42,7 +44,7 @@ class StopSignals:
         """Replace Lightning's handlers until it puts back those of before the run; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             return
-        environment = trainer._accelerator_connector.cluster_environment
+        environment = cluster_environment(trainer)
         if isinstance(environment, SLURMEnvironment):
             self._requeue = environment.auto_requeue
             self._requeue_signal = environment.requeue_signal or signal.SIGUSR1

@@ -25,7 +25,7 @@ from callbacks import CodecEMA, Preflight, RunCheckpoint
 from callbacks.channel.evaluation import ChannelEvaluation
 from callbacks.metrics.speech import PESQ, SISDR, SpeechMetric
 from callbacks.training.preflight_space import checkpoint_bytes, kept_checkpoints
-from codec import CodecModule, MultiPeriodDiscriminator, MultiScaleMelLoss
+from codec import Adversary, CodecModule, MultiPeriodDiscriminator, MultiScaleMelLoss
 from data import FolderSource, SpeechDataModule
 from tests.support.codec_fakes import speech_like, tiny_codec
 from tests.support.paths import ROOT
@@ -60,9 +60,9 @@ class Picky(MultiPeriodDiscriminator):
 
 def module(**options: Any) -> CodecModule:
     torch.manual_seed(0)
-    judges = [Picky((2, 3), (4, 8))]
+    adversary = Adversary([Picky((2, 3), (4, 8))], **{"start": 5, **options})
     loss = MultiScaleMelLoss(16_000, (128, 512), mels=(10, 40))
-    return CodecModule(tiny_codec(), judges, **{"reconstruction_loss": loss, "discriminator_start": 5, **options})
+    return CodecModule(tiny_codec(), adversary, reconstruction_loss=loss)
 
 
 def data(speech: Path, **options: Any) -> SpeechDataModule:
@@ -112,14 +112,14 @@ def test_all_problems_come_in_one_list(tmp_path: Path, speech: Path) -> None:
     (tmp_path / "file").touch()
     runner = trainer(tmp_path, evaluation(Short()), owner, other)
     with pytest.raises(ValueError) as error:
-        runner.fit(module(discriminator_crop=2), datamodule=data(speech, val=None))
+        runner.fit(module(crop=2), datamodule=data(speech, val=None))
     found = problems(error)
     assert runner.global_step == 0
     assert found[0].startswith(f"{tmp_path}/file/checkpoints cannot be written (")
     assert found[1].startswith("There are no validation clips: set data.val")
     assert found[2] == (
         "Picky joins at batch 5 and cannot judge 2 samples (at least 64 samples): make data.crop_seconds or "
-        "discriminator_crop longer."
+        "adversary.crop longer."
     )
     assert found[3] == (
         "short cannot be computed at 16000 Hz (ImportError: No module named 'nisqa'): install what it needs, or leave "
@@ -163,7 +163,7 @@ def test_a_full_disk_is_seen(tmp_path: Path, speech: Path, monkeypatch: pytest.M
 def test_the_estimate_of_a_checkpoint_is_close(tmp_path: Path, speech: Path) -> None:
     saver = ModelCheckpoint(save_last=True)
     runner = trainer(tmp_path, CodecEMA(decay=0.9), saver, max_steps=1)
-    trained = module(discriminator_start=0)
+    trained = module(start=0)
     runner.fit(trained, datamodule=data(speech))
     files = list((tmp_path / "run/checkpoints").glob("*.ckpt"))
     assert kept_checkpoints(runner, saver) == len(files) + 1

@@ -20,6 +20,7 @@ from codec import (
     W2VBertEncoder,
 )  # fmt: skip
 from codec.encoders.semantic import W2VBert
+from codec.training.losses import LossInputs
 from tests.support.transformers_models import speech_like
 
 SMALL = dict(hidden_size=32, num_attention_heads=2, intermediate_size=48, output_hidden_size=32)
@@ -54,9 +55,9 @@ def test_a_frame_for_each_hop_begun(edge, length):
 
 def test_the_loss_reaches_its_own_weights_and_the_quantizer_alone_decides_its_input():
     codec, loss = small_codec(), SemanticReconstruction(64, 32)
-    loss.watch(codec)
+    loss.attach(codec)
     output = codec(speech_like(6_400))
-    value = loss(output.z_q)
+    value = loss(LossInputs(codec, output, None))
     features = codec.encoder.semantic.features[..., :20]
     decoded = loss.decoder(loss.project(output.z_q.transpose(1, 2)).transpose(1, 2))
     torch.testing.assert_close(value, (decoded - features).square().mean())
@@ -66,7 +67,7 @@ def test_the_loss_reaches_its_own_weights_and_the_quantizer_alone_decides_its_in
 
 
 def test_the_module_trains_its_weights_beside_the_codecs():
-    module = CodecModule(small_codec(), semantic=SemanticReconstruction(64, 32), reconstruction_loss=None)
+    module = CodecModule(small_codec(), losses=[SemanticReconstruction(64, 32)])
     (optimizer,) = module.configure_optimizers()
     owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert {id(p) for p in module.semantic.parameters()} <= owned
@@ -85,11 +86,11 @@ def mel_loss_at_24_khz(monkeypatch):
 @pytest.mark.parametrize(("codec", "loss", "sentence"), [
     (lambda: NeuralCodec(SpectralEncoder(32, width=8, depth=1), FSQ(32), VocosDecoder(
         TransformerBackbone(32, 32, depth=1, heads=2))), SemanticReconstruction(32, 32), "has a W2VBertEncoder"),
-    (small_codec, SemanticReconstruction(64, 48), "features of 48, but the codec has 64 and 32"),
+    (small_codec, SemanticReconstruction(64, 48), "features of width 48, but the codec has 64 and 32"),
 ])  # fmt: skip
 def test_a_codec_without_fitting_features_is_refused(codec, loss, sentence):
     with pytest.raises(ValueError, match=sentence):
-        loss.watch(codec())
+        loss.attach(codec())
 
 
 def test_features_are_cached_on_disk(tmp_path):

@@ -7,24 +7,24 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 
 from codec import WarmupLinearDecay
-from codec.training.losses.mel import HingeLoss, feature_matching_loss
-from tests.support.training import VoiceData, adam, mel_loss, quiet_trainer, sgd, tiny_module, voice, weights
+from codec.training.losses import LossInputs
+from tests.support.training import Hinge, VoiceData, adam, mel_loss, quiet_trainer, sgd, tiny_module, voice, weights
 
 
 def reference_step(module, audio):
     """One adversarial step written out with plain autograd and SGD: discriminators first, then the codec."""
-    judges, codec = list(module.discriminators), module.codec
+    discriminators, codec = list(module.discriminators), module.codec
     lr, output = 0.01, codec(audio)
-    scores = [[j.score for d in judges for j in d(x)] for x in (audio, output.audio.detach())]
-    judge_loss = module.adversarial_loss.discriminator(*scores)
+    scores = [[j.score for d in discriminators for j in d(x)] for x in (audio, output.audio.detach())]
+    discriminator_loss = module.adversarial_loss.discriminator(*scores)
     parameters = list(module.discriminators.parameters())
-    for p, g in zip(parameters, torch.autograd.grad(judge_loss, parameters), strict=True):
+    for p, g in zip(parameters, torch.autograd.grad(discriminator_loss, parameters), strict=True):
         p.data -= lr * g
-    real, fake = ([j for d in judges for j in d(x)] for x in (audio, output.audio))
+    real, fake = ([j for d in discriminators for j in d(x)] for x in (audio, output.audio))
     loss = (
-        15 * module.reconstruction_loss(output.audio, audio)
+        15 * module.reconstruction_loss.distance(output.audio, audio)
         + module.adversarial_loss.generator([j.score for j in fake])
-        + feature_matching_loss([j.features for j in real], [j.features for j in fake])
+        + module.feature_matching_loss(LossInputs(codec, output, audio, real=list(real), fake=fake))
     )
     parameters = list(codec.parameters())
     for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
@@ -32,7 +32,7 @@ def reference_step(module, audio):
     return weights(module)
 
 
-@pytest.mark.parametrize("adversarial_loss", [None, HingeLoss()])
+@pytest.mark.parametrize("adversarial_loss", [None, Hinge()])
 def test_a_step_is_discriminators_first_then_codec_against_the_stepped_discriminators(adversarial_loss):
     settings = {"optimizer": sgd, "discriminator_optimizer": sgd, "gradient_clip": 0.0}
     module = tiny_module(adversarial_loss=adversarial_loss, **settings)

@@ -1,0 +1,151 @@
+"""Every private name of Lightning that this project touches, each with its reason and the issue behind it (PL#n).
+
+Tried with lightning 2.6; `tests/codec/training/test_lightning_internals.py` has a canary for each name, so that a new
+release that moves one fails there and not in the middle of a run.
+"""
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.overrides.distributed import _sync_module_states
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+# -- batches -------------------------------------------------------------------------------------------------------
+
+
+def stop_counting_optimizer_steps(optimizer: LightningOptimizer) -> None:
+    """Keep an optimizer's step from advancing `trainer.global_step`, which then counts batches (PL#17958)."""
+    optimizer._on_before_step = optimizer._on_after_step = lambda: None
+
+
+def count_batch(trainer: Trainer) -> None:
+    """Advance `trainer.global_step` by one, as a single optimizer's step would (PL#17958)."""
+    progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+    progress.increment_ready()
+    progress.increment_completed()
+
+
+def attached_trainer(module: LightningModule) -> Trainer | None:
+    """The module's trainer; None where it has none, for which the public property raises."""
+    return module._trainer  # type: ignore[return-value]
+
+
+# -- checkpoints and validation ------------------------------------------------------------------------------------
+
+
+def validation_is_due(trainer: Trainer) -> bool:
+    """Whether validation follows this batch: a checkpoint has to be written before it (PL#14431)."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def training_is_done(trainer: Trainer) -> bool:
+    """Whether this batch is the last one."""
+    return trainer.fit_loop.epoch_loop._is_training_done
+
+
+def run_validation(trainer: Trainer) -> None:
+    """Validate now, from the first clip: a resumed run would validate one clip alone (PL#19549, PL#20288)."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    loop.restarting = False
+    trainer.validating = True
+    loop.run()
+    trainer.training = True
+
+
+def extend_training(trainer: Trainer, batches: int) -> None:
+    """Move the end of training: the loop of a run that is resumed at its last batch would not start (PL#20288)."""
+    trainer.fit_loop.epoch_loop.max_steps += batches
+
+
+def dump_checkpoint(trainer: Trainer) -> dict[str, Any]:
+    """The state of the whole run; `trainer.save_checkpoint` would write it in the same call (PL#14431)."""
+    return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+
+
+def every_n_train_steps(callback: ModelCheckpoint) -> int:
+    """How often a `ModelCheckpoint` saves, 0 for not by steps; it has no public name."""
+    return callback._every_n_train_steps
+
+
+# -- logged values -------------------------------------------------------------------------------------------------
+
+
+def values_due(trainer: Trainer) -> dict[str, float]:
+    """What Lightning will log of this batch after the callbacks' hook, empty between two logs (PL#14431)."""
+    connector = trainer._logger_connector
+    values = connector.metrics["log"] if connector.should_update_logs else {}
+    return {name: float(value) for name, value in values.items()}
+
+
+def log_values(trainer: Trainer, values: Mapping[str, Any]) -> None:
+    """Log values of a batch outside of its step."""
+    trainer._logger_connector.log_metrics(dict(values))
+
+
+def forget_value(trainer: Trainer, name: str) -> None:
+    """Remove a value of an earlier validation, so that it is not taken for one of the next."""
+    trainer._logger_connector._callback_metrics.pop(name, None)
+
+
+# -- ranks and signals ---------------------------------------------------------------------------------------------
+
+
+def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:
+    """The cluster that the run is on; Lightning's own signal handlers save in the middle of a batch (PL#21406)."""
+    return trainer._accelerator_connector.cluster_environment
+
+
+def shards_clips_again(trainer: Trainer) -> bool:
+    """Whether Lightning would put a `DistributedSampler`, which repeats clips, over the data module's own sharding."""
+    return trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler
+
+
+def copy_weights_of_rank_0(module: LightningModule) -> None:
+    """Give every rank the weights and buffers of rank 0, as DDP's wrapper does (PL#20328)."""
+    _sync_module_states(module)
+
+
+def kill_launched(launcher: object) -> None:
+    """End the ranks that this process has launched: one that is stopped or stuck would stay behind."""
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        launcher.kill(signal.SIGKILL)
+
+
+# -- command line --------------------------------------------------------------------------------------------------
+
+
+class CommandLine(LightningCLI):
+    """LightningCLI with public names for what a subclass needs to look at and to change."""
+
+    def option(self, name: str) -> Any:
+        """An option of the subcommand as parsed, such as `trainer`."""
+        return self._get(self.config, name)
+
+    def subcommand_parser(self) -> LightningArgumentParser:
+        """The parser of the subcommand, for its error messages."""
+        return self._parser(self.subcommand)
+
+    def run(self, run: Callable[[], None]) -> None:
+        """Run the subcommand; to be overridden."""
+        run()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.run(lambda: super(CommandLine, self)._run_subcommand(subcommand))
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the command line: Lightning would put the checkpoint's hyper-parameters over it (PL#20801)."""
+
+
+def option_names(parser: Any) -> Iterator[str]:
+    """Names of a parser's options and of its subcommands' (argparse has no public list of them)."""
+    subcommands = [p for a in parser._actions if isinstance(a.choices, dict) for p in a.choices.values()]
+    for part in (parser, *subcommands):
+        yield from (action.dest for action in part._actions if action.dest != "help")

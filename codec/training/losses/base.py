@@ -1,0 +1,70 @@
+"""What every loss of the generator is: one term with one weight, computed from what a training step has at hand."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from codec.codec import CodecOutput, NeuralCodec
+from codec.errors import InvalidValue
+from codec.training.discriminators import DiscriminatorOutput
+
+
+class Latents(NamedTuple):
+    """Latents of a clip before and after quantization, each `[B, D, F]`."""
+
+    z_e: Tensor
+    z_q: Tensor
+
+
+class LossInputs(NamedTuple):
+    """What a loss may look at.
+
+    Attributes:
+        codec: the codec in training.
+        output: what it made of the batch.
+        target: the audio it should have made, `[B, 1, T']` in [−1, 1].
+        real: discriminator outputs for the target, one per sub-discriminator; empty before they join.
+        fake: the same for the codec's audio.
+        teacher: latents of the teacher, in distillation.
+    """
+
+    codec: NeuralCodec
+    output: CodecOutput
+    target: Tensor
+    real: Sequence[DiscriminatorOutput] = ()
+    fake: Sequence[DiscriminatorOutput] = ()
+    teacher: Latents | None = None
+
+
+class Loss(nn.Module, ABC):
+    """One term of the generator's loss.
+
+    A loss of your own derives from it, sets `name`, and is listed under `model.init_args.losses`. Weights that it
+    trains are saved under its name.
+
+    Args:
+        weight: factor of the term, 0 or more.
+
+    Attributes:
+        name: of the term in logs (`train/NAME`); a valid Python name that no other loss of the module has.
+
+    Raises:
+        InvalidValue: the weight is negative.
+    """
+
+    name: str
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        if weight < 0:
+            raise InvalidValue("weight", f"{weight} of {type(self).__name__}", "must be 0 or more")
+        self.weight = weight
+
+    def attach(self, codec: NeuralCodec) -> None:
+        """Take what the loss needs of the codec, once; raise UserError where the codec does not fit it."""
+
+    @abstractmethod
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """The term without its weight: a float32 scalar with a gradient to the codec."""
