@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart compare results release docs test lint format install system bench tensorboard clean
+.PHONY: quickstart compare results release test lint format install system bench tensorboard clean
 
 quickstart: install  ## Make the demo corpus, train a small FSQ codec, score it through a noisy channel.
 	$(RUN) train.py fit --config configs/quickstart.yaml
@@ -58,10 +58,11 @@ tensorboard: install  ## Curves, figures and audio of all runs.
 bench: install  ## Ratios of speed, minutes.
 	for f in tests/benchmarks/[a-z]*.py; do $(RUN) -m tests.benchmarks.$$(basename $$f .py); done
 
+.PHONY: docs
 docs: install  ## The manual as a site, in site/; links that lead nowhere are errors.
 	$(RUN) -c 'import mkdocs, mkdocstrings, material' 2>/dev/null || $(RUN) -m pip install --quiet '.[docs]'
 	$(RUN) docs/config_table.py --check
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 install: $(STAMP)
 
