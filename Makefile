@@ -1,10 +1,11 @@
 # `make quickstart` trains and scores a small codec, `make test` checks the code; both make their own environment.
+# `make test-all` also runs the slow tests: several ranks, kills and faults. WORKERS is how many processes share the tests.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart compare results release test lint format install system bench tensorboard clean
+.PHONY: quickstart compare results release test test-all lint format install system bench tensorboard clean
 
 quickstart: install  ## Make the demo corpus, train a small FSQ codec, score it through a noisy channel.
 	$(RUN) train.py fit --config configs/quickstart.yaml
@@ -40,8 +41,13 @@ release: install  ## Pack what the trained runs keep beside the weights (discrim
 	cd release && sha256sum *.ckpt > SHA256SUMS
 	@echo "release/ holds: $(RUNS)$(if $(UNTRAINED),; left out for want of a checkpoint: $(UNTRAINED))"
 
-test: install lint  ## Style, types and tests.
-	$(RUN) -m pytest
+WORKERS ?= 2
+PYTEST = $(RUN) -m pytest -n $(WORKERS) --dist worksteal
+test: install lint  ## Style, types and the quick tests.
+	$(PYTEST) -m "not slow"
+
+test-all: install lint  ## Style, types and all tests.
+	$(PYTEST)
 
 lint: install
 	$(RUN) -m ruff check .

@@ -83,7 +83,7 @@ def read_clips(folder: Path | None, count: int, seconds: float) -> list[np.ndarr
         return [synthetic_clip(seed, seconds) for seed in range(count)]
     import soundfile
 
-    from callbacks.metrics.speech import resample
+    from callbacks.metrics.pesq import resample
 
     clips = []
     for path in sorted(folder.rglob("*.flac"))[:count]:
@@ -98,8 +98,9 @@ def build_module() -> Any:
     from lightning.pytorch import LightningModule
 
     from codec.codec import NeuralCodec
-    from codec.decoders.vocos import ConvNeXtBackbone, VocosDecoder
-    from codec.encoders.acoustic import SpectralEncoder
+    from codec.decoders.backbones import ConvNeXtBackbone
+    from codec.decoders.vocos import VocosDecoder
+    from codec.encoders.spectral import SpectralEncoder
     from codec.quantizers import FSQ
 
     class Module(LightningModule):

@@ -44,7 +44,7 @@ def watches(exits: dict[int, str]) -> Iterator[Watches]:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for what must come."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.01)

@@ -10,6 +10,8 @@ import torch
 from tests.support import ranks as script
 from tests.support.training import VoiceData, quiet_trainer, sgd, tiny_module, weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def single():
@@ -24,7 +26,7 @@ def ranks(request, tmp_path_factory):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(request.param)]
     command = [*launch, "-m", "tests.support.ranks", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(request.param)]
 

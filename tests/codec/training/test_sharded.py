@@ -9,6 +9,8 @@ import torch
 
 from tests.support.sharded import HALF, STEPS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -17,7 +19,7 @@ def folder(tmp_path_factory):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launch, "-m", "tests.support.sharded", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
     return folder
 
