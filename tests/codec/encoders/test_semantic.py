@@ -65,7 +65,7 @@ def test_the_loss_reaches_its_own_weights_and_the_quantizer_alone_decides_its_in
     assert loss.decoder.last.weight.grad.abs().sum() > 0 and codec.decoder.head.weight.grad is None
 
 
-def test_the_module_trains_its_weights_beside_the_codecs():
+def test_the_module_trains_its_weights_and_the_codecs():
     module = CodecModule(small_codec(), semantic=SemanticReconstruction(64, 32), reconstruction_loss=None)
     (optimizer,) = module.configure_optimizers()
     owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -117,7 +117,7 @@ def test_unreadable_weights_and_short_clips_end_in_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("device_path", ["blocks", "convolutions"])
-def test_encoder_and_decoder_compile_whole_in_bf16(monkeypatch, device_path):
+def test_encoder_and_decoder_compile_in_one_graph_in_bf16(monkeypatch, device_path):
     """No graph break in acoustic encoder, quantizer, decoder and iSTFT head; same numbers as without."""
     if device_path == "convolutions":
         from codec.layers.activations import AntiAliasedActivation
