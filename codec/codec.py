@@ -8,12 +8,21 @@ from torch import Tensor, nn
 from codec.decoders.base import Decoder
 from codec.decoders.streaming import DecodedStream
 from codec.encoders.base import Encoder
+from codec.errors import InvalidValue
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import checked_codes, code_bits
 
 
 class CodecOutput(NamedTuple):
-    """Audio `[B, 1, T']`, codes `[B, K, F]`, latents before and after quantization `[B, D, F]`, quantizer loss."""
+    """What a codec returns in training.
+
+    Attributes:
+        audio: reconstruction `[B, 1, T']` at the output rate.
+        codes: int64 `[B, K, F]`.
+        z_e: latents before quantization `[B, D, F]`.
+        z_q: latents for the decoder `[B, D, F]`.
+        loss: of the quantizer, a scalar.
+    """
 
     audio: Tensor
     codes: Tensor
@@ -25,7 +34,11 @@ class CodecOutput(NamedTuple):
 class NeuralCodec(nn.Module):
     """Audio to codes and back.
 
-    Audio is float32 `[B, 1, T]` in [−1, 1] with any T ≥ 1, codes are int64 `[B, K, F]` with F = ⌈T / hop_length⌉.
+    Audio is float32 `[B, 1, T]` in [−1, 1] with any T ≥ 1; codes are int64 `[B, K, F]` with F = ⌈T / hop_length⌉.
+
+    Attributes:
+        hop_length: samples of input per frame.
+        output_sample_rate: of the reconstruction in Hz.
 
     Args:
         encoder: audio to latents; its `hop_length` sets the frame rate.
@@ -34,29 +47,30 @@ class NeuralCodec(nn.Module):
         sample_rate: of the input in Hz.
 
     Raises:
-        ValueError: the parts' widths differ, the rate is no whole number, or the hops give no whole output rate.
+        ValueError: the parts' widths differ, or a sample rate is not a whole number of Hz.
     """
 
     def __init__(self, encoder: Encoder, quantizer: Quantizer, decoder: Decoder, *, sample_rate: int = 16_000) -> None:
         super().__init__()
         if not encoder.dim == quantizer.dim == decoder.dim:
-            raise ValueError(
-                f"encoder, quantizer and decoder have widths {encoder.dim}, {quantizer.dim} and {decoder.dim}: "
-                "set their `dim` to one value."
+            raise InvalidValue(
+                f"encoder, quantizer and decoder have widths {encoder.dim}, {quantizer.dim} and {decoder.dim}",
+                remedy="set their `dim` to one value",
             )
         if not isinstance(sample_rate, int) or sample_rate < 1:
-            raise ValueError(f"sample_rate {sample_rate} must be a whole number of Hz above 0, such as 16000.")
+            raise InvalidValue("sample_rate", sample_rate, "must be a whole number of Hz above 0, such as 16000")
         if sample_rate * decoder.hop_length % encoder.hop_length:
-            raise ValueError(
-                f"decoder hop {decoder.hop_length} over encoder hop {encoder.hop_length} at {sample_rate} Hz gives no "
-                "whole output rate: set the decoder's hop_length to encoder hop x output rate / sample rate."
+            raise InvalidValue(
+                f"decoder hop {decoder.hop_length} over encoder hop {encoder.hop_length} at {sample_rate} Hz",
+                allowed="gives no whole output rate",
+                remedy="set the decoder's hop_length to encoder hop x output rate / sample rate",
             )
         self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
         self.sample_rate, self.hop_length = sample_rate, encoder.hop_length
         self.output_sample_rate = sample_rate * decoder.hop_length // encoder.hop_length
 
     def encode(self, audio: Tensor) -> Tensor:
-        """Code audio: `[B, 1, T]` to int64 `[B, K, ⌈T / hop_length⌉]`."""
+        """Encode audio `[B, 1, T]` to codes, int64 `[B, K, ⌈T / hop_length⌉]`."""
         return self.quantizer(self.encode_latents(audio)).codes
 
     def encode_latents(self, audio: Tensor) -> Tensor:
@@ -66,7 +80,7 @@ class NeuralCodec(nn.Module):
             ValueError: audio of another shape.
         """
         if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
-            raise ValueError(f"audio of shape {list(audio.shape)} must be [B, 1, T] with T of at least 1.")
+            raise InvalidValue("audio of shape", list(audio.shape), "must be [B, 1, T] with T of at least 1")
         return self.encoder(self.encoder.whole_frames(audio))[..., : -(-audio.shape[-1] // self.hop_length)]
 
     def decode(self, codes: Tensor, erased: Tensor | None = None, *, length: int | None = None) -> Tensor:
@@ -74,8 +88,8 @@ class NeuralCodec(nn.Module):
 
         Args:
             codes: int64 `[B, K, F]`, or any integers; a residual quantizer also takes its first codebooks alone.
-            erased: bool `[B, K, F]`, codes that were lost on the way, whatever stands in their place.
-            length: samples wanted, at most F decoder hops; all of them by default.
+            erased: bool `[B, K, F]`, True where a code was lost; its value is ignored.
+            length: number of samples, at most F decoder hops; all of them by default.
 
         Returns:
             float32 `[B, 1, length]` at `output_sample_rate`.
@@ -98,16 +112,16 @@ class NeuralCodec(nn.Module):
         before: int | None = None,
         after: int | None = None,
     ) -> DecodedStream:
-        """Decode in chunks, as codes come; iterate over the result for audio `[B, 1, chunk * decoder hop]`.
+        """Decode in chunks, as codes arrive; iterate over the result for audio `[B, 1, chunk * decoder hop]`.
 
         Args:
-            codes: int64 `[B, K, F]`, or pieces of it in order, of any numbers of frames; checked as they come.
-            chunk: frames whose audio is given at a time; the last chunk may be shorter.
-            before: frames of context; the decoder's receptive field by default, or 100 where it has no bound.
-            after: frames of look-ahead; likewise, or 25.
+            codes: int64 `[B, K, F]`, or consecutive pieces of it with any numbers of frames, checked as they arrive.
+            chunk: frames that are decoded at a time; the last chunk may be shorter.
+            before: frames of context before a chunk; by default the decoder's receptive field, or 100 if unbounded.
+            after: frames of look-ahead after a chunk; by default likewise, or 25.
 
         Returns:
-            The stream; its `latency` is in seconds, `is_exact` says whether it equals `decode`.
+            The stream; its `latency` is in seconds, and `is_exact` says whether it equals `decode`.
 
         Raises:
             ValueError: no frame in a chunk, context below 0, or codes that `decode` refuses.
@@ -117,12 +131,12 @@ class NeuralCodec(nn.Module):
         )
 
     def forward(self, audio: Tensor, transmit: Callable[[Tensor], Tensor] | None = None) -> CodecOutput:
-        """Code and reconstruct `[B, 1, T]`; the output has `output_length(T)` samples.
+        """Encode and reconstruct `[B, 1, T]`; the output has `output_length(T)` samples.
 
         Args:
             audio: in [−1, 1].
-            transmit: makes received latents `[B, D, F]` of codes, a channel; the decoder gets them, and their gradient
-                passes straight through to the latents that were sent.
+            transmit: sends codes `[B, K, F]` over a channel and returns the latents received, `[B, D, F]`. The decoder
+                gets these; their gradient passes straight through to the latents before the channel.
         """
         z_e = self.encode_latents(audio)
         z_q, codes, loss = self.quantizer(z_e)
@@ -131,7 +145,7 @@ class NeuralCodec(nn.Module):
         return CodecOutput(self.decoder(z_q)[..., : self.output_length(audio.shape[-1])], codes, z_e, z_q, loss)
 
     def output_length(self, length: int) -> int:
-        """Samples at the output rate that last as long as `length` samples at the input rate, rounded up."""
+        """Samples at the output rate for `length` samples at the input rate, rounded up."""
         return -(-length * self.output_sample_rate // self.sample_rate)
 
     @property
@@ -141,7 +155,7 @@ class NeuralCodec(nn.Module):
 
     @property
     def bits_per_frame(self) -> int:
-        """Bits of all codebooks' words in one frame."""
+        """Bits of one frame's codewords, of all codebooks."""
         return sum(code_bits(self.quantizer.codebook_sizes))
 
     @property

@@ -3,18 +3,19 @@
 from torch import Tensor, nn
 
 from codec.decoders.base import Backbone
+from codec.errors import InvalidValue
 from codec.layers.attention import Attention, LocalAttention, TransformerBlock
 from codec.layers.blocks import ConvNeXtBlock, FrameConv, ResNetBlock, run
 
 
 class ConvNeXtBackbone(Backbone):
-    """Vocos's own backbone: conv7, LayerNorm, ConvNeXt blocks, LayerNorm.
+    """Vocos's backbone: conv7, LayerNorm, ConvNeXt blocks, LayerNorm.
 
     Args:
         dim: latent width D.
-        width: of the backbone.
-        depth: ConvNeXt blocks.
-        expansion: of their inner width.
+        width: of the features.
+        depth: number of ConvNeXt blocks.
+        expansion: inner width of the blocks over `width`.
         causal: a frame depends on itself and earlier ones only, for streaming.
     """
 
@@ -43,26 +44,28 @@ class ConvNeXtBackbone(Backbone):
 class TransformerBackbone(Backbone):
     """NeuCodec's backbone: conv7, 2 ResNet blocks, transformer blocks, 2 ResNet blocks, LayerNorm.
 
-    The defaults are the paper's size, with the head 185.6 M parameters. A linear layer comes first where the latents
-    have another width, as with the paper's of 2,048.
+    The defaults are the paper's sizes: 185.6 M parameters with the head of VocosDecoder. Latents of another width than
+    the backbone, such as the paper's 2,048, first pass a linear layer.
 
     Args:
         dim: latent width D.
-        width: of the backbone, a multiple of 32.
-        depth: transformer blocks.
+        width: of the features, a multiple of 32.
+        depth: number of transformer blocks.
         heads: attention heads.
-        head_width: channels of a head, width / heads by default; even.
+        head_width: channels of a head, even; width / heads by default. Published models state it on its own (`head_dim`
+            in transformers), and imported files need it.
         hidden: width inside the MLPs, 4 x width by default.
         dropout: inside the ResNet blocks.
-        positions: RoPE over time. Off for the released weights of NeuCodec and X-Codec 2: their code turns queries and
-            keys by the number of their *head*, both by the same angle, which leaves every score as it was.
-        checkpointing: keep only the blocks' inputs for the backward pass and compute the rest again: less memory, about
-            a third more time.
-        causal: a frame depends on itself and earlier ones only, for streaming; its norms are then over each frame.
-        window: frames before its own that a frame of a causal block attends to.
+        positions: rotary position embedding over frames. Off for the released weights of NeuCodec and X-Codec 2: their
+            code rotates queries and keys by the number of their *head*, both by the same angle, which cancels in every
+            attention score.
+        checkpointing: store only the blocks' inputs for the backward pass and compute the rest again: less memory,
+            about a third more time.
+        causal: a frame depends on itself and earlier ones only, for streaming; GroupNorm is then over each frame.
+        window: earlier frames to which a frame attends in a causal block.
 
     Raises:
-        ValueError: the widths do not go together.
+        ValueError: `width` is no multiple of 32, or heads have an odd width.
     """
 
     def __init__(
@@ -83,9 +86,8 @@ class TransformerBackbone(Backbone):
         super().__init__()
         head_width = width // heads if head_width is None else head_width
         if head_width % 2 or head_width < 2 or width % 32:
-            raise ValueError(
-                f"width {width} must be a multiple of 32, and {heads} heads of even width (now {head_width})."
-            )
+            allowed = f"must be a multiple of 32, and {heads} heads of even width (now {head_width})"
+            raise InvalidValue("width", width, allowed)
         self.dim, self.width, self.checkpointing = dim, width, checkpointing
         self.positions, self.dropout = positions, dropout
         self.causal, self.window = causal, window

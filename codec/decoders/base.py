@@ -9,7 +9,7 @@ class Decoder(nn.Module, ABC):
     """Turns latents into audio, `hop_length` samples per frame.
 
     Attributes:
-        dim: latent width D it expects.
+        dim: latent width D.
         hop_length: samples of output per frame.
     """
 
@@ -18,7 +18,7 @@ class Decoder(nn.Module, ABC):
 
     @property
     def receptive_field(self) -> tuple[int, int] | None:
-        """How many frames before and after its own the audio of a frame depends on; None where on all."""
+        """Number of frames before and after a frame on which its audio depends; None if it depends on all."""
         return None
 
     @abstractmethod
@@ -27,16 +27,21 @@ class Decoder(nn.Module, ABC):
 
 
 class Backbone(nn.Module, ABC):
-    """Maps latents `[B, dim, F]` to features `[B, F, width]` for the inverse-STFT head."""
+    """Maps latents to features for the inverse-STFT head.
+
+    Attributes:
+        dim: latent width D.
+        width: of the features.
+    """
 
     dim: int
     width: int
 
     @property
     def receptive_field(self) -> tuple[int, int] | None:
-        """How many frames before and after its own the features of a frame depend on; None where on all."""
+        """Number of frames before and after a frame on which its features depend; None if they depend on all."""
         return None
 
     @abstractmethod
     def forward(self, latents: Tensor) -> Tensor:
-        """`[B, dim, F]` to `[B, F, width]`."""
+        """Latents `[B, D, F]` to features `[B, F, width]`."""

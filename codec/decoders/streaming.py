@@ -1,4 +1,4 @@
-"""Decoding of codes that arrive bit by bit: audio chunk by chunk, with bounded look-ahead and a stated latency."""
+"""Decoding of codes as they arrive: audio chunk by chunk, with bounded look-ahead and a stated latency."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,22 +6,24 @@ import torch
 from torch import Tensor
 
 from codec.decoders.base import Decoder
+from codec.errors import InvalidValue
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import checked_codes
 
-UNBOUNDED = (100, 25)  # frames around a chunk where the decoder itself has no bound
+DEFAULT_CONTEXT = (100, 25)  # frames before and after a chunk, for decoders of unbounded receptive field
 
 
 class DecodedStream:
-    """Iterates over the audio `[B, 1, n]` of codes, chunk after chunk; the chunks joined are the whole.
+    """Iterates over the audio of codes, chunk by chunk, each `[B, 1, n]`; made by `NeuralCodec.decode_stream`.
 
-    Each chunk is decoded with the frames around it on which its audio depends. Where the decoder's receptive field is
-    bounded (causal decoders, ConvNeXt) and `before` and `after` cover it, as they do by default, the stream equals the
-    whole decode up to rounding; else it comes near (NeuCodec at full size, random weights and codes: −21 dB).
+    Each chunk is decoded with frames of context before and after it. If the decoder's receptive field is bounded
+    (causal decoders, ConvNeXt) and the context covers it, as it does by default, the chunks together equal the audio of
+    `decode` up to rounding; else they are close to it (error −21 dB for NeuCodec at full size with random weights and
+    codes).
 
     Attributes:
-        latency: seconds from a frame's last code to the audio of a chunk that begins with it: the chunk's further
-            frames and the look-ahead. Computing time comes on top.
+        latency: in seconds, from the arrival of the first frame of a chunk to its audio: the remaining frames of the
+            chunk and the look-ahead, without computing time.
     """
 
     def __init__(
@@ -35,12 +37,11 @@ class DecodedStream:
         before: int | None,
         after: int | None,
     ) -> None:
-        field = decoder.receptive_field or UNBOUNDED
+        field = decoder.receptive_field or DEFAULT_CONTEXT
         self.before, self.after = field[0] if before is None else before, field[1] if after is None else after
         if chunk < 1 or self.before < 0 or self.after < 0:
-            raise ValueError(
-                f"chunk {chunk} must be at least 1 frame, before {self.before} and after {self.after} 0 or more."
-            )
+            allowed = f"must be at least 1 frame, before {self.before} and after {self.after} 0 or more"
+            raise InvalidValue("chunk", chunk, allowed)
         self.quantizer, self.decoder, self.frame_rate, self.chunk = quantizer, decoder, frame_rate, chunk
         self.pieces = self._checked(codes).split(chunk, -1) if isinstance(codes, Tensor) else codes
 
@@ -50,36 +51,39 @@ class DecodedStream:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the stream equals the whole decode up to rounding."""
+        """Whether the stream equals `decode` up to rounding."""
         field = self.decoder.receptive_field
         return field is not None and self.before >= field[0] and self.after >= field[1]
 
     def __iter__(self) -> Iterator[Tensor]:
-        held: Tensor | None = None  # [B, K, frames before and after the next chunk]
-        done = 0  # frames of it whose audio is out
+        held: Tensor | None = None  # codes [B, K, F'] of context and of frames that are not decoded yet
+        done = 0  # frames of it that are decoded
         for piece in map(self._checked, self.pieces):
             if held is not None and piece.shape[:2] != held.shape[:2]:
-                raise ValueError(
-                    f"codes of shape {list(piece.shape)} follow pieces of {held.shape[0]} clips and {held.shape[1]} "
-                    "codebooks: keep both the same in all pieces."
+                raise InvalidValue(
+                    "codes of shape",
+                    list(piece.shape),
+                    f"follow pieces of {held.shape[0]} clips and {held.shape[1]} codebooks",
+                    "keep both the same in all pieces",
                 )
             held = piece if held is None else torch.cat((held, piece), -1)
             while held.shape[-1] - done >= self.chunk + self.after:
                 yield self._decode(held[..., : done + self.chunk + self.after], done, self.chunk)
                 done += self.chunk
-                spare = max(0, done - self.before)
-                held, done = held[..., spare:], done - spare
+                unneeded = max(0, done - self.before)
+                held, done = held[..., unneeded:], done - unneeded
         while held is not None and held.shape[-1] > done:
             count = min(self.chunk, held.shape[-1] - done)
             yield self._decode(held[..., : done + count + self.after], done, count)
             done += count
 
     def _decode(self, codes: Tensor, start: int, count: int) -> Tensor:
-        """Audio of `count` frames from `start` on."""
+        """Audio `[B, 1, count * hop]` of `count` frames of codes `[B, K, F]` from frame `start` on."""
         hop = self.decoder.hop_length
         with torch.no_grad():
             audio = self.decoder(self.quantizer.decode(codes))
         return audio[..., start * hop : (start + count) * hop]
 
     def _checked(self, codes: Tensor) -> Tensor:
+        """Codes as int64; raises ValueError where they do not fit the quantizer."""
         return checked_codes(codes, self.quantizer.codebook_sizes)

@@ -8,13 +8,16 @@ from codec.layers.spectral import same_istft
 
 
 class VocosDecoder(Decoder):
-    """A backbone and Vocos's head: log-magnitude and phase per frame, inverse STFT with n_fft = `window` hops.
+    """A backbone and Vocos's head: magnitude and phase of each frame's spectrum, then an inverse STFT.
+
+    A linear layer gives m and φ for each frequency; the spectrum is min(exp m, `max_magnitude`) · exp(iφ) (Vocos,
+    section 3.3). Window and transform have `window` hops.
 
     Args:
         backbone: maps latents to features; its `dim` is the decoder's.
-        hop_length: samples of output per frame (320 for 16 kHz at 50 Hz, 480 for 24 kHz).
+        hop_length: samples of output per frame (at 50 frames per second 320 for 16 kHz, 480 for 24 kHz).
         window: transform length in hops.
-        max_magnitude: ceiling on exp(log-magnitude), 100 in Vocos and NeuCodec.
+        max_magnitude: upper limit of the magnitude, 100 in Vocos and NeuCodec.
     """
 
     def __init__(
@@ -28,7 +31,7 @@ class VocosDecoder(Decoder):
 
     @property
     def receptive_field(self) -> tuple[int, int] | None:
-        """The backbone's, and what the inverse STFT's windows reach over."""
+        """The backbone's, extended by the overlap of the inverse STFT's windows; None if that of the backbone is."""
         field = self.backbone.receptive_field
         reach = -(-(self.n_fft // self.hop_length - 1) // 2)
         return None if field is None else (field[0] + reach, field[1] + reach)
@@ -37,7 +40,7 @@ class VocosDecoder(Decoder):
         x = self.head(self.backbone(latents)).transpose(1, 2)  # [B, n_fft + 2, F]
         with torch.autocast(x.device.type, enabled=False):
             log_magnitude, phase = x.float().chunk(2, dim=1)
-            # e^88 overflows, and so would its gradient.
+            # exp(88) overflows in float32, and so would its gradient.
             magnitude = log_magnitude.clamp_max(80.0).exp().clamp_max(self.max_magnitude)
             spectrum = torch.polar(magnitude, phase)
             return same_istft(spectrum, self.n_fft, self.hop_length).unsqueeze(1)  # [B, 1, F * hop]

@@ -17,11 +17,11 @@ class AcousticEncoder(Encoder):
         dim: latent width D.
         width: channels after the first convolution; doubled at each stride.
         strides: down-sampling factors; their product is `hop_length`.
-        dilations: of the residual units before each stride.
-        anti_aliased: run SnakeBeta between up- and down-sampling filters, as NeuCodec does; off is faster.
-        checkpointing: keep only the layers' inputs for the backward pass and compute the rest again.
-        weight_norm: parametrize the convolutions by direction and length, as in training; published weights have them
-            folded.
+        dilations: of the residual units before each stride, one unit each.
+        anti_aliased: put SnakeBeta between up- and down-sampling filters, as NeuCodec does; faster without.
+        weight_norm: parametrize the convolutions by direction and length, as in training; published weights have the
+            two multiplied.
+        checkpointing: store only the layers' inputs for the backward pass and compute the rest again.
     """
 
     def __init__(

@@ -11,16 +11,16 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         dim: latent width D.
-        hop_length: samples per frame.
+        hop_length: samples of input per frame.
     """
 
     dim: int
     hop_length: int
 
     def whole_frames(self, audio: Tensor) -> Tensor:
-        """Audio `[B, 1, T]` as `forward` wants it: silence appended up to whole frames."""
+        """Audio `[B, 1, T]` as `forward` needs it: with silence appended to a whole number of frames."""
         return F.pad(audio, (0, -audio.shape[-1] % self.hop_length))
 
     @abstractmethod
     def forward(self, audio: Tensor) -> Tensor:
-        """Encode whole frames of float audio in [−1, 1], `[B, 1, F * hop_length]`, to `[B, D, F]`."""
+        """Encode a whole number of frames of float audio in [−1, 1], `[B, 1, F * hop_length]`, to `[B, D, F]`."""

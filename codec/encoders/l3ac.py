@@ -7,28 +7,30 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from codec.encoders.base import Encoder
+from codec.errors import InvalidValue
 from codec.layers.attention import LocalAttention, TransformerBlock
 from codec.layers.l3ac import DepthwiseUnit, PaddedConv
 
 
 class StudentEncoder(Encoder):
-    """SQCodec's / L3AC's encoder: depthwise units and strided convolutions, then local attention and one more stride.
+    """SQCodec's / L3AC's encoder: depthwise units and strided convolutions, local attention, and one more stride.
 
-    With the default strides 4 · 4 · 4 and ÷5 the attention runs at 250 Hz for audio at 16 kHz, and `hop_length` is 320.
+    With the default strides of 4, 4, 4 and, after the attention, 5, `hop_length` is 320, and for audio at 16 kHz the
+    attention runs at 250 Hz.
 
     Args:
         dim: latent width D.
         widths: channels before the first and after each stride.
         strides: down-sampling factors of the convolutional stages.
-        depths: depthwise units at each width.
+        depths: number of depthwise units at each width.
         attention_stride: down-sampling factor after the attention.
-        attention_depth: transformer blocks between the two.
+        attention_depth: number of transformer blocks.
         heads: attention heads.
-        window: positions that attention sees on either side, or if causal before.
-        causal: an output frame depends on its own and earlier samples only, for streaming.
+        window: positions to which one attends on either side or, if causal, before it.
+        causal: a frame depends on its own and earlier samples only, for streaming.
 
     Raises:
-        ValueError: the numbers of widths, strides and depths do not go together.
+        ValueError: widths and depths are not one more than strides.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class StudentEncoder(Encoder):
     ) -> None:
         super().__init__()
         if not len(widths) == len(depths) == len(strides) + 1:
-            raise ValueError(
-                f"{len(widths)} widths and {len(depths)} depths must each be one more than the {len(strides)} strides."
+            raise InvalidValue(
+                f"{len(widths)} widths and {len(depths)} depths",
+                allowed=f"must each be one more than the {len(strides)} strides",
             )
         self.dim, self.hop_length = dim, math.prod(strides) * attention_stride
         layers: list[nn.Module] = [PaddedConv(1, widths[0], kernel=7, causal=causal)]

@@ -1,6 +1,6 @@
-"""Encoders on models that learned from speech alone, and two encoders fused: w2v-BERT 2.0 and HuBERT (`transformers`).
+"""Encoders on self-supervised speech models, w2v-BERT 2.0 and HuBERT (`transformers`), and the fusion of two encoders.
 
-NeuCodec's encoder (arXiv 2509.09550) is `FusedEncoder(AcousticEncoder(...), W2VBertEncoder(...))`, its student's
+NeuCodec's encoder (arXiv 2509.09550) is `FusedEncoder(AcousticEncoder(...), W2VBertEncoder(...))`, that of its student
 `FusedEncoder(StudentEncoder(...), HubertEncoder(...))`.
 """
 
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from codec.encoders.base import Encoder
 from codec.encoders.feature_cache import TeacherCache
 from codec.encoders.w2v_bert import W2VBert, import_transformers
+from codec.errors import InvalidValue
 
 
 class SemanticAdapter(nn.Module):
-    """conv3, then ReLU conv3 ReLU conv3 with a skip around it, then conv3, as in X-Codec 2. `[B, C, F]` to the same.
+    """conv3, then ReLU conv3 ReLU conv3 with a skip connection, then conv3, as in X-Codec 2. Keeps `[B, C, F]`.
 
-    The skip starts behind the first ReLU, as the published code's in-place operation has it.
+    The skip connection starts after the first ReLU, because that ReLU works in place in the published code.
     """
 
     def __init__(self, channels: int) -> None:
@@ -37,17 +38,18 @@ class SemanticAdapter(nn.Module):
 class W2VBertEncoder(Encoder):
     """NeuCodec's semantic branch: frozen w2v-BERT features and a trained adapter, at 16 kHz and 50 Hz.
 
-    `features` keeps the frozen model's last output `[B, C, frames]`, the target of the semantic reconstruction loss.
+    Attributes:
+        features: the frozen model's output `[B, C, F]` of the last batch, target of the semantic reconstruction loss.
 
     Args:
-        pretrained: see `W2VBert`, as for the next three.
-        layers: of the frozen model.
-        config: of the frozen model.
-        edge_padding: samples of silence on each side.
-        cache: keeps the frozen features on disk, for runs that hear the same crops again.
+        pretrained: folder or hub name of weights; see `W2VBert`.
+        layers: transformer layers of the frozen model.
+        config: fields of the frozen model's configuration; see `W2VBert`.
+        edge_padding: silence on each side of the audio in samples; see `W2VBert`.
+        cache: stores the frozen features on disk, for runs that use the same crops again.
 
     Raises:
-        ValueError: see `W2VBert`.
+        ValueError: as `W2VBert`.
     """
 
     features: Tensor | None = None
@@ -67,7 +69,11 @@ class W2VBertEncoder(Encoder):
         self.adapter = SemanticAdapter(self.dim)
 
     def whole_frames(self, audio: Tensor) -> Tensor:
-        """Silence up to whole frames and, where none was needed or the spectrogram is short of it, a frame more."""
+        """Audio `[B, 1, T]` with silence appended to a whole number of frames.
+
+        Without `edge_padding` a further frame is appended, by which the spectrogram would be short; with it, a further
+        frame is appended only where T is a whole number of frames already.
+        """
         edge = self.frozen.edge_padding
         spare = 1 if edge else -audio.shape[-1] % self.hop_length + 1
         audio = F.pad(audio, (0, spare))
@@ -80,21 +86,22 @@ class W2VBertEncoder(Encoder):
 
 
 class HubertEncoder(Encoder):
-    """A HuBERT model's last hidden states, through `transformers` (extra `hf`); the defaults are DistilHuBERT's sizes.
+    """Last hidden states of a HuBERT model of `transformers` (extra `hf`), at 16 kHz and 50 Hz.
 
-    Audio is padded by `padding` samples of silence on each side, so that T samples give exactly T / 320 frames. The
-    model trains with the rest; its masking of the input and its layer drop are off.
+    The defaults are the sizes of DistilHuBERT. Audio is padded by `padding` samples of silence on each side, so that T
+    samples give exactly T / 320 frames. The model is trained with the rest of the codec, without its input masking and
+    layer dropout.
 
     Args:
         pretrained: folder or hub name of weights of these sizes, such as `ntu-spml/distilhubert`; None for random ones.
-        layers: transformer layers.
-        width: their width, which is the latent width D.
+        layers: number of transformer layers.
+        width: of the transformer layers, which is the latent width D.
         heads: attention heads; must divide `width`.
-        channels: of the seven convolutions of the front end.
-        padding: samples on each side, 40 to 199; NeuCodec's student uses 160.
+        channels: of the seven convolutions before the transformer.
+        padding: samples of silence on each side, 40 to 199; NeuCodec's student uses 160.
 
     Raises:
-        ValueError: transformers is missing, or the pretrained model has other sizes.
+        ValueError: transformers is missing, `padding` is out of range, or the pretrained model has other sizes.
     """
 
     def __init__(
@@ -109,7 +116,7 @@ class HubertEncoder(Encoder):
     ) -> None:
         super().__init__()
         if not 40 <= padding < 200:
-            raise ValueError(f"padding {padding} must lie in 40 … 199 samples, so that frames stay whole.")
+            raise InvalidValue("padding", padding, "must lie in 40 … 199 samples, for one frame per 320 samples")
         self.dim, self.hop_length, self.padding = width, 320, padding
         transformers = import_transformers("HubertEncoder")
         sizes = {
@@ -123,7 +130,7 @@ class HubertEncoder(Encoder):
             config = transformers.HubertConfig(**sizes)
         else:
             config = transformers.HubertConfig.from_pretrained(pretrained)
-            _check_sizes(pretrained, {k: _plain(getattr(config, k)) for k in sizes}, sizes)
+            _check_sizes(pretrained, {k: _as_list(getattr(config, k)) for k in sizes}, sizes)
         config.apply_spec_augment, config.layerdrop = False, 0.0
         if pretrained is None:
             self.model = transformers.HubertModel(config)
@@ -136,29 +143,30 @@ class HubertEncoder(Encoder):
 
 
 class FusedEncoder(Encoder):
-    """Two encoders side by side, concatenated and projected, as NeuCodec fuses acoustic and semantic features.
+    """Two parallel encoders, concatenated and projected, as NeuCodec fuses acoustic and semantic features.
 
     Args:
-        acoustic: one encoder.
-        semantic: another with the same hop.
+        acoustic: first encoder.
+        semantic: second encoder, with the same hop length; it sets how audio is padded.
         dim: latent width D.
 
     Raises:
-        ValueError: the hops differ.
+        ValueError: the hop lengths differ.
     """
 
     def __init__(self, acoustic: Encoder, semantic: Encoder, *, dim: int = 768) -> None:
         super().__init__()
         if acoustic.hop_length != semantic.hop_length:
-            raise ValueError(
-                f"acoustic and semantic encoder have hops {acoustic.hop_length} and {semantic.hop_length}, not one."
+            raise InvalidValue(
+                f"acoustic and semantic encoder have hops {acoustic.hop_length} and {semantic.hop_length}",
+                remedy="give both the same hop_length",
             )
         self.dim, self.hop_length = dim, acoustic.hop_length
         self.acoustic, self.semantic = acoustic, semantic
         self.project = nn.Conv1d(acoustic.dim + semantic.dim, dim, 1)
 
     def whole_frames(self, audio: Tensor) -> Tensor:
-        """As the semantic encoder wants them."""
+        """Audio `[B, 1, T]` padded as the semantic encoder needs it."""
         return self.semantic.whole_frames(audio)
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -168,10 +176,14 @@ class FusedEncoder(Encoder):
 
 
 def _check_sizes(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse a pretrained model whose sizes differ from those of the encoder."""
     different = [f"{k} {found[k]} there and {wanted[k]} here" for k in wanted if found[k] != wanted[k]]
     if different:
-        raise ValueError(f"{source} does not fit: {', '.join(different)}; give HubertEncoder the sizes of the model.")
+        raise InvalidValue(
+            source, allowed=f"does not fit, with {', '.join(different)}", remedy="give HubertEncoder the model's sizes"
+        )
 
 
-def _plain(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
+    """A tuple as a list, to compare with the sizes; other values unchanged."""
     return list(value) if isinstance(value, (list, tuple)) else value

@@ -10,14 +10,14 @@ from codec.layers.spectral import log_magnitude, same_stft
 
 
 class SpectralEncoder(Encoder):
-    """Log-magnitude STFT followed by ConvNeXt blocks at the frame rate: a few percent of AcousticEncoder's cost.
+    """Log-magnitude STFT and ConvNeXt blocks at the frame rate, at a few percent of AcousticEncoder's cost.
 
     Args:
         dim: latent width D.
         hop_length: samples per frame.
         width: channels of the blocks.
         depth: number of blocks.
-        window: STFT window in hops.
+        window: STFT window and transform length in hops.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class SpectralEncoder(Encoder):
 
 
 class MelEncoder(Encoder):
-    """Log-mel spectrogram and a few ConvNeXt blocks: the cheapest student, a fraction of SpectralEncoder's cost.
+    """Log-mel spectrogram and a few ConvNeXt blocks: the cheapest student encoder, cheaper than SpectralEncoder.
 
     Args:
         dim: latent width D.
@@ -48,8 +48,8 @@ class MelEncoder(Encoder):
         bands: mel bands (HTK scale) up to half the sample rate.
         width: channels of the blocks.
         depth: number of blocks.
-        expansion: of the blocks' inner width.
-        window: STFT window in hops.
+        expansion: inner width of the blocks over `width`.
+        window: STFT window and transform length in hops.
         sample_rate: of the audio in Hz.
     """
 
@@ -69,7 +69,7 @@ class MelEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.dim, self.hop_length, self.n_fft = dim, hop_length, window * hop_length
-        with torch.device("cpu"):  # which looks at its numbers
+        with torch.device("cpu"):  # the function reads its result's values, which the meta device does not have
             bank = torchaudio.functional.melscale_fbanks(self.n_fft // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate)
         self.register_buffer("bank", bank, persistent=False)  # [n_fft / 2 + 1, bands]
         self.embed = nn.Conv1d(bands, width, 3, padding=1)

@@ -1,29 +1,36 @@
-"""Attention over frames: of all with all, or over a window, with rotary positions (RoPE, arXiv 2104.09864)."""
+"""Self-attention over frames, global or in a window, with rotary position embedding (RoPE, arXiv 2104.09864)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec.errors import InvalidValue
 
-def rotary(x: Tensor, base: float = 10_000.0) -> Tensor:
-    """Rotate `[B, H, F, C]` queries or keys by their position on the frame axis F (RoPE, eq. 34), in float32."""
+ROTARY_BASE = 10_000.0  # RoPE, section 3.2.2
+
+
+def rotary(x: Tensor) -> Tensor:
+    """Rotate queries or keys `[B, H, F, C]` by their position on the frame axis F (RoPE, eq. 34); angles in float32.
+
+    The pair of channels 2i and 2i + 1 of frame f is rotated by the angle f · 10,000^(−2i / C).
+    """
     frames, width = x.shape[-2], x.shape[-1]
-    rate = base ** (-torch.arange(0, width, 2, device=x.device, dtype=torch.float32) / width)
+    rate = ROTARY_BASE ** (-torch.arange(0, width, 2, device=x.device, dtype=torch.float32) / width)
     angle = torch.outer(torch.arange(frames, device=x.device, dtype=torch.float32), rate)  # [F, C/2]
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos()), -1)
-    return turned.flatten(-2).type_as(x)
+    rotated = torch.stack((even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos()), -1)
+    return rotated.flatten(-2).type_as(x)
 
 
 class Attention(nn.Module):
-    """Bias-free multi-head self-attention over all frames. `[B, F, C]` to the same.
+    """Multi-head self-attention over all frames, without biases. Keeps `[B, F, C]`.
 
     Args:
         channels: width C.
-        heads: attention heads.
-        head_width: channels of a head, C / heads by default.
-        positions: rotate queries and keys by their frame (RoPE). Off, a frame's place is known from the convolutions
-            around the transformer alone.
+        heads: number of attention heads.
+        head_width: channels of a head, C / heads by default; published models state it on its own (`head_dim`).
+        positions: rotate queries and keys by their frame (RoPE). Without it, only the convolutions around the
+            transformer tell where a frame is.
     """
 
     def __init__(self, channels: int, heads: int, *, head_width: int | None = None, positions: bool = True) -> None:
@@ -41,16 +48,17 @@ class Attention(nn.Module):
 
 
 class LocalAttention(nn.Module):
-    """Multi-head self-attention over the `window` positions on either side, or if causal before; cost linear in F.
+    """Multi-head self-attention in a window around each position, without biases. Keeps `[B, F, C]`.
 
-    No biases. `[B, F, C]` to the same. Queries go in blocks of `window`; each block sees itself and its neighbours
-    through a band mask, so that every position has exactly its own window.
+    A position attends to itself and the `window` positions on either side or, if causal, before it. The cost is linear
+    in F: queries are computed in blocks of `window`, and each block attends to itself and its neighbours through a band
+    mask, which gives every position exactly its own window.
 
     Args:
         channels: width C.
-        heads: attention heads.
-        window: positions.
-        causal: see only what came before.
+        heads: number of attention heads.
+        window: positions on one side.
+        causal: attend to earlier positions only.
         head_width: channels of a head, C / heads by default; even.
         positions: rotate queries and keys by their frame (RoPE).
 
@@ -70,8 +78,9 @@ class LocalAttention(nn.Module):
     ) -> None:
         super().__init__()
         if (channels % (2 * heads) and head_width is None) or window < 1:
-            raise ValueError(
-                f"{channels} channels must be a multiple of 2 x heads ({2 * heads}), and window {window} at least 1."
+            raise InvalidValue(
+                f"{channels} channels",
+                allowed=f"must be a multiple of 2 x heads ({2 * heads}), and window {window} at least 1",
             )
         self.heads, self.window, self.causal, self.positions = heads, window, causal, positions
         width = heads * (channels // heads if head_width is None else head_width)
@@ -93,7 +102,7 @@ class LocalAttention(nn.Module):
         return self.out(y.flatten(2, 3)[:, :, :frames].transpose(1, 2).flatten(-2))
 
     def _mask(self, frames: int, blocks: int, device: torch.device) -> Tensor:
-        """Which keys each query sees: bool `[N, w, 2w or 3w]`. Filled-up queries see themselves, to stay finite."""
+        """Keys of each query: bool `[N, w, 2w or 3w]`. Padded queries attend to themselves, to stay finite."""
         w, span = self.window, (2 if self.causal else 3) * self.window
         start = torch.arange(blocks, device=device).view(-1, 1, 1) * w
         query = start + torch.arange(w, device=device).view(1, -1, 1)
@@ -104,7 +113,7 @@ class LocalAttention(nn.Module):
 
 
 class RMSNorm(nn.RMSNorm):
-    """RMSNorm whose weight follows the input's precision, without which PyTorch has no fused kernel under autocast."""
+    """RMSNorm with its weight cast to the input's type: else PyTorch has no fused kernel for it under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.weight is not None
@@ -112,7 +121,13 @@ class RMSNorm(nn.RMSNorm):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm (RMSNorm) attention and SiLU MLP of width `hidden`, no biases. `[B, F, C]` to the same."""
+    """Transformer block without biases: x + attention(RMSNorm(x)), then x + MLP(RMSNorm(x)). Keeps `[B, F, C]`.
+
+    Args:
+        channels: width C.
+        attention: maps `[B, F, C]` to the same shape.
+        hidden: width inside the MLP, whose activation is SiLU.
+    """
 
     def __init__(self, channels: int, attention: nn.Module, hidden: int) -> None:
         super().__init__()

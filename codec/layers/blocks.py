@@ -15,14 +15,14 @@ from codec.layers.activations import snake
 def normed_conv(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, normed: bool = True
 ) -> nn.Module:
-    """Conv1d, weight-normed by default, whose padding turns `[B, C, F * stride]` into `[B, C', F]` exactly."""
+    """Conv1d, weight-normed by default, with padding such that `[B, C, F * stride]` becomes `[B, C', F]` exactly."""
     padding = (dilation * (kernel - 1) + 1 - stride + 1) // 2
     conv = nn.Conv1d(in_channels, out_channels, kernel, stride, padding, dilation)
     return weight_norm(conv) if normed else conv
 
 
 class ResidualUnit(nn.Module):
-    """x + conv1(act(conv7 dilated(act(x)))), BigCodec's unit. `[B, C, T]` to the same."""
+    """BigCodec's residual unit, x + conv1(snake(conv7(snake(x)))) with a dilated conv7. Keeps `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int, *, anti_aliased: bool = True, normed: bool = True) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ResidualUnit(nn.Module):
 
 
 class FrameConv(nn.Conv1d):
-    """Conv1d of odd kernel that keeps the length of `[B, C, F]`; if causal, a frame sees itself and earlier ones."""
+    """Conv1d of odd kernel that keeps the length of `[B, C, F]`; if causal, on a frame and those before it only."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, *, groups: int = 1, causal: bool = False
@@ -51,7 +51,7 @@ class FrameConv(nn.Conv1d):
 
 
 class FrameGroupNorm(nn.GroupNorm):
-    """GroupNorm of each frame by itself, for causal stacks: `[B, C, F]` to the same."""
+    """GroupNorm over each frame separately, for causal models. Keeps `[B, C, F]`."""
 
     def forward(self, x: Tensor) -> Tensor:
         frames = x.transpose(1, 2)  # [B, F, C]
@@ -59,7 +59,14 @@ class FrameGroupNorm(nn.GroupNorm):
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise conv7, LayerNorm, pointwise MLP, learned scale per channel on the branch. Keeps `[B, C, F]`."""
+    """ConvNeXt block: x + scale · MLP(LayerNorm(depthwise conv7(x))). Keeps `[B, C, F]`.
+
+    Args:
+        channels: C.
+        hidden: width inside the MLP.
+        scale: initial value of the learned scale of each channel.
+        causal: a frame depends on itself and earlier ones only.
+    """
 
     def __init__(self, channels: int, hidden: int, *, scale: float = 1.0, causal: bool = False) -> None:
         super().__init__()
@@ -74,16 +81,19 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ResNetBlock(nn.Module):
-    """Two (GroupNorm, SiLU, conv3) with a skip, as before and after NeuCodec's transformer. `[B, C, F]` to the same."""
+    """Twice (GroupNorm of 32 groups, SiLU, conv3) with a skip connection, as around NeuCodec's transformer.
 
-    def __init__(self, channels: int, *, dropout: float = 0.1, groups: int = 32, causal: bool = False) -> None:
+    Keeps `[B, C, F]`. The causal form normalises each frame separately.
+    """
+
+    def __init__(self, channels: int, *, dropout: float = 0.1, causal: bool = False) -> None:
         super().__init__()
         norm = FrameGroupNorm if causal else nn.GroupNorm
         self.block = nn.Sequential(
-            norm(groups, channels, eps=1e-6),
+            norm(32, channels, eps=1e-6),
             nn.SiLU(),
             FrameConv(channels, channels, 3, causal=causal),
-            norm(groups, channels, eps=1e-6),
+            norm(32, channels, eps=1e-6),
             nn.SiLU(),
             nn.Dropout(dropout),
             FrameConv(channels, channels, 3, causal=causal),
@@ -94,7 +104,7 @@ class ResNetBlock(nn.Module):
 
 
 def run(layers: nn.Sequential, x: Tensor, *, checkpointing: bool) -> Tensor:
-    """Apply layers in order; with `checkpointing` only their inputs are kept for the backward pass."""
+    """Apply layers in order; with `checkpointing`, only their inputs are stored for the backward pass."""
     if not (checkpointing and torch.is_grad_enabled()):
         return layers(x)
     for layer in layers:

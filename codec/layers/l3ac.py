@@ -15,7 +15,7 @@ from codec.layers.activations import SnakeBeta
 class PaddedConv(nn.Module):
     """Weight-normed Conv1d from `[B, C, F * stride]` to `[B, C', F]`, padded on both sides or, if causal, on the left.
 
-    The causal output at f sees inputs before (f + 1) * stride only.
+    The causal output at f depends only on inputs before (f + 1) · stride.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class PaddedConv(nn.Module):
 
 
 class ResponseNorm(nn.Module):
-    """Global response normalization (ConvNeXt V2, eq. 1–3): channels compete by their power over time.
+    """Global response normalization (ConvNeXt V2, eq. 1–3): x + γ · x · r / mean(r) + β. Keeps `[B, C, T]`.
 
-    Adds γ · x · (channel's root mean square / mean of all channels') + β. The causal form takes the mean square over
-    the positions so far. `[B, C, T]` to the same; γ and β start at zero.
+    r is a channel's root mean square over time, and the mean is over channels. The causal form takes the mean square up
+    to each position. γ and β are learned per channel and start at zero.
     """
 
     def __init__(self, channels: int, *, causal: bool = False) -> None:
@@ -64,11 +64,14 @@ class ResponseNorm(nn.Module):
 
 
 class DepthwiseUnit(nn.Module):
-    """x + pointwise(GRN(Snake(pointwise(norm(depthwise 7(x)))))), the unit of L3AC. `[B, C, T]` to the same."""
+    """L3AC's unit: x + pointwise(GRN(snake(pointwise(LayerNorm(depthwise conv7(x)))))). Keeps `[B, C, T]`.
 
-    def __init__(self, channels: int, *, expansion: int = 4, causal: bool = False) -> None:
+    GRN is `ResponseNorm`; the pointwise convolutions are four times as wide inside.
+    """
+
+    def __init__(self, channels: int, *, causal: bool = False) -> None:
         super().__init__()
-        hidden = expansion * channels
+        hidden = 4 * channels
         self.depthwise = PaddedConv(channels, channels, kernel=7, groups=channels, causal=causal)
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = nn.Sequential(

@@ -14,6 +14,7 @@ from codec import (
     VocosDecoder,
 )
 from codec.channels.link import Link
+from codec.checkpoints.building import build_codec
 from codec.layers.activations import AntiAliasedActivation, SnakeBeta
 from codec.layers.attention import rotary
 from codec.layers.spectral import same_istft, same_stft
@@ -183,3 +184,21 @@ def test_anti_aliased_identity_keeps_low_frequencies():
     torch.nn.init.constant_(nearly_identical.log_beta, 20.0)
     passed = AntiAliasedActivation(nearly_identical)(wave)
     torch.testing.assert_close(passed[..., 20:-20], wave[..., 20:-20], atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("package", ["codec", "codec.encoders codec.quantizers codec.decoders"])
+def test_class_paths_of_packages_build_a_codec(package):
+    """Files state them: those written before the packages had files of one subject each, too."""
+    encoders, quantizers, decoders = package.split() if " " in package else [package] * 3
+
+    def part(path, **arguments):
+        return {"class_path": path, "init_args": arguments}
+
+    backbone = part(f"{decoders}.ConvNeXtBackbone", dim=16, width=32, depth=1)
+    built = build_codec(part(
+        "codec.NeuralCodec",
+        encoder=part(f"{encoders}.SpectralEncoder", dim=16, hop_length=160, width=32, depth=1),
+        quantizer=part(f"{quantizers}.FSQ", dim=16, levels=[4, 4], bound=part("codec.quantizers.fsq.DoubleTanhBound")),
+        decoder=part(f"{decoders}.VocosDecoder", backbone=backbone, hop_length=160),
+    ))  # fmt: skip
+    assert type(built.encoder) is SpectralEncoder and type(built.decoder) is VocosDecoder

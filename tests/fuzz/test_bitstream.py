@@ -21,10 +21,10 @@ SIZES = st.one_of(
 
 @st.composite
 def any_bits(draw: st.DrawFn) -> tuple[torch.Tensor, list[int]]:
-    """Mostly whole frames of zeros and ones; else any shape, type and values."""
+    """Mostly complete frames of zeros and ones; else any shape, type and values."""
     sizes = draw(SIZES)
-    sound = draw(st.booleans()) and sizes and min(sizes) >= 2
-    frame = sum(code_bits([min(size, 2**62) for size in sizes])) if sound else draw(st.integers(0, 40))
+    well_formed = draw(st.booleans()) and sizes and min(sizes) >= 2
+    frame = sum(code_bits([min(size, 2**62) for size in sizes])) if well_formed else draw(st.integers(0, 40))
     frames = draw(st.integers(0, 12))
     shape = [draw(st.integers(0, 3)), frames * frame] if draw(st.integers(0, 9)) else draw(st.lists(st.integers(0, 5)))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))

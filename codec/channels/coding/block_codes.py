@@ -73,9 +73,8 @@ class Hamming74(ErrorCorrection):
     def _most_likely(self, llrs: Tensor, length: int) -> Tensor:
         payloads = torch.arange(16, device=llrs.device)[:, None] >> torch.arange(3, -1, -1, device=llrs.device) & 1
         codewords = self._encode(payloads.to(torch.uint8)).to(llrs.dtype)  # [16, 7]
-        best = (llrs.unflatten(1, (-1, 7)) @ codewords.T).argmin(
-            -1
-        )  # [B, blocks], least sum of the ones' log-likelihood ratios
+        # A codeword is the more likely, the smaller the sum of the log-likelihood ratios of its ones.
+        best = (llrs.unflatten(1, (-1, 7)) @ codewords.T).argmin(-1)  # [B, blocks]
         return payloads[best].flatten(1)[:, :length].to(torch.uint8)
 
     def _observed(self, known: Tensor, length: int) -> Tensor:

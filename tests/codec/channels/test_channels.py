@@ -68,7 +68,7 @@ def test_impossible_rates_are_refused(rate):
 
 
 def runs(states):
-    """Lengths of the whole runs of True."""
+    """Lengths of the runs of True that are complete."""
     edges = states.int().diff().nonzero()[:, 0] + 1
     lengths = edges.diff()
     return lengths[0::2] if states[edges[0]] else lengths[1::2]
@@ -147,7 +147,7 @@ def test_noise_extremes_are_exact():
 
 
 def lost_units(channel, units, per_unit=1, repeat=0):
-    """Which packets of 3 bits a frame are lost; checks that a packet is lost whole and the rest arrives unharmed."""
+    """Which packets of 3 bits a frame are lost; checks that a lost packet has no bit left and the rest is unchanged."""
     bits = torch.randint(2, (units * per_unit, 3), dtype=torch.uint8)
     received = channel(bits, draw_generator(0, "clip", channel.family, repeat))
     lost = received == 0.5

@@ -1,4 +1,4 @@
-"""Streamed decoding against whole decoding: exact where the decoder's field is bounded, near elsewhere; latency."""
+"""Streamed decoding against `decode`: exact where the receptive field is bounded, close elsewhere; latency."""
 
 import pytest
 import torch
@@ -37,8 +37,8 @@ def test_a_bounded_decoder_streams_exactly(backbone, frames, chunk):
     chunks = list(stream)
     assert stream.is_exact
     assert all(c.shape == (2, 1, 60 * chunk) for c in chunks[:-1])
-    whole = codec.decode(codes)
-    torch.testing.assert_close(torch.cat(chunks, -1), whole, atol=1e-5 * whole.abs().max().item(), rtol=0)
+    expected = codec.decode(codes)
+    torch.testing.assert_close(torch.cat(chunks, -1), expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
 
 
 @torch.no_grad()
@@ -76,13 +76,13 @@ def test_audio_comes_with_the_stated_latency(backbone, ahead):
 def test_an_unbounded_decoder_comes_near_and_says_so():
     codec, codes = codec_on(TransformerBackbone(16, 32, depth=2, heads=2)), some_codes(300)
     stream = codec.decode_stream(codes, chunk=20, before=100, after=25)
-    streamed, whole = torch.cat(list(stream), -1), codec.decode(codes)
+    streamed, expected = torch.cat(list(stream), -1), codec.decode(codes)
     assert not stream.is_exact and stream.latency == 44 / 200
-    assert streamed.shape == whole.shape
-    error = (streamed - whole).square().mean() / whole.square().mean()
+    assert streamed.shape == expected.shape
+    error = (streamed - expected).square().mean() / expected.square().mean()
     assert 1e-8 < error < 0.1
     nearer = codec.decode_stream(codes, chunk=300)
-    torch.testing.assert_close(torch.cat(list(nearer), -1), whole)
+    torch.testing.assert_close(torch.cat(list(nearer), -1), expected)
 
 
 def test_no_codes_give_no_audio():

@@ -109,7 +109,7 @@ def test_unreadable_weights_and_short_clips_end_in_one_sentence(tmp_path):
     model.save_pretrained(tmp_path / "one")
     with pytest.raises(ValueError, match="it has 1 layers, fewer than 2"):
         W2VBertEncoder(str(tmp_path / "one"), layers=2, config=SMALL)
-    with pytest.raises(ValueError, match="state under config what differs from the published model: hidden_size 32"):
+    with pytest.raises(ValueError, match="differs from the published model: state under config hidden_size 32"):
         W2VBertEncoder(str(tmp_path / "one"), layers=1)
     kept = W2VBertEncoder(str(tmp_path / "one"), layers=1, config=SMALL).frozen.model.state_dict()
     assert all(torch.equal(v, kept[k]) for k, v in model.state_dict().items())
@@ -119,12 +119,12 @@ def test_unreadable_weights_and_short_clips_end_in_one_sentence(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("device_path", ["blocks", "convolutions"])
-def test_encoder_and_decoder_compile_whole_in_bf16(monkeypatch, device_path):
+def test_encoder_and_decoder_compile_in_one_graph_in_bf16(monkeypatch, device_path):
     """No graph break in acoustic encoder, quantizer, decoder and iSTFT head; same numbers as without."""
     if device_path == "convolutions":
         from codec.layers.activations import AntiAliasedActivation
 
-        monkeypatch.setattr(AntiAliasedActivation, "_in_blocks", AntiAliasedActivation._convolved)
+        monkeypatch.setattr(AntiAliasedActivation, "_by_blocks", AntiAliasedActivation._by_convolution)
     torch.manual_seed(0)
     parts = (AcousticEncoder(64, 2), FSQ(64), VocosDecoder(TransformerBackbone(64, 32, depth=1, heads=2)))
     codec = NeuralCodec(*parts).eval()

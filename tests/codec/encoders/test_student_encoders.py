@@ -10,6 +10,7 @@ from codec.encoders.base import Encoder
 from codec.encoders.l3ac import StudentEncoder
 from codec.encoders.semantic import FusedEncoder, HubertEncoder
 from codec.encoders.spectral import MelEncoder
+from codec.errors import MissingDependency
 from codec.layers.attention import LocalAttention, rotary
 from codec.layers.l3ac import PaddedConv, ResponseNorm
 from tests.support.building import build
@@ -175,7 +176,7 @@ def test_hubert_takes_weights_from_a_folder_of_its_sizes(tmp_path):
 
 def test_hubert_without_transformers_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r"needs the transformers package: pip install '\.\[hf\]'"):
+    with pytest.raises(MissingDependency, match=r"needs the transformers package: pip install '\.\[hf\]'"):
         hubert()
 
 

@@ -1,4 +1,4 @@
-"""SnakeBeta by its formula; the anti-aliased form alike in blocks and as convolutions, gradients too."""
+"""SnakeBeta by its formula; the anti-aliased form equal in blocks and as convolutions, gradients too."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def test_snake_beta_is_its_formula():
 @pytest.mark.parametrize("length", [1, 2, 5, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 1000])
 def test_blocks_and_convolutions_agree(taps, length):
     activation, x = AntiAliasedActivation(random_snake(5), taps), torch.randn(2, 5, length)
-    convolved = activation._convolved(x, *factors(activation.activation))
+    convolved = activation._by_convolution(x, *factors(activation.activation))
     assert activation(x).shape == x.shape
     torch.testing.assert_close(activation(x), convolved, atol=1e-5, rtol=1e-5)
 
@@ -39,16 +39,16 @@ def test_their_gradients_agree():
     wanted = torch.randn(2, 4, 77)
     parameters = (x, activation.activation.log_alpha, activation.activation.log_beta)
     blocks = torch.autograd.grad((activation(x) * wanted).sum(), parameters)
-    convolved = activation._convolved(x, *factors(activation.activation))
+    convolved = activation._by_convolution(x, *factors(activation.activation))
     for one, other in zip(blocks, torch.autograd.grad((convolved * wanted).sum(), parameters), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_many_channels_go_in_groups(monkeypatch):
     activation, x = AntiAliasedActivation(random_snake(7)), torch.randn(1, 7, 100)
-    whole = activation(x)
-    monkeypatch.setattr("codec.layers.activations.CACHED", 250)
-    assert torch.equal(activation(x), whole)
+    expected = activation(x)
+    monkeypatch.setattr("codec.layers.activations.CACHE_SIZE", 250)
+    assert torch.equal(activation(x), expected)
 
 
 @pytest.mark.parametrize("taps", [4, 7])

@@ -73,7 +73,7 @@ def test_leading_dimensions_do_not_matter(code):
 
 
 def test_each_clip_is_a_message_of_its_own():
-    """The loss of all rows of one clip leaves the other whole."""
+    """The loss of all rows of one clip leaves the other without errors."""
 
     def harm(sent):
         received = sent.float()
@@ -153,7 +153,7 @@ def test_without_interleaving_bits_travel_in_order():
 
 
 @pytest.mark.parametrize(("interleave", "unknown"), [(1, True), (8, False)])
-def test_interleaving_mends_a_lost_row(interleave, unknown):
+def test_interleaving_recovers_a_lost_row(interleave, unknown):
     """Eight steps in a row are more than the code bridges, every eighth bit is not."""
     bits = payload(80, 8)
     received = ProtectedChannel(lose_rows(20, 50), ConvolutionalCode(), interleave=interleave)(bits, generator())
@@ -161,8 +161,8 @@ def test_interleaving_mends_a_lost_row(interleave, unknown):
     assert torch.equal(received, bits.float()) != unknown
 
 
-@pytest.mark.parametrize(("interleave", "whole"), [(1, False), (80, True)])
-def test_interleaving_mends_a_burst_of_errors(interleave, whole):
+@pytest.mark.parametrize(("interleave", "recovered"), [(1, False), (80, True)])
+def test_interleaving_corrects_a_burst_of_errors(interleave, recovered):
     def burst(sent):
         received = sent.clone()
         received.flatten()[300:330] ^= 1  # clone is contiguous, flatten a view
@@ -170,7 +170,7 @@ def test_interleaving_mends_a_burst_of_errors(interleave, whole):
 
     bits = payload(80, 8)
     received = ProtectedChannel(Watched(burst), ConvolutionalCode(), interleave=interleave)(bits, generator())
-    assert torch.equal(received, bits) == whole
+    assert torch.equal(received, bits) == recovered
 
 
 def test_unequal_protection_helps_the_protected_bits_alone():
