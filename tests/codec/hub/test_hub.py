@@ -76,6 +76,8 @@ def test_a_clip_of_odd_length_has_a_frame_for_each_hop_begun(model, codec):
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
 def test_exported_again_the_state_is_bit_identical(model, folder, tmp_path, suffix):
     import_codec(str(folder), tmp_path / f"codec{suffix}")
+    if suffix == ".ckpt":
+        assert read_checkpoint(tmp_path / "codec.ckpt")["format_version"] == 1
     name = export_codec(tmp_path / f"codec{suffix}", tmp_path / "again")
     again = transformers.AutoModel.from_pretrained(tmp_path / "again")
     assert type(again) is type(model) and name == type(model).__name__
