@@ -151,7 +151,7 @@ def test_what_could_not_be_scored_stands_beside_the_scores(pair: Path) -> None:
 
 def test_runs_meet_on_their_common_clips_channels_and_draws(pair: Path, single: Path) -> None:
     runs = read_runs([pair, single])
-    assert runs.clips == runs.heard == sorted(batch["id"][0] for batch in CLIPS[:2])
+    assert runs.clips == runs.audio_clips == sorted(batch["id"][0] for batch in CLIPS[:2])
     assert [system.name for system in runs.systems] == [EVIL, "B", single.name]
     assert len(runs.notes) == 2
     assert [channel.name for channel in runs.channels] == ["bsc-0", "bsc-0.1", "frame-erasure-0.5"]
