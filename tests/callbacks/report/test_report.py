@@ -41,7 +41,7 @@ def evaluate(folder: Path, module: Any, clips: list[dict[str, Any]], **options: 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two codecs, one with words that name no code, on three clips, one of them too short for STOI; three draws."""
+    """Two codecs, one with codewords that name no code, on three clips, one of them too short for STOI; three draws."""
     torch.manual_seed(0)
     module = ComparisonModule([System(EVIL, codec=tiny_codec()), System("B", codec=tiny_codec((5, 5, 5)))])
     return evaluate(tmp_path_factory.mktemp("pair"), module, [*CLIPS[:2], SHORT], repeats=3)
