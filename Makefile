@@ -1,10 +1,11 @@
 # `make quickstart` trains and scores a small codec, `make test` checks the code; both make their own environment.
+# `make test-all` also runs the slow tests: several ranks, kills and faults. WORKERS is how many processes share the tests.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart compare results release test lint format install system bench tensorboard clean
+.PHONY: quickstart compare results release test test-all lint format install system bench tensorboard clean
 
 quickstart: install  ## Make the demo corpus, train a small FSQ codec, score it through a noisy channel.
 	$(RUN) train.py fit --config configs/quickstart.yaml
@@ -40,8 +41,13 @@ release: install  ## Pack what the trained runs keep beside the weights (discrim
 	cd release && sha256sum *.ckpt > SHA256SUMS
 	@echo "release/ holds: $(RUNS)$(if $(UNTRAINED),; left out for want of a checkpoint: $(UNTRAINED))"
 
-test: install lint  ## Style, types and tests.
-	$(RUN) -m pytest
+WORKERS ?= 2
+PYTEST = $(RUN) -m pytest -n $(WORKERS) --dist worksteal
+test: install lint  ## Style, types and the quick tests.
+	$(PYTEST) -m "not slow"
+
+test-all: install lint  ## Style, types and all tests.
+	$(PYTEST)
 
 lint: install
 	$(RUN) -m ruff check .
@@ -57,6 +63,12 @@ tensorboard: install  ## Curves, figures and audio of all runs.
 
 bench: install  ## Ratios of speed, minutes.
 	for f in tests/benchmarks/[a-z]*.py; do $(RUN) -m tests.benchmarks.$$(basename $$f .py); done
+
+.PHONY: docs
+docs: install  ## The manual as a site, in site/; links that lead nowhere are errors.
+	$(RUN) -c 'import mkdocs, mkdocstrings, material' 2>/dev/null || $(RUN) -m pip install --quiet '.[docs]'
+	$(RUN) docs/config_table.py --check
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 install: $(STAMP)
 
@@ -76,4 +88,4 @@ system:
 	    echo "Install a C compiler, Python's headers and venv by hand, then run make again." >&2; exit 1; }; }
 
 clean:
-	rm -rf $(VENV) runs predictions
+	rm -rf $(VENV) runs predictions site

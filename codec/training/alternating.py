@@ -18,8 +18,9 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from codec.errors import InvalidValue
-from codec.training.distributed.sharded_tensors import alike, part_of, whole
+from codec.errors import InvalidValue, UnreadableFile
+from codec.layers.ranks import world_size
+from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
 from codec.training.lightning_internals import (
     attached_trainer,
     count_batch,
@@ -62,7 +63,7 @@ class Optimization:
 
 OTHER_RUN = (
     "to go on with a run, configure the same parts and frozen_parts as it did; for a new run that starts from its "
-    "weights, give it as model.init_args.init_from instead of ckpt_path."
+    "weights, give it as model.init_args.init_from instead of ckpt_path"
 )
 
 
@@ -148,13 +149,13 @@ class AlternatingOptimization(L.LightningModule):
         gradients = [p.grad for p in parameters if p.grad is not None]
         if not gradients:
             return
-        norms = [whole(torch.nn.utils.get_total_norm(kind)) for kind in alike(gradients)]
+        norms = [full_tensor(torch.nn.utils.get_total_norm(kind)) for kind in group_by_sharding(gradients)]
         norm = norms[0] if len(norms) == 1 else torch.stack(norms).norm()
         if not torch.isfinite(norm):
             self.skipped_steps += 1
             optimizer.zero_grad(set_to_none=True)
         elif self.gradient_clip > 0:
-            for kind in alike(parameters):
+            for kind in group_by_sharding(parameters):
                 torch.nn.utils.clip_grads_with_norm_(kind, self.gradient_clip, norm)
         self._norms[id(optimizer)] = norm
 
@@ -175,7 +176,7 @@ class AlternatingOptimization(L.LightningModule):
         scale, key = scaler.get_scale(), id(optimizer.optimizer)
         ratio = scale / self._scale_at_start.get(key, scale)
         if ratio != 1.0:
-            for kind in alike(p.grad for p in owned(optimizer) if p.grad is not None):
+            for kind in group_by_sharding(p.grad for p in owned(optimizer) if p.grad is not None):
                 torch._foreach_mul_(kind, ratio)
         self._scale_at_start[key] = scale
 
@@ -192,7 +193,7 @@ class AlternatingOptimization(L.LightningModule):
         if self.config is not None:
             checkpoint["model_config"] = self.config
         if self.global_step % self.accumulate:
-            gathered = {n: whole(p.grad).clone() for n, p in self.named_parameters() if p.grad is not None}
+            gathered = {n: full_tensor(p.grad).clone() for n, p in self.named_parameters() if p.grad is not None}
             average_over_ranks(list(gathered.values()))
             scales = [self._scale_at_start.get(id(o.optimizer), 1.0) for o in self.lightning_optimizers()]
             checkpoint["accumulation"] = {"gradients": gathered, "scales": scales}
@@ -204,15 +205,10 @@ class AlternatingOptimization(L.LightningModule):
         self._saved_norms = checkpoint.get("gradient_norms", [])
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As in any module, but weights of another architecture are a ValueError of one sentence."""
-        try:
-            return super().load_state_dict(state_dict, strict=strict, assign=assign)
-        except RuntimeError as error:
-            _, found, reason = str(error).partition("Error(s) in loading state_dict for ")
-            if not found:
-                raise
-            shown = " ".join(reason.split())[:300]
-            raise ValueError(f"The checkpoint is of another architecture ({shown}): {OTHER_RUN}") from error
+        """As in any module, but weights of another architecture are a UserError."""
+        if strict:
+            check_weights(state_dict, self.state_dict())
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
     def on_train_start(self) -> None:
         """Put the last gradient norms, and gradients of an interrupted accumulation, back in place."""
@@ -223,7 +219,7 @@ class AlternatingOptimization(L.LightningModule):
             return
         for name, gradient in self._accumulation["gradients"].items():
             parameter = self.get_parameter(name)
-            parameter.grad = part_of(gradient.to(parameter.device), parameter)
+            parameter.grad = shard_like(gradient.to(parameter.device), parameter)
         for optimizer, scale in zip(self.lightning_optimizers(), self._accumulation["scales"], strict=True):
             self._scale_at_start[id(optimizer.optimizer)] = scale
         self._accumulation = None
@@ -234,13 +230,31 @@ class AlternatingOptimization(L.LightningModule):
             super().on_validation_model_zero_grad()
 
 
+def check_weights(theirs: Mapping[str, Any], ours: Mapping[str, Tensor]) -> None:
+    """UserError if a checkpoint's weights have other names or shapes than the module's."""
+    wrong = [f"Missing key {name}" for name in ours if name not in theirs]
+    wrong += [f"Unexpected key {name}" for name in theirs if name not in ours]
+    wrong += [
+        f"size mismatch for {name}: {list(theirs[name].shape)} in the checkpoint, {list(value.shape)} here"
+        for name, value in ours.items()
+        if name in theirs and theirs[name].shape != value.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UnreadableFile(
+            f"The checkpoint is of another architecture ({'; '.join(wrong[:3])}{more})", remedy=OTHER_RUN
+        )
+
+
 def check_optimizers(checkpoint: Mapping[str, Any], trained: Sequence[Sequence[nn.Parameter]]) -> None:
-    """ValueError if a checkpoint's optimizers, where it has any, step other numbers of parameters than `trained`."""
+    """UserError if a checkpoint's optimizers, where it has any, step other numbers of parameters than `trained`."""
     states = checkpoint.get("optimizer_states") or []
     theirs = [sum(len(group["params"]) for group in state["param_groups"]) for state in states]
     ours = [len(parameters) for parameters in trained]
     if states and theirs != ours:
-        raise ValueError(f"The checkpoint's optimizers train {theirs} tensors, this module's {ours}: {OTHER_RUN}")
+        raise UnreadableFile(
+            f"The checkpoint's optimizers train {theirs} tensors, this module's {ours}", remedy=OTHER_RUN
+        )
 
 
 def store_averages(module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -292,11 +306,6 @@ def average_over_ranks(tensors: Sequence[Tensor], *, bucket: int = 2**25) -> Non
             means = (flat / world_size()).split([t.numel() for t in pending])
             torch._foreach_copy_(pending, [m.view_as(t) for m, t in zip(means, pending, strict=True)])
             pending = []
-
-
-def world_size() -> int:
-    """Number of ranks, 1 outside a distributed run."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @contextmanager

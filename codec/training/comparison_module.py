@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from codec.channels.link import Connection, Link
 from codec.checkpoints.reading import load_codec
 from codec.codec import NeuralCodec
+from codec.errors import InvalidValue
 from codec.training.alternating import check_sharding
 
 
@@ -38,13 +39,13 @@ class EvaluatedSystem:
 
     Attributes:
         name: of the system.
-        codec: its codec; contestants whose checkpoint is the same share one.
+        codec: its codec; systems whose checkpoint is the same share one.
         connection: its link, fitted to the codec.
     """
 
     def __init__(self, name: str, codec: NeuralCodec, link: Link | None = None) -> None:
         self.name, self.codec = name, codec
-        self.connection: Connection = (link or Link()).connect(codec)
+        self.connection: Connection = (link or Link()).connect(codec.quantizer)
 
 
 class ComparisonModule(L.LightningModule):
@@ -57,7 +58,7 @@ class ComparisonModule(L.LightningModule):
         sample_rate: in Hz, of the clips and of scoring; codecs at other rates are resampled on the way in and out.
 
     Attributes:
-        contestants: the systems, ready to run.
+        evaluated_systems: the systems, ready to run.
         sharing: the same, those of one codec together; the first of them stands for its codec in `predict`.
 
     Raises:
@@ -68,12 +69,12 @@ class ComparisonModule(L.LightningModule):
         super().__init__()
         names = [system.name for system in systems]
         if not names or len(set(names)) < len(names) or "" in names:
-            raise ValueError(f"systems {names} must be at least one, with unique names that are not empty.")
+            raise InvalidValue("systems", names, "must be at least one, with unique names that are not empty")
         loaded: dict[str, NeuralCodec] = {}
         self.evaluated_systems: list[EvaluatedSystem] = []
         for system in systems:
             if (system.checkpoint is None) == (system.codec is None):
-                raise ValueError(f"system {system.name!r} must have either a checkpoint or a codec.")
+                raise InvalidValue("system", repr(system.name), "must have either a checkpoint or a codec")
             codec = system.codec
             if system.checkpoint is not None:
                 file = os.path.realpath(system.checkpoint)
@@ -83,8 +84,8 @@ class ComparisonModule(L.LightningModule):
             assert codec is not None
             self.evaluated_systems.append(EvaluatedSystem(system.name, codec.eval(), system.link))
         by_codec: dict[int, list[EvaluatedSystem]] = {}
-        for contestant in self.evaluated_systems:
-            by_codec.setdefault(id(contestant.codec), []).append(contestant)
+        for evaluated in self.evaluated_systems:
+            by_codec.setdefault(id(evaluated.codec), []).append(evaluated)
         self.sharing = list(by_codec.values())
         self.codecs = nn.ModuleList(first.codec for first, *_ in self.sharing)
         self.sample_rate = self.output_sample_rate = sample_rate
@@ -96,9 +97,9 @@ class ComparisonModule(L.LightningModule):
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         found: dict[str, Tensor] = {}
-        for contestants in self.sharing:
-            codes = encode_at(contestants[0].codec, batch["audio"], self.sample_rate)
-            found |= {contestant.name: codes for contestant in contestants}
+        for systems in self.sharing:
+            codes = encode_at(systems[0].codec, batch["audio"], self.sample_rate)
+            found |= {system.name: codes for system in systems}
         return {"codes": found}
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
@@ -114,7 +115,9 @@ class ComparisonModule(L.LightningModule):
         return {"id": batch["id"], "systems": systems}
 
     def training_step(self, *_: Any) -> None:
-        raise ValueError("A ComparisonModule has nothing to train: use `train.py test`, `validate` or `predict`.")
+        raise InvalidValue(
+            "A ComparisonModule has nothing to train", remedy="use `train.py test`, `validate` or `predict`"
+        )
 
     def configure_optimizers(self) -> None:
         """None: the codecs are trained already."""
@@ -146,7 +149,9 @@ def evaluated_systems(module: L.LightningModule, link: Link | None) -> tuple[lis
     """The systems of a module, nameless where it is one codec's, and the rate in Hz at which to score them."""
     if isinstance(module, ComparisonModule):
         if link is not None:
-            raise ValueError("channels.link has no effect in a comparison: give each of its systems a link of its own.")
+            raise InvalidValue(
+                "channels.link has no effect in a comparison", remedy="give each of its systems a link of its own"
+            )
         return module.evaluated_systems, module.output_sample_rate
     codec = module.codec
     assert isinstance(codec, NeuralCodec)

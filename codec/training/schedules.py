@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 
+from codec.errors import InvalidValue
+
 
 class Schedule(ABC):
     """A factor on the learning rate."""
@@ -27,7 +29,7 @@ class WarmupLinearDecay(Schedule):
 
     def __init__(self, warmup: int = 3_000, total: int = 400_000, *, final: float = 0.2) -> None:
         if not 0 <= warmup <= total:
-            raise ValueError(f"warmup {warmup} must lie between 0 and total {total}.")
+            raise InvalidValue("warmup", warmup, f"must lie between 0 and total {total}")
         self.warmup, self.total, self.final = warmup, total, final
 
     def __call__(self, batch: int) -> float:

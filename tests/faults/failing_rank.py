@@ -40,7 +40,8 @@ class Failure(L.Callback):
 def main() -> None:
     kind, rank, *rest = sys.argv[1:]
     torch.set_num_threads(1)
-    strategy = AlternatingDDPStrategy(silence=10.0, process_group_backend="gloo")
+    silence = 60.0 if kind == "exception" else 10.0  # a rank that raises tells the others
+    strategy = AlternatingDDPStrategy(silence=silence, process_group_backend="gloo")
     failure = Failure(kind, int(rank), blocked="blocked" in rest)
     trainer = quiet_trainer(max_steps=4, devices=2, strategy=strategy, callbacks=[failure])
     module = tiny_module()

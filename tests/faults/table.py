@@ -20,9 +20,10 @@ import lightning as L
 import torch
 
 from callbacks.training.run_checkpoint import RunCheckpoint
-from codec.checkpoints.files import SafeCheckpointIO, newest_checkpoint
-from codec.checkpoints.reading import load_codec
-from tests.faults.audio import AUDIO, Outcome, audio_fault, datamodule, sound
+from codec.checkpoints.files import SafeCheckpointIO
+from codec.checkpoints.reading import load_codec, newest_checkpoint
+from tests.faults.audio import AUDIO, Outcome, audio_fault, datamodule
+from tests.support.speech import write_noise
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
 
 # -- processes ---------------------------------------------------------------------------------------------------
@@ -39,7 +40,7 @@ class KillWorker(L.Callback):
 def worker_killed(root: Path) -> Outcome:
     """Train with two data workers, of which one is killed (as the kernel does when memory runs out)."""
     for number in range(3):
-        sound(root / f"good{number}.wav")
+        write_noise(root / f"good{number}.wav")
     trainer = quiet_trainer(max_steps=200, callbacks=[KillWorker()])
     start = time.monotonic()
     try:
@@ -68,7 +69,7 @@ def two_ranks(
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = ["-m", "tests.faults.failing_rank", kind, str(rank), *options]
     command = [sys.executable, *(torchrun if launcher == "torchrun" else []), *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=150, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
 
 
 def nan_on_one_rank(root: Path) -> Outcome:

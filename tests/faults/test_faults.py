@@ -7,6 +7,7 @@ import pytest
 from tests.faults.table import rank_fault, worker_killed
 
 
+@pytest.mark.slow
 def test_an_error_on_rank_0_ends_a_rank_that_no_longer_listens():
     """Lightning's launcher alone would leave that rank behind: it runs in the one that failed."""
     outcome = rank_fault("exception", 0, "blocked")
@@ -14,6 +15,7 @@ def test_an_error_on_rank_0_ends_a_rank_that_no_longer_listens():
     assert "[rank 1] The job ends: rank 0 failed first" in outcome.message
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_ends_the_job():
     outcome = rank_fault("stop", 1, "blocked")
     assert "[rank 0] The job ends: rank 1 has been silent for 10 s" in outcome.message

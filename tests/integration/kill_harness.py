@@ -30,7 +30,6 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tests.support.paths import ROOT
 from tests.support.training import voice
 
-PATIENCE = 120.0  # seconds for one event to come
 COMPARED = ("state_dict", "codec_ema", "optimizer_states", "gradient_norms", "codebook_usage", "skipped_steps")
 TIMINGS = "throughput/"
 BAR = re.compile(r"(Sanity Checking|Validation|Training)[^|\n]*\|[^|\n]*\| *(\d+/\d+)")
@@ -78,7 +77,7 @@ class Run:
     def finish(self) -> None:
         """Let it run to its end."""
         process = self.start()
-        assert process.wait(600) == 0, self.shown(3000)
+        assert process.wait(1000) == 0, self.shown(3000)
 
     def shown(self, characters: int = 90) -> str:
         """The end of what it has printed."""
@@ -129,7 +128,7 @@ def configuration(speech: Path, folder: Path, *, batches: int, quantizer: str, a
             "accumulate": accumulate,
         }},
         "data": {"train": source, "val": source, "test": source, "num_workers": 1, "batch_size": 2,
-                 "crop_seconds": 0.6, "val_clips": 3, "gain_db": [-6.0, 3.0], "noise": source},
+                 "crop_seconds": 0.6, "val_clips": 3, "augmentation": {"gain_db": [-6.0, 3.0], "noise": source}},
         "channels": {"bit_error_rates": [0.0, 0.1], "fit_clips": 3, "num_workers": 1, "bootstrap": 100,
                      "metrics": [{"class_path": "callbacks.STOI"}, {"class_path": "callbacks.SISDR"}]},
         "trainer": {

@@ -1,18 +1,15 @@
 """The command line: every configuration runs, mistakes name the nearest valid word, checkpoints and predictions."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-import train
 from codec import load_codec
+from tests.support.command_line import CODEC, run, small
 from tests.support.paths import CONFIGS
-from tests.support.training import voice
 
 BASES = (
     {"overlays/fsq_32bit.yaml": ["fsq.yaml"], "overlays/rvq_32bit.yaml": ["rvq.yaml"]}
@@ -43,54 +40,7 @@ NEED_CHECKPOINTS = {  # test_compare.py, test_student_configurations.py
 }
 COMPARISONS = {"evaluate/pretrained.yaml", "evaluate/pretrained_links.yaml"}  # nothing to train; test_pretrained.py
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")
-CODEC = "--model.init_args.codec.init_args"
 DEBUG = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "overlays/debug.yaml"]
-
-
-@pytest.fixture
-def speech(tmp_path, monkeypatch):
-    """Six short recordings in two folders; what a run leaves in the current folder goes with the test."""
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "speech"
-    for speaker in ("anna", "ben"):
-        (folder / speaker).mkdir(parents=True)
-        for number in range(3):
-            samples = voice(100 * number + len(speaker), size=1, samples=20_000 + 77 * number)[0, 0].numpy()
-            soundfile.write(folder / speaker / f"{number}.wav", samples, 16_000)
-    return folder
-
-
-def run(monkeypatch, *words: str | Path) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, words)])
-    train.main()
-
-
-def small(speech: Path, runs: Path) -> list[str]:
-    """Options that point any configuration at the recordings and shrink it to seconds."""
-    options = []
-    for split in ("train", "val", "test"):
-        options += [f"--data.{split}", "data.FolderSource", f"--data.{split}.init_args.root", str(speech)]
-    options += [
-        "--data.num_workers",
-        "0",
-        "--data.batch_size",
-        "2",
-        "--trainer.devices",
-        "1",
-        "--trainer.strategy",
-        "auto",
-    ]
-    options += [
-        "--trainer.accelerator",
-        "cpu",
-        "--trainer.precision",
-        "32-true",
-        "--trainer.enable_progress_bar",
-        "false",
-    ]
-    options += ["--data.pin_memory", "false"]
-    options += ["--channels.num_workers", "0", "--channels.metrics", '[{"class_path": "callbacks.STOI"}]']
-    return [*options, "--trainer.enable_model_summary", "false", "--trainer.logger.init_args.save_dir", str(runs)]
 
 
 @pytest.mark.parametrize("config", sorted(set(ALL) - NEED_CHECKPOINTS - FULL_SIZE - COMPARISONS))
@@ -181,13 +131,7 @@ def test_a_damaged_best_checkpoint_ends_in_one_sentence(monkeypatch, capsys, tmp
     folder = tmp_path / "debug" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / "best.ckpt").write_bytes(content)
-    words = [
-        "--config",
-        CONFIGS / "quickstart.yaml",
-        "--config",
-        CONFIGS / "overlays/debug.yaml",
-        *small(speech, tmp_path),
-    ]
+    words = [*DEBUG, *small(speech, tmp_path)]
     with pytest.raises(SystemExit) as stop:
         run(monkeypatch, "test", *words, "--ckpt_path", "best")
     assert stop.value.code == 2
@@ -219,13 +163,7 @@ def test_help_is_readable(monkeypatch, capsys):
 
 def test_fit_test_predict_and_load(monkeypatch, tmp_path, speech):
     """One run through all four commands; the checkpoint's configuration rebuilds the codec outside of them."""
-    words = [
-        "--config",
-        CONFIGS / "quickstart.yaml",
-        "--config",
-        CONFIGS / "overlays/debug.yaml",
-        *small(speech, tmp_path),
-    ]
+    words = [*DEBUG, *small(speech, tmp_path)]
     words += [
         "--trainer.max_steps",
         "3",
@@ -270,13 +208,7 @@ def test_fit_test_predict_and_load(monkeypatch, tmp_path, speech):
 
 
 def test_the_command_line_wins_over_the_checkpoint(monkeypatch, tmp_path, speech):
-    words = [
-        "--config",
-        CONFIGS / "quickstart.yaml",
-        "--config",
-        CONFIGS / "overlays/debug.yaml",
-        *small(speech, tmp_path),
-    ]
+    words = [*DEBUG, *small(speech, tmp_path)]
     run(monkeypatch, "fit", *words, "--trainer.max_steps", "1")
     last = tmp_path / "debug" / "checkpoints" / "last.ckpt"
     run(
@@ -293,15 +225,10 @@ def test_the_command_line_wins_over_the_checkpoint(monkeypatch, tmp_path, speech
     assert torch.load(last, weights_only=True)["model_config"]["init_args"]["gradient_clip"] == 7
 
 
+@pytest.mark.slow
 def test_a_resumed_run_draws_what_the_uninterrupted_one_would(monkeypatch, tmp_path, speech):
     """Mid-epoch, through the real data module with a worker, augmentation, validation and averages: bit for bit."""
-    words = [
-        "--config",
-        CONFIGS / "quickstart.yaml",
-        "--config",
-        CONFIGS / "overlays/debug.yaml",
-        *small(speech, tmp_path),
-    ]
+    words = [*DEBUG, *small(speech, tmp_path)]
     words += [
         "--model.init_args.discriminator_start",
         "1",
@@ -310,7 +237,8 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_would(monkeypatch, tmp_p
         "--data.num_workers",
         "1",
     ]
-    words += ["--data.gain_db", "[-6, 3]", "--data.noise", "data.FolderSource", "--data.noise.init_args.root", speech]
+    words += ["--data.augmentation.gain_db", "[-6, 3]", "--data.augmentation.noise", "data.FolderSource"]
+    words += ["--data.augmentation.noise.init_args.root", speech]
     run(monkeypatch, "fit", *words, "--trainer.max_steps", "5")
     last = tmp_path / "debug" / "checkpoints" / "last.ckpt"
     whole = torch.load(last, weights_only=True)
@@ -325,13 +253,7 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_would(monkeypatch, tmp_p
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])
 def test_no_last_checkpoint_is_no_reason_to_score_untrained_weights(monkeypatch, tmp_path, speech, capsys, command):
-    words = [
-        "--config",
-        CONFIGS / "quickstart.yaml",
-        "--config",
-        CONFIGS / "overlays/debug.yaml",
-        *small(speech, tmp_path),
-    ]
+    words = [*DEBUG, *small(speech, tmp_path)]
     with pytest.raises(SystemExit) as stop:
         run(monkeypatch, command, *words, "--ckpt_path", "last")
     assert stop.value.code == 2

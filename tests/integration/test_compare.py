@@ -9,21 +9,25 @@ import yaml
 
 from codec import NeuralCodec, load_codec
 from codec.training.comparison_module import ComparisonModule, System
-from tests.integration.test_command_line import CODEC, CONFIGS, run, small, speech  # noqa: F401 - a fixture
+from tests.support.command_line import CODEC, run, small
+from tests.support.paths import CONFIGS
 
 
-@pytest.fixture
-def checkpoints(monkeypatch, tmp_path, speech):  # noqa: F811
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory, recordings):
     """A tiny FSQ and a tiny RVQ run, as the quickstart-sized configurations make them."""
+    folder = tmp_path_factory.mktemp("runs")
     words = [CODEC + ".encoder.init_args.width", "16", CODEC + ".decoder.init_args.backbone.init_args.depth", "1"]
     for name, overlays in (("fsq", []), ("rvq", ["--config", CONFIGS / "small/quickstart_rvq.yaml"])):
         options = ["--config", CONFIGS / "quickstart.yaml", *overlays, "--config", CONFIGS / "overlays/debug.yaml"]
-        options += [*small(speech, tmp_path), *words, "--trainer.max_steps", "2", "--channels.fit_clips", "0"]
-        run(monkeypatch, "fit", *options, "--trainer.logger.init_args.name", name)
-    return {name: str(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("fsq", "rvq")}
+        options += [*small(recordings, folder), *words, "--trainer.max_steps", "2", "--channels.fit_clips", "0"]
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.chdir(folder)
+            run(monkeypatch, "fit", *options, "--trainer.logger.init_args.name", name)
+    return {name: str(folder / name / "checkpoints" / "last.ckpt") for name in ("fsq", "rvq")}
 
 
-def compare(monkeypatch, tmp_path, speech, systems, *words):  # noqa: F811
+def compare(monkeypatch, tmp_path, speech, systems, *words):
     overlay = tmp_path / "systems.yaml"
     overlay.write_text(yaml.safe_dump({"model": {"init_args": {"systems": systems}}}))
     options = ["--config", CONFIGS / "evaluate/compare.yaml", "--config", overlay]
@@ -35,7 +39,7 @@ def compare(monkeypatch, tmp_path, speech, systems, *words):  # noqa: F811
         return list(csv.DictReader(file))
 
 
-def test_codecs_and_links_compare_on_the_same_draws(monkeypatch, tmp_path, speech, checkpoints, capsys):  # noqa: F811
+def test_codecs_and_links_compare_on_the_same_draws(monkeypatch, tmp_path, speech, checkpoints, capsys):
     systems = [
         {"name": "FSQ", "checkpoint": checkpoints["fsq"]},
         {"name": "again", "checkpoint": checkpoints["fsq"]},
@@ -76,7 +80,7 @@ def test_codecs_and_links_compare_on_the_same_draws(monkeypatch, tmp_path, speec
     assert {"quality_bsc.svg", "quality_frame-erasure.png"} <= names
 
 
-def test_differences_are_those_of_the_clips(monkeypatch, tmp_path, speech, checkpoints):  # noqa: F811
+def test_differences_are_those_of_the_clips(monkeypatch, tmp_path, speech, checkpoints):
     systems = [{"name": "FSQ", "checkpoint": checkpoints["fsq"]}, {"name": "RVQ", "checkpoint": checkpoints["rvq"]}]
     compare(monkeypatch, tmp_path, speech, systems, "--channels.bit_error_rates", "[0.0, 0.1]")
     clips = json.loads((tmp_path / "compare" / "channel.json").read_text())["clips"]
@@ -111,7 +115,7 @@ def test_impossible_comparisons_are_refused(systems, match):
     (["--trainer.callbacks", '[{"class_path": "callbacks.BitSensitivity"}]'],
      "BitSensitivity analyses one codec: test its checkpoint alone, without a comparison."),
 ])  # fmt: skip
-def test_mistakes_end_a_comparison(monkeypatch, tmp_path, speech, checkpoints, capsys, words, sentence):  # noqa: F811
+def test_mistakes_end_a_comparison(monkeypatch, tmp_path, speech, checkpoints, capsys, words, sentence):
     systems = [{"name": name, "checkpoint": path} for name, path in checkpoints.items()]
     with pytest.raises(SystemExit):
         compare(monkeypatch, tmp_path, speech, systems, *(w.replace("CHECKPOINT", checkpoints["fsq"]) for w in words))
@@ -131,7 +135,8 @@ def test_a_codec_at_another_rate_is_resampled(checkpoints):
     assert decode_at(codec, codec.quantizer.decode(codes), 24_000, length=24_001).shape == (1, 1, 24_001)
 
 
-def test_third_party_codecs_compare_from_their_folders(monkeypatch, tmp_path, speech, checkpoints):  # noqa: F811
+@pytest.mark.slow
+def test_third_party_codecs_compare_from_their_folders(monkeypatch, tmp_path, speech, checkpoints):
     """EnCodec at 24 kHz and X-Codec 2 at 16 kHz beside a run of ours: from codes to bits and back to audio."""
     third_party = pytest.importorskip("tests.codec.hub.test_transformers_codec")
     systems = [{"name": "FSQ", "checkpoint": checkpoints["fsq"]}]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from codec import load_codec
-from tests.integration.test_command_line import CONFIGS, run, small, speech
+from tests.support.command_line import run, small
+from tests.support.paths import CONFIGS
 
-__all__ = ["speech"]
 SMALL = """
 model:
   init_args:
@@ -60,6 +60,7 @@ def test_with_a_semantic_encoder(monkeypatch, tmp_path, speech, narrow, config):
     run(monkeypatch, "fit", *words)
 
 
+@pytest.mark.slow
 def test_released_weights_are_fine_tuned_and_distilled(monkeypatch, tmp_path, speech, narrow):
     """Import, fine-tune with the overlay, export; the imported file teaches a student."""
     from codec.hub import export_codec, import_codec

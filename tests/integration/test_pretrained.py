@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from codec import load_codec
-from tests.integration.test_command_line import CONFIGS, run
+from tests.support.command_line import run
+from tests.support.paths import CONFIGS
 from tests.support.training import voice
 
 CODECS = ["FSQ", "RVQ", "FSQ aware", "RVQ aware", "Student", "Student aware"]

@@ -1,7 +1,9 @@
 """The configurations that start from another run's checkpoint: each trains a batch, and a student passes everywhere."""
 
 import copy
+import functools
 import json
+import shutil
 import sys
 
 import pytest
@@ -11,10 +13,11 @@ import yaml
 
 import train
 from codec import Discriminator, load_codec
-from codec.checkpoints.reading import build, build_codec
-from tests.integration.test_command_line import CODEC, CONFIGS, run, small, speech
+from codec.checkpoints.building import build_codec
+from tests.support.building import build
+from tests.support.command_line import CODEC, run, small
+from tests.support.paths import CONFIGS
 
-__all__ = ["speech"]
 NARROW = {"encoder.init_args.width": 2, "decoder.init_args.backbone.init_args.depth": 1}
 STUDENTS = {
     "small/quickstart_student.yaml": "quickstart.yaml",
@@ -24,10 +27,11 @@ STUDENTS = {
 }
 
 
-@pytest.fixture
-def teacher(tmp_path):
-    """Makes the checkpoint of an untrained run of a configuration, the large one narrowed."""
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """Makes the checkpoint of an untrained run of a configuration, once for all tests, the large one narrowed."""
 
+    @functools.cache
     def make(config):
         model = yaml.safe_load((CONFIGS / config).read_text())["model"]
         if config == "fsq.yaml":
@@ -43,13 +47,16 @@ def teacher(tmp_path):
         for i, judge in enumerate(model["init_args"]["discriminators"]):
             found = build(copy.deepcopy(judge), Discriminator).state_dict()
             state |= {f"discriminators.{i}.{k}": v for k, v in found.items()}
-        torch.save({"state_dict": state, "model_config": model}, tmp_path / "teacher.ckpt")
-        return tmp_path / "teacher.ckpt"
+        path = tmp_path_factory.mktemp("teacher") / "teacher.ckpt"
+        torch.save({"state_dict": state, "model_config": model}, path)
+        return path
 
     return make
 
 
-@pytest.mark.parametrize(("config", "of"), STUDENTS.items())
+@pytest.mark.parametrize(("config", "of"), [
+    pytest.param(config, of, marks=[pytest.mark.slow] if of == "fsq.yaml" else []) for config, of in STUDENTS.items()
+])  # fmt: skip
 def test_a_configuration_trains_a_batch_from_its_teacher(monkeypatch, tmp_path, speech, teacher, config, of):
     option = "teacher" if "student" in config else "init_from"
     words = ["--config", CONFIGS / config, f"--model.init_args.{option}", teacher(of)]
@@ -59,9 +66,11 @@ def test_a_configuration_trains_a_batch_from_its_teacher(monkeypatch, tmp_path, 
     run(monkeypatch, "fit", *words, "--trainer.fast_dev_run", "1")
 
 
+@pytest.mark.slow
 def test_a_student_is_a_codec_in_every_command(monkeypatch, tmp_path, speech, teacher):
     words = ["--config", CONFIGS / "small/quickstart_student.yaml", "--config", CONFIGS / "overlays/debug.yaml"]
-    words += [*small(speech, tmp_path), "--model.init_args.teacher", teacher("quickstart.yaml")]
+    gone_later = shutil.copy(teacher("quickstart.yaml"), tmp_path / "teacher.ckpt")
+    words += [*small(speech, tmp_path), "--model.init_args.teacher", gone_later]
     words += ["--model.init_args.distillation_start", "1", "--model.init_args.discriminator_start", "1"]
     run(monkeypatch, "fit", *words, "--trainer.max_steps", "3", "--trainer.val_check_interval", "3")
     folder = tmp_path / "debug"
@@ -76,7 +85,7 @@ def test_a_student_is_a_codec_in_every_command(monkeypatch, tmp_path, speech, te
     out = tmp_path / "out"
     predict = ["--ckpt_path", last, "--data.predict_from", speech, "--predictions.output_dir", out]
     run(monkeypatch, "predict", *words, *predict)
-    (tmp_path / "teacher.ckpt").unlink()
+    gone_later.unlink()
     codec = load_codec(last)
     source = next(speech.rglob("*.wav"))
     audio, _ = soundfile.read(source, dtype="float32")

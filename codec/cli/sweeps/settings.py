@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 
 from codec.cli.sweeps.space import Option, nested
 from codec.cli.sweeps.study import Direction, SharedStudy, first_number
+from codec.errors import InvalidValue
 
 
 @dataclass(kw_only=True)
@@ -51,11 +52,15 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if not self.space:
-            raise ValueError(f"The search space of {self.study} is empty: name at least one option in `space`.")
+            raise InvalidValue(
+                f"The search space of {self.study} is empty", remedy="name at least one option in `space`"
+            )
         if self.trials < 1:
-            raise ValueError(f"trials {self.trials} must be at least 1.")
+            raise InvalidValue("trials", self.trials, "must be at least 1")
         if self.grace < 3 * self.heartbeat:
-            raise ValueError(f"grace {self.grace:g} s must be at least three heartbeats ({3 * self.heartbeat:g} s).")
+            raise InvalidValue(
+                "grace", f"{self.grace:g} s", f"must be at least three heartbeats ({3 * self.heartbeat:g} s)"
+            )
         self.options = [Option(path, form) for path, form in self.space.items()]
         self.root = Path(self.folder) / self.study
 

@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from optuna import Trial
 
+from codec.errors import InvalidValue
+
 FORMS = "{choices: [...]}, {choices: {name: block, ...}} or {low: ..., high: ..., log: true, step: ...}"
 
 
@@ -39,7 +41,7 @@ class Option:
         elif keys >= {"low", "high"} and keys <= {"low", "high", "log", "step"}:
             self._set_range(**form)
         else:
-            raise ValueError(f"The search space gives {path} as {form!r:.120}: write {FORMS}.")
+            raise InvalidValue(f"The search space gives {path} as", f"{form!r:.120}", remedy=f"write {FORMS}")
 
     def _set_range(self, low: Any, high: Any, log: bool = False, step: Any = None) -> None:
         try:
@@ -50,9 +52,10 @@ class Option:
         self.integer = all(isinstance(value, int) for value in (low, high, step or 1))
         self.log = bool(log)
         if not self.low < self.high or (log and (self.low <= 0 or step)) or (self.step or 1) <= 0:
-            raise ValueError(
-                f"The search space gives {self.path} low {low}, high {high}, log {log}, step {step}: low must be below "
-                "high, log needs low above 0 and no step, and a step is positive."
+            raise InvalidValue(
+                f"The search space gives {self.path}",
+                f"low {low}, high {high}, log {log}, step {step}",
+                remedy="low must be below high, log needs low above 0 and no step, and a step is positive",
             )
 
     def suggest(self, trial: Trial) -> Any:
@@ -111,7 +114,7 @@ def check_options(
             overlay.write_text(yaml.safe_dump(nested({**overrides, **values})))
             refusal = _refusal(parse, [*configs, str(overlay)])
             if refusal:
-                raise ValueError(f"{' + '.join(configs)} with {what} is refused: {refusal}")
+                raise InvalidValue(f"{' + '.join(configs)} with {what} is refused", remedy=refusal.removesuffix("."))
 
 
 def _refusal(parse: Callable[[], None], configs: Sequence[str]) -> str:

@@ -11,6 +11,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from codec.errors import InvalidValue, UnreadableFile, first_line
+
 Direction = Literal["minimize", "maximize"]
 SUGGESTIONS = 10
 
@@ -52,14 +54,13 @@ class SharedStudy:
                 pruner=pruner or optuna.pruners.NopPruner(),
             )
         except Exception as error:  # each database has its own kinds
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise ValueError(
-                f"The storage {storage} cannot be used ({reason}): check path or URL, and access."
+            raise UnreadableFile(
+                f"The storage {storage} cannot be used ({first_line(error)})", remedy="check path or URL, and access"
             ) from error
         stated = self.study.direction.name.lower()
         if stated != direction:
-            raise ValueError(
-                f"Study {name!r} in {storage} is to {stated}, not {direction}: name the new study differently."
+            raise InvalidValue(
+                f"Study {name!r} in {storage} is to {stated}, not", direction, remedy="name the new study differently"
             )
         self.grace, self.retries = grace, retries
 
@@ -139,8 +140,10 @@ class SharedStudy:
             self.storage.set_trial_user_attr(trial._trial_id, "reason", reason)
         try:
             self.study.tell(trial.number, value, state=state)
-        except RuntimeError as error:
-            if "Study.stop" not in str(error):  # how an exhaustive sampler says that all values have been tried
+        except RuntimeError:
+            # An exhaustive sampler that has tried all values asks Optuna's own loop to stop, which there is not; the
+            # trial is recorded by then.
+            if not self.storage.get_trial(trial._trial_id).state.is_finished():
                 raise
 
     def unfinished(self, since: float) -> bool:

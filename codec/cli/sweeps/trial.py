@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
+from codec.errors import InvalidValue
 from codec.training.distributed.stop_signals import STOPPED
 
 LOG = "log.txt"
@@ -93,6 +94,6 @@ def logged_values(folder: Path, metric: str) -> list[tuple[int, float]]:
     if not names:
         return []
     nearest = difflib.get_close_matches(metric, names, n=1, cutoff=0.0)[0]
-    raise ValueError(
-        f"The run in {folder} has never logged {metric!r}: did you mean {nearest!r} as the sweep's metric?"
+    raise InvalidValue(
+        f"The run in {folder} has never logged {metric!r}", remedy=f"did you mean {nearest!r} as the sweep's metric?"
     )

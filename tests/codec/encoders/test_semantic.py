@@ -117,6 +117,7 @@ def test_unreadable_weights_and_short_clips_end_in_one_sentence(tmp_path):
         semantic().frozen(torch.zeros(1, 1, 100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device_path", ["blocks", "convolutions"])
 def test_encoder_and_decoder_compile_whole_in_bf16(monkeypatch, device_path):
     """No graph break in acoustic encoder, quantizer, decoder and iSTFT head; same numbers as without."""

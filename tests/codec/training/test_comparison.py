@@ -13,7 +13,7 @@ from torch import Tensor
 
 from codec import FSQ, ConvNeXtBackbone, GrayMap, Link, NeuralCodec, SpectralEncoder, VocosDecoder
 from codec.training.comparison_module import ComparisonModule, System, resample
-from tests.integration.test_command_line import CONFIGS, run, speech  # noqa: F401 - a fixture
+from tests.support.command_line import run
 
 
 def codec_at(rate: int, output_rate: int, *, hop: int = 160) -> NeuralCodec:
@@ -100,7 +100,7 @@ def block(output_rate: int) -> dict:
     return {"class_path": "codec.NeuralCodec", "init_args": {**parts, "sample_rate": 16_000}}
 
 
-def predict(monkeypatch, tmp_path, speech, systems):  # noqa: F811
+def predict(monkeypatch, tmp_path, speech, systems):
     config = {
         "seed_everything": 0,
         "model": {"class_path": "codec.ComparisonModule", "init_args": {"systems": systems}},
@@ -112,7 +112,7 @@ def predict(monkeypatch, tmp_path, speech, systems):  # noqa: F811
     run(monkeypatch, "predict", "--config", tmp_path / "config.yaml")
 
 
-def test_the_command_codes_a_folder_with_each_codec_and_keeps_nothing_in_memory(monkeypatch, tmp_path, speech):  # noqa: F811
+def test_the_command_codes_a_folder_with_each_codec_and_keeps_nothing_in_memory(monkeypatch, tmp_path, speech):
     called = Mock(side_effect=L.Trainer.predict)
     monkeypatch.setattr(L.Trainer, "predict", wraps(L.Trainer.predict)(lambda *a, **k: called(*a, **k)))
     predict(
@@ -135,7 +135,7 @@ def test_the_command_codes_a_folder_with_each_codec_and_keeps_nothing_in_memory(
     assert len(list((tmp_path / "out").rglob("*.wav"))) == 2 * 6
 
 
-def test_two_names_of_one_folder_end_the_command_at_its_start(monkeypatch, tmp_path, speech, capsys):  # noqa: F811
+def test_two_names_of_one_folder_end_the_command_at_its_start(monkeypatch, tmp_path, speech, capsys):
     with pytest.raises(SystemExit):
         predict(monkeypatch, tmp_path, speech, [{"name": n, "codec": block(16_000)} for n in ("a b", "a/b")])
     sentence = "systems 'a b' and 'a/b' would share the folder a_b: rename one of them."

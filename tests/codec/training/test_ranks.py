@@ -10,21 +10,23 @@ import torch
 from tests.support import ranks as script
 from tests.support.training import VoiceData, quiet_trainer, sgd, tiny_module, weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def single():
-    """What one process makes of the joint batches."""
+    """The results of one process on the joint batches."""
     return script.scenarios(1)
 
 
 @pytest.fixture(scope="module", params=[2, 3])
 def ranks(request, tmp_path_factory):
-    """What each of 2 or 3 ranks makes of its part of them."""
+    """The results of each of 2 or 3 ranks, each on its part of the batches."""
     folder = tmp_path_factory.mktemp("ranks")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(request.param)]
     command = [*launch, "-m", "tests.support.ranks", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(request.param)]
 
