@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from callbacks.analysis.agreement_counts import AgreementRow, ClipAgreement, compare, summarise_agreement
+from callbacks.analysis.agreement_counts import AgreementRow, ClipAgreement, count_agreement, summarise_agreement
 from callbacks.analysis.agreement_tables import Report, format_report, write_report
 from callbacks.analysis.encoder_cost import EncoderCost, encoder_costs
 from callbacks.channel.evaluation_callback import EvaluationCallback
@@ -20,8 +20,7 @@ from callbacks.channel.transmission import channels_to_score
 from callbacks.metrics import PESQ, STOI, SpeechMetric
 from callbacks.output.loggers import gather_objects, log_folder, log_scalars, print_report
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.differences import Difference
-from callbacks.scoring.differences import compare as compare_scores
+from callbacks.scoring.differences import Difference, compare
 from callbacks.scoring.pool import default_workers
 from callbacks.scoring.scores import ChannelRow
 from codec.channels import Channel
@@ -112,7 +111,7 @@ class AgreementReport(EvaluationCallback):
                 "student": student.encode(batch["audio"]) if found is None else found,
             }
         clip = clip_of(batch, {"codes": codes}, self._systems, sample_rate=student.sample_rate)
-        self._clips.append(compare(clip.clip_id, student.quantizer, codes["teacher"], codes["student"]))
+        self._clips.append(count_agreement(clip.clip_id, student.quantizer, codes["teacher"], codes["student"]))
         if self._scorer is not None:
             self._scorer.add(self._systems, clip, sample_rate=student.output_sample_rate)
 
@@ -138,9 +137,7 @@ class AgreementReport(EvaluationCallback):
         rows: list[ChannelRow] = []
         gaps: list[Difference] = []
         if gathered:
-            rows, gaps = compare_scores(
-                scores, self.channels, self.metrics, repeats=self.repeats, bootstrap=self.bootstrap
-            )
+            rows, gaps = compare(scores, self.channels, self.metrics, repeats=self.repeats, bootstrap=self.bootstrap)
         if trainer.is_global_zero:
             self.report = Report(self.agreement, rows, gaps, self._costs(pl_module), clips)
             write_report(folder, self.report)

@@ -66,7 +66,7 @@ def join(quantizer: Quantizer, symbols: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def compare(clip_id: str, quantizer: Quantizer, teacher: Tensor, student: Tensor) -> ClipAgreement:
+def count_agreement(clip_id: str, quantizer: Quantizer, teacher: Tensor, student: Tensor) -> ClipAgreement:
     """Count one clip's agreement, given both encoders' codes int64 `[1, K, F]`."""
     cosine = F.cosine_similarity(quantizer.decode(teacher).float(), quantizer.decode(student).float(), dim=1)
     first, second = (split(quantizer, codes)[0].cpu().numpy() for codes in (teacher, student))  # [n, F]

@@ -79,8 +79,8 @@ class ErrorSpread(Callback):
         folder = log_folder(trainer)
         if not everything or not trainer.is_global_zero:
             return
-        profiles_heard = [everything[clip_id] for clip_id in sorted(everything) if everything[clip_id].any()]
-        energy = np.mean(profiles_heard, axis=0) if profiles_heard else np.zeros(2 * self.reach + 1)
+        changed = [everything[clip_id] for clip_id in sorted(everything) if everything[clip_id].any()]
+        energy = np.mean(changed, axis=0) if changed else np.zeros(2 * self.reach + 1)
         self.results = self._summary(
             energy, hop_ms=1000 * system.codec.decoder.hop_length / rate, clips=len(everything)
         )
@@ -97,7 +97,7 @@ class ErrorSpread(Callback):
         generator = draw_generator(self.seed, clip_id, "error-spread", 0)
         frames = bits.shape[1]
         clean = codec.decode_latents(connection.latents(connection.receive(bits.to(device))))
-        total, heard, hop = np.zeros(2 * self.reach + 1), 0, codec.decoder.hop_length
+        total, count, hop = np.zeros(2 * self.reach + 1), 0, codec.decoder.hop_length
         for frame in torch.randint(frames, (self.frames,), generator=generator).tolist():
             flipped = bits.clone()
             flipped[0, frame, int(torch.randint(bits.shape[2], (), generator=generator))] ^= 1
@@ -105,8 +105,8 @@ class ErrorSpread(Callback):
             energy = (damaged - clean).double().square().view(frames, hop).sum(1).cpu().numpy()
             if energy.sum() > 0:
                 total += np.pad(energy / energy.sum(), self.reach)[frame : frame + 2 * self.reach + 1]
-                heard += 1
-        return total / max(1, heard)
+                count += 1
+        return total / max(1, count)
 
     def _summary(self, energy: np.ndarray, *, hop_ms: float, clips: int) -> dict[str, Any]:
         extents: dict[str, float | None] = {}

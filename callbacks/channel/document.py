@@ -28,6 +28,20 @@ def codec_facts(system: EvaluatedSystem) -> dict[str, Any]:
     }
 
 
+def evaluation_facts(
+    systems: Sequence[EvaluatedSystem], settings: Mapping[str, Any], *, stage: str, step: int, sample_rate: int
+) -> dict[str, Any]:
+    """What `channel.json` states of an evaluation: stage, training step, rate in Hz, codecs and settings."""
+    codecs = {system.name: codec_facts(system) for system in systems}
+    return {
+        "stage": stage,
+        "step": step,
+        "sample_rate": sample_rate,
+        **({"codec": codecs[""]} if "" in codecs else {"codecs": codecs}),
+        "settings": dict(settings),
+    }
+
+
 def channel_document(
     facts: Mapping[str, Any],
     metrics: Sequence[SpeechMetric],

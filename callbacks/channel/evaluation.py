@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from callbacks.channel.document import codec_facts
+from callbacks.channel.document import evaluation_facts
 from callbacks.channel.evaluation_callback import EvaluationCallback
 from callbacks.channel.files import ClipAudio, Scored, show_in_tensorboard, write_results
 from callbacks.channel.scorer import ChannelScorer, Clip, check_unique, clip_of, hash_order
@@ -100,13 +100,13 @@ class ChannelEvaluation(EvaluationCallback):
         self.audio_clips, self.audio_channels = audio_clips, audio_channels
         self.num_workers, self.decode_batch = num_workers, decode_batch
         self.bootstrap = Bootstrap(bootstrap, confidence, seed)
-        self.results: list[ChannelRow] = []
+        self.results: list[ChannelRow] = []  # of the last evaluation, as the next two
         self.differences: list[Difference] = []
         self.clip_scores: list[ClipScores] = []
         self._systems: list[EvaluatedSystem] = []
         self._sample_rate = 0
         self._scorer: ChannelScorer | None = None
-        self._active = False
+        self._active = False  # whether this validation or test is scored
         self._waiting: list[Clip] = []  # under a limit: the clips to score when all have been seen
         self._validations = 0
         self._values: dict[str, float] = {}
@@ -216,7 +216,17 @@ class ChannelEvaluation(EvaluationCallback):
         folder = log_folder(trainer)
         if not trainer.is_global_zero:
             return
-        facts = self._facts(stage=str(trainer.state.fn), step=step)
+        settings = {
+            "channels": [channel.name for channel in self.channels],
+            "metrics": [metric.name for metric in self.metrics],
+            "repeats": self.repeats,
+            "seed": self.seed,
+            "bootstrap": self.bootstrap.resamples,
+            "confidence": self.bootstrap.confidence,
+        }
+        facts = evaluation_facts(
+            self._systems, settings, stage=str(trainer.state.fn), step=step, sample_rate=self._sample_rate
+        )
         scores = Scored(self.results, self.differences, self.clip_scores)
         figures = write_results(folder, scores, audio, metrics=self.metrics, facts=facts)
         show_in_tensorboard(trainer, figures, audio, sample_rate=self._sample_rate, step=step)
@@ -229,23 +239,6 @@ class ChannelEvaluation(EvaluationCallback):
                 f"Every clip's scores: {folder / 'channel.json'}; figures and audio: {folder / 'channel'}."
             )
         print_report(*paragraphs)
-
-    def _facts(self, *, stage: str, step: int) -> dict[str, Any]:
-        codecs = {system.name: codec_facts(system) for system in self._systems}
-        return {
-            "stage": stage,
-            "step": step,
-            "sample_rate": self._sample_rate,
-            **({"codec": codecs[""]} if "" in codecs else {"codecs": codecs}),
-            "settings": {
-                "channels": [channel.name for channel in self.channels],
-                "metrics": [metric.name for metric in self.metrics],
-                "repeats": self.repeats,
-                "seed": self.seed,
-                "bootstrap": self.bootstrap.resamples,
-                "confidence": self.bootstrap.confidence,
-            },
-        }
 
     def _close(self) -> None:
         self._active = False

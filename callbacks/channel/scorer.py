@@ -109,7 +109,7 @@ class ChannelScorer:
         self.channels, self.repeats, self.seed, self.decode_batch = channels, repeats, seed, decode_batch
         self.audio_clips = audio_clips
         places = np.linspace(0, len(channels) - 1, min(audio_channels, len(channels)))
-        self.heard = sorted({round(place) for place in places})
+        self.kept_channels = sorted({round(place) for place in places})
         self.pool = ScoringPool(metrics, num_workers)
         self._scores: list[ClipScores] = []
         self._audio: list[ClipAudio] = []
@@ -142,17 +142,17 @@ class ChannelScorer:
             erased_codewords=sent.erased_codewords,
         )
         self._scores.append(scores)
-        heard = {c: int(sent.signals[c, 0]) for c in self.heard}
+        kept = {c: int(sent.signals[c, 0]) for c in self.kept_channels}
         audio: dict[int, np.ndarray] = {}
         signals = decode_receptions(
             system, sent, sample_rate=sample_rate, length=len(clip.reference), batch_size=self.decode_batch
         )
         for index, signal in enumerate(signals):
             self.pool.submit((number, index), clip.reference, signal, sample_rate=sample_rate)
-            if index in heard.values():
+            if index in kept.values():
                 audio[index] = signal
         prefix = f"{system.name}, " if system.name else ""
-        return {f"{prefix}{self.channels[c].name}": audio[index] for c, index in heard.items()}
+        return {f"{prefix}{self.channels[c].name}": audio[index] for c, index in kept.items()}
 
     def first_audio(self, audio: Iterable[ClipAudio]) -> list[ClipAudio]:
         """The clips whose audio is kept, of those given."""

@@ -23,8 +23,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, UserError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     print(
-        f"{options.output}: {len(page) / 1e6:.2f} MB, {len(runs.heard)} clips to hear of {len(runs.clips)} scored, "
-        f"systems: {len(runs.systems)}"
+        f"{options.output}: {len(page) / 1e6:.2f} MB, {len(runs.audio_clips)} clips to hear of {len(runs.clips)} "
+        f"scored, systems: {len(runs.systems)}"
     )
 
 

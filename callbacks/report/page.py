@@ -73,7 +73,7 @@ def build(runs: Runs) -> str:
         title=f"Listening page: {', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}",
         runs=runs,
         interval=interval,
-        clips=[_clip(runs, clip) for clip in runs.heard],
+        clips=[_clip(runs, clip) for clip in runs.audio_clips],
         curves=[figure for metric in metrics for figure in _curves(rows, metric)],
         tables=[score_table(rows, metric) for metric in metrics] + [error_table(rows)],
         differences=[
@@ -84,10 +84,10 @@ def build(runs: Runs) -> str:
 
 
 def _clip(runs: Runs, clip_id: str) -> Clip:
-    heard = [c.name for c in runs.channels if any(c.name in system.audio[clip_id] for system in runs.systems)]
+    channels = [c.name for c in runs.channels if any(c.name in system.audio[clip_id] for system in runs.systems)]
     original = Player("original", "original", "", "", mp3_uri(runs.originals[clip_id]))
     rows: list[tuple[str, list[Player | str]]] = [("original", [original])]
-    rows += [(system.name, [_player(system, clip_id, channel) for channel in heard]) for system in runs.systems]
+    rows += [(system.name, [_player(system, clip_id, channel) for channel in channels]) for system in runs.systems]
     return Clip(clip_id, runs.systems[0].clips[clip_id]["seconds"], rows)
 
 
@@ -95,7 +95,7 @@ def _player(system: System, clip_id: str, channel: str) -> Player | str:
     if channel not in system.audio[clip_id]:
         return f"{short_label(channel)}: no {'audio' if channel in system.bit_rates else 'test'}"
     metric = next((metric for metric in system.metrics if metric.name == "stoi"), system.metrics[0])
-    value = system.clips[clip_id]["channels"][channel]["scores"][metric.name][0]  # the draw that is heard
+    value = system.clips[clip_id]["channels"][channel]["scores"][metric.name][0]  # of the draw with audio
     score = f"{metric.label} {'unscored' if value is None else number(value, metric.unit)}"
     short, long = channel_labels(channel)
     return Player(short, f"{system.name}, {long}, {score}", channel, score, mp3_uri(system.audio[clip_id][channel]))

@@ -19,11 +19,11 @@ SHOWN = 3  # clips that an error names before "..."
 
 
 class Runs(NamedTuple):
-    """Several runs on the same clips: `clips` are scored in all of them, and all of them have audio of `heard`."""
+    """Several runs on the same clips: all have scores of `clips`, and all have audio of `audio_clips`."""
 
     systems: list[System]
     clips: list[str]
-    heard: list[str]
+    audio_clips: list[str]
     originals: dict[str, Path]
     configs: dict[str, str]
     bootstrap: Bootstrap
@@ -88,10 +88,10 @@ def read_runs(folders: Sequence[Path]) -> Runs:
     for system in (system for run in runs for system in run.systems):
         system.name = system.name if names[system.name] == 1 else f"{system.run}: {system.name}"
     clips, notes = _common({run.name: set(run.systems[0].clips) for run in runs}, "scores")
-    heard, more = _common({run.name: set(run.originals) & set(clips) for run in runs}, "audio")
+    audio, more = _common({run.name: set(run.originals) & set(clips) for run in runs}, "audio")
     _same_recordings(runs, clips)
     return Runs(
-        [system for run in runs for system in run.systems], clips, heard, first.originals,
+        [system for run in runs for system in run.systems], clips, audio, first.originals,
         {run.name: run.config for run in runs}, first.bootstrap, notes + more,
     )  # fmt: skip
 

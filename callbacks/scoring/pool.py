@@ -1,4 +1,4 @@
-"""A pool of scoring processes: bounded queue, one thread per process, and a crash loses only the job that caused it."""
+"""A pool of scoring processes: a bounded queue, a thread for each process; a crash loses only its own job."""
 
 from __future__ import annotations
 
@@ -135,12 +135,14 @@ class _Worker:
             raise RuntimeError(f"a scoring process could not start:\n{failure}")
 
     def ask(self, job: tuple[np.ndarray, np.ndarray, int], timeout: float) -> Scores | str:
+        """Send a job and wait for its scores, or a metric's traceback; TimeoutError after `timeout` seconds."""
         self.connection.send(job)
         if not self.connection.poll(timeout):
             raise TimeoutError
         return self.connection.recv()
 
     def stop(self, kill: bool = False) -> None:
+        """End the process: when it has read the end of the pipe, or at once."""
         self.connection.close()  # an EOF to the child, which then leaves its loop
         if kill:
             self.process.kill()

@@ -72,7 +72,7 @@ def test_codecs_and_links_compare_on_the_same_draws(monkeypatch, tmp_path, speec
     assert float(coded["bit_rate"]) == 50 * (8 * 3 + 8)
     text = capsys.readouterr().out
     assert "Bit rates differ, from 0.8 to 1.6 kbit/s" in text
-    assert "FSQ (1.6 : 0.8)" in text and "not like for like" in text
+    assert "FSQ (1.6 : 0.8)" in text and "the bit rates in kbit/s differ" in text
     document = json.loads((tmp_path / "compare" / "channel.json").read_text())
     assert document["codecs"]["Gray"]["index_map"] == "Gray"
     assert len(document["clips"]) == 5 * 6

@@ -15,6 +15,7 @@ from callbacks.report.results.claims import claims
 from callbacks.report.results.link_sections import links
 from callbacks.report.results.logged import Evaluation, Logged, read_logged
 from callbacks.report.results.markdown import cells
+from codec.errors import UserError
 
 
 def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why: str = "") -> str:
@@ -41,7 +42,7 @@ def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
-    """The curves behind plain flips as vector graphics, the same bytes for the same scores."""
+    """The curves behind flipped bits as SVG; the same scores give the same bytes."""
     import matplotlib
 
     rows = [row for name in evaluation.systems for row in evaluation.rows(name).values() if row.curve == "bsc"]
@@ -53,9 +54,9 @@ def draw(evaluation: Evaluation, path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the file and its figures; what is wrong with a run is one sentence and exit status 2."""
+    """Write the file and its figures; a run that cannot be used is one sentence and exit status 2."""
     parser = argparse.ArgumentParser(prog="python -m callbacks.report.results", description=__doc__)
-    parser.add_argument("folder", type=Path, help="holds the runs codecs, links, student and bits")
+    parser.add_argument("folder", type=Path, help="has the runs codecs, links, student and bits")
     parser.add_argument("-o", "--output", type=Path, default=Path("RESULTS.md"), help="default: RESULTS.md")
     parser.add_argument(
         "--leave-out", nargs="*", default=[], metavar="PATTERN", help="a second table without these clips: 'lj_*'"
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
         draw(logged.codecs, options.folder / "codecs.svg")
         if logged.links is not None:
             draw(logged.links, options.folder / "links.svg")
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     print(f"{options.output}: {len(logged.codecs.systems)} codecs on {len(logged.codecs.clips)} clips")
 

@@ -1,4 +1,4 @@
-"""The paper's claims, each with a rule that knows no numbers of its own, and the numbers that decide."""
+"""The paper's claims, each with the rule by which the measured numbers reproduce it or not."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from callbacks.report.results.markdown import Table, change, figure, percent
 
 YES, NO, UNTESTED = "reproduced", "not reproduced", "not tested"
 MARGIN = 0.02  # STOI: what counts as equally good
-STABLE = 0.1  # STOI: what a codec may lose and still count as stable
+STABLE = 0.1  # STOI: the largest loss of a codec that counts as stable
 FAR = 0.1  # STOI: how much less a codec must lose to survive far better
 
 
 class Verdict(NamedTuple):
-    """A claim, the rule by which it counts as reproduced, the mark, and the numbers."""
+    """A claim, the rule by which it counts as reproduced, the verdict, and the numbers."""
 
     claim: str
     rule: str
-    mark: str
+    verdict: str
     numbers: str
 
 
@@ -43,11 +43,11 @@ def claims(logged: Logged) -> Table:
         ),
         _divergence(logged),
     ]
-    return Table(["claim", "counts as reproduced if", "mark", "numbers"], [list(verdict) for verdict in verdicts])
+    return Table(["claim", "counts as reproduced if", "verdict", "numbers"], [list(verdict) for verdict in verdicts])
 
 
-def _mark(holds: bool, *numbers: float) -> str:
-    """The mark, given whether a rule holds and the numbers that it looks at; without one of them it is not tested."""
+def _verdict(holds: bool, *numbers: float) -> str:
+    """The verdict, given whether a rule holds and the numbers in it; if one of these is missing, it is not tested."""
     return UNTESTED if not all(map(math.isfinite, numbers)) else YES if holds else NO
 
 
@@ -72,13 +72,13 @@ def _students(logged: Logged) -> list[Verdict]:
             Verdict(
                 f"Two encoders learn vastly different codes for the same audio ({name})",
                 "fewer than half of the codes are equal",
-                _mark(exact["measured"] < 0.5, exact["measured"]),
+                _verdict(exact["measured"] < 0.5, exact["measured"]),
                 f"{percent(exact['measured'])} equal, by chance {percent(exact['chance'])}; paper 2 %",
             ),
             Verdict(
                 f"They reconstruct equally well through the same quantizer and decoder ({name})",
                 f"the interval of student minus teacher lies within ±{MARGIN} STOI",
-                _mark(gap.low >= -MARGIN and gap.high <= MARGIN, *gap[:3]),
+                _verdict(gap.low >= -MARGIN and gap.high <= MARGIN, *gap[:3]),
                 f"STOI {change(gap)}; paper +0.01",
             ),
         ]
@@ -101,19 +101,19 @@ def _channel(links: Evaluation | None) -> list[Verdict]:
             "FSQ codes survive bit errors far better than RVQ codes",
             "RVQ loses more STOI than FSQ from 0 to 1 %, and from 0 to 10 % of flipped bits at least "
             f"{FAR} more, with the intervals",
-            _mark(mild.high < 0 and harsh.high <= -FAR, *mild[:3], *harsh[:3]),
+            _verdict(mild.high < 0 and harsh.high <= -FAR, *mild[:3], *harsh[:3]),
             f"RVQ's change minus FSQ's: at 1 % {change(mild)}, at 10 % {change(harsh)}",
         ),
         Verdict(
             "RVQ drops sharply above 1 %",
             f"RVQ loses more than {STABLE} STOI from 1 to 10 %",
-            _mark(rvq[1] - rvq[2] > STABLE, *rvq[1:]),
+            _verdict(rvq[1] - rvq[2] > STABLE, *rvq[1:]),
             f"{figure(rvq[1])} at 1 %, {figure(rvq[2])} at 10 %",
         ),
         Verdict(
             "FSQ stays fairly stable up to 10 %",
             f"FSQ loses at most {STABLE} STOI from 0 to 10 %",
-            _mark(fsq[0] - fsq[2] <= STABLE, fsq[0], fsq[2]),
+            _verdict(fsq[0] - fsq[2] <= STABLE, fsq[0], fsq[2]),
             f"{figure(fsq[0])} at 0, {figure(fsq[2])} at 10 %",
         ),
     ]
@@ -127,7 +127,7 @@ def _divergence(logged: Logged) -> Verdict:
     student = logged.students["student_from_0"]
     gap = _clean_gap(student)
     numbers = f"STOI {change(gap)}" + (f"; {student['note']}" if student["note"] else "")
-    return Verdict(claim, rule, _mark(gap.high < -STABLE, *gap[:3]), numbers)
+    return Verdict(claim, rule, _verdict(gap.high < -STABLE, *gap[:3]), numbers)
 
 
 def _quality(codecs: Evaluation) -> Verdict:
@@ -137,6 +137,6 @@ def _quality(codecs: Evaluation) -> Verdict:
     return Verdict(
         "0.8 kbit/s reach STOI 0.90 and PESQ 2.06 (paper, its teacher at 16 kHz)",
         "both are reached",
-        _mark(stoi >= 0.90 and pesq >= 2.06, stoi, pesq),
+        _verdict(stoi >= 0.90 and pesq >= 2.06, stoi, pesq),
         f"{first}: STOI {figure(stoi)}, PESQ-WB {figure(pesq)}, at this size and training",
     )

@@ -1,4 +1,4 @@
-"""What the section of RESULTS.md on FSQ and RVQ behind channels holds, with controls and error correction."""
+"""Values for the section of RESULTS.md on FSQ and RVQ behind channels, with controls and error correction."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def assignment(links: Evaluation) -> Table | None:
     found = zip(gaps[switched, fsq], gaps[rvq, fsq], strict=True)
     shares = [1 - left.mean / total.mean if total.mean else math.nan for left, total in found]
     rows = [[f"{one}'s change minus {other}'s", *map(change, row)] for (one, other), row in gaps.items()]
-    rows.append(["share of the first line that choosing RVQ's words takes back", *map(percent, shares)])
+    rows.append(["share of the first line that RVQ's index assignment recovers", *map(percent, shares)])
     return Table(["STOI, paired", *(percent(c.error_rate) for c in settings)], rows)
 
 

@@ -1,4 +1,4 @@
-"""Reads what the scoring runs of one folder have logged: scores of every clip, agreement, sensitivity."""
+"""Reads the logged runs of one folder: scores of every clip, agreement, sensitivity."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from callbacks.report.systems import Setting, System, read_bootstrap, read_systems
+from callbacks.checks import require
+from callbacks.report.systems import Setting, System, read_bootstrap, read_systems, reading
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.scores import ChannelRow, paired_gaps, summarise
+from callbacks.scoring.scores import ChannelRow, paired_gaps
+from codec.errors import InvalidValue, UnreadableFile
 
 
 class Gap(NamedTuple):
-    """A mean paired difference over clips, with its bounds; NaN without a pair. It rests on `draws` of `of` draws."""
+    """A mean paired difference over clips, with its bounds; NaN without a pair. `draws` of `of` draws are paired."""
 
     mean: float
     low: float
@@ -41,14 +43,7 @@ class Evaluation(NamedTuple):
 
     def rows(self, system: str, *, clips: Sequence[str] | None = None) -> dict[tuple[str, str], ChannelRow]:
         """A system's means by (channel, metric), over all clips or some."""
-        found = self.systems[system]
-        rows = summarise(
-            found.scores(self.clips if clips is None else clips, found.channels, repeats=self.repeats),
-            found.channels,
-            found.metrics,
-            repeats=self.repeats,
-            bootstrap=self.bootstrap,
-        )
+        rows = self.systems[system].rows(self.clips if clips is None else clips, self.bootstrap)
         return {(row.channel, row.metric): row for row in rows}
 
     @property
@@ -62,7 +57,7 @@ class Evaluation(NamedTuple):
         return self._mean(gaps, draws)
 
     def fragility(self, system: str, baseline: str, *, channel: str, metric: str) -> Gap:
-        """What a channel changes in a system's score minus what it changes in its baseline's, paired over clips."""
+        """The change of a system's score by a channel minus that of its baseline's, paired over clips."""
         gaps, draws = self._gaps(system, baseline, channel, metric)
         before, least = self._gaps(system, baseline, self.clean.name, metric)
         return self._mean(gaps - before, min(draws, least))
@@ -80,13 +75,13 @@ class Evaluation(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """What there is in a folder; None for a run that is not.
+    """The runs of a folder; None for a run that is missing.
 
     Attributes:
         codecs: every codec behind plain flips.
         links: FSQ and RVQ behind all kinds of channels, with controls and error correction.
-        students: `agreement.json` of each student, by the name of its run; the one that comes along is `student`. What
-            sets a run apart stands in its `note.txt`, a sentence, under the key `note`.
+        students: `agreement.json` of each student, by the name of its run; `student` is the pretrained one. The
+            sentence in a run's `note.txt` says how it differs, under the key `note`.
         bits: rows of `sensitivity.csv` of the FSQ codec.
     """
 
@@ -100,17 +95,21 @@ def read_logged(folder: Path) -> Logged:
     """The runs `codecs`, `links`, `student…` and `bits` below a folder; all but the first may be missing.
 
     Raises:
-        ValueError: `codecs` is missing, a file is incomplete, or runs are of other clips, seeds or draws.
+        UnreadableFile: `codecs` is missing, or a file is incomplete.
+        InvalidValue: runs have different clips, seeds or numbers of draws.
     """
     codecs = _evaluation(folder / "codecs" / "channel.json")
     if codecs is None:
-        raise ValueError(f"{folder / 'codecs'} has no channel.json: run `make results` first, or give its folder")
+        raise UnreadableFile(
+            str(folder / "codecs"), allowed="has no channel.json", remedy="run `make results` first, or give its folder"
+        )
     links = _evaluation(folder / "links" / "channel.json")
     if links is not None and (links.clips, links.repeats, links.bootstrap) != (
         codecs.clips, codecs.repeats, codecs.bootstrap
     ):  # fmt: skip
-        raise ValueError(
-            f"{folder} holds codecs scored on {_stated(codecs)} and links on {_stated(links)}: test both on the same"
+        raise InvalidValue(
+            f"{folder} holds codecs scored on {_stated(codecs)} and links on {_stated(links)}",
+            remedy="test both on the same",
         )
     students = {path.parent.name: _student(path, codecs) for path in sorted(folder.glob("student*/agreement.json"))}
     return Logged(codecs, links, students, _bits(folder / "bits" / "sensitivity.csv"))
@@ -124,24 +123,20 @@ def _stated(run: Evaluation) -> str:
 def _evaluation(path: Path) -> Evaluation | None:
     if not path.is_file():
         return None
-    try:
+    with reading(path, remedy="test the run again"):
         document = json.loads(path.read_text(encoding="utf-8"))
         systems = {system.name: system for system in read_systems(path.parent, document, path.parent.name)}
         first = next(iter(systems.values()))
         found = Evaluation(systems, sorted(first.clips), read_bootstrap(document), first.repeats)
         missing = {"stoi", "pesq_wb"} - {metric.name for metric in first.metrics}
-        if not found.clips or not found.channels or found.clean.error_rate > 0 or missing:
-            raise ValueError("it needs clips, a channel without errors, and the metrics stoi and pesq_wb")
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
-        raise ValueError(
-            f"{path} is incomplete or not of an evaluation ({type(error).__name__}: {error}): test the run again"
-        ) from error
+        complete = found.clips and found.channels and found.clean.error_rate == 0 and not missing
+        require(bool(complete), "it needs clips, a channel without errors, and the metrics stoi and pesq_wb")
     return found
 
 
 def _student(path: Path, codecs: Evaluation) -> dict[str, Any]:
-    """An `agreement.json` in which all that the tables need is there; what has no value in it is NaN."""
-    try:
+    """A complete `agreement.json`, with NaN instead of null."""
+    with reading(path, remedy="test the student again"):
         document = json.loads(path.read_text(encoding="utf-8"))
         clips = sorted(clip["id"] for clip in document["clips"])
         for row in document["agreement"]:
@@ -150,16 +145,17 @@ def _student(path: Path, codecs: Evaluation) -> dict[str, Any]:
             mean, low, high = (_number(row[key]) for key in ("difference", "low", "high"))
             row["gap"] = Gap(mean, low, high, row["draws"], row["draws"] + row["unpaired"])
         figures = {row["figure"] for row in document["agreement"]}
-        if lacking := {"exact code", "same level", "within one level", "cosine of quantizer outputs"} - figures:
-            raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
-        if len(document["costs"]) not in (0, 2):
-            raise ValueError("it needs the costs of teacher and student, or none")
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is incomplete ({type(error).__name__}: {error}): test the student again") from error
+        lacking = {"exact code", "same level", "within one level", "cosine of quantizer outputs"} - figures
+        require(not lacking, f"it lacks {', '.join(sorted(lacking))}")
+        require(len(document["costs"]) in (0, 2), "it needs the costs of teacher and student, or none")
     note = path.with_name("note.txt")
     document["note"] = " ".join(note.read_text(encoding="utf-8").split()) if note.is_file() else ""
     if clips != codecs.clips:
-        raise ValueError(f"{path} is of {len(clips)} clips, codecs of {_stated(codecs)}: test both on the same clips")
+        raise InvalidValue(
+            str(path),
+            allowed=f"is of {len(clips)} clips, codecs of {_stated(codecs)}",
+            remedy="test both on the same clips",
+        )
     return document
 
 
@@ -170,13 +166,10 @@ def _number(value: float | None) -> float:
 def _bits(path: Path) -> list[dict[str, str]] | None:
     if not path.is_file():
         return None
-    try:
+    with reading(path, remedy="test sensitivity again"):
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         for row in rows:
             for key in ("loss", "low", "high", "displacement", "pairs", "flip_rate"):
                 float(row[key])
-        if not any(row["part"].startswith("bit ") for row in rows):
-            raise ValueError("it has no bits")
-    except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"{path} is incomplete ({type(error).__name__}: {error}): test sensitivity again") from error
+        require(any(row["part"].startswith("bit ") for row in rows), "it has no bits")
     return rows

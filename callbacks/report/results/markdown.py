@@ -28,7 +28,7 @@ def figure(value: float, *, sign: str = "") -> str:
 
 
 def score(row: ChannelRow | None, *, interval: bool = True) -> str:
-    """A mean, its interval, and how many draws are missing from it."""
+    """A mean, its interval, and how many draws could not be scored."""
     if row is None or not row.scored:
         return "–"
     missing = f"{row.unscorable} of {row.scored + row.unscorable} unscored" if row.unscorable else ""
@@ -38,7 +38,7 @@ def score(row: ChannelRow | None, *, interval: bool = True) -> str:
 
 
 def change(gap: Gap) -> str:
-    """A paired difference with its interval, and how many draws are missing from it."""
+    """A paired difference with its interval, and how many draws could not be scored."""
     if not math.isfinite(gap.mean):
         return "–"
     missing = f", {gap.of - gap.draws} of {gap.of} unscored" if gap.draws < gap.of else ""

@@ -1,4 +1,4 @@
-"""Published scores on LibriSpeech test-clean that the results stand beside: Llasa (arXiv 2502.04128), table 1."""
+"""Published scores on LibriSpeech test-clean, for comparison with the results: Llasa (arXiv 2502.04128), table 1."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What the sections of RESULTS.md hold: their tables, and the numbers in their text; `results.md.j2` has the words."""
+"""Values for the sections of RESULTS.md: tables, and numbers for the text of the template `results.md.j2`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Students(NamedTuple):
 
 
 class Bits(NamedTuple):
-    """What flips of each bit cost, with their probability and the number of clips as text."""
+    """The loss with flips of each bit, their probability, and the number of clips."""
 
     flip_rate: str
     clips: str
@@ -157,7 +157,7 @@ def _costs(logged: Logged) -> Table | None:
 
 
 def bits(rows: Sequence[dict[str, str]] | None) -> Bits | None:
-    """What each bit of a frame is worth."""
+    """The importance of each bit of a frame; None where it was not measured."""
     if rows is None:
         return None
     found: dict[str, dict[str, dict[str, str]]] = {}

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import AgreementReport
-from callbacks.analysis.agreement_counts import AgreementRow, compare, summarise_agreement
+from callbacks.analysis.agreement_counts import AgreementRow, count_agreement, summarise_agreement
 from callbacks.analysis.encoder_cost import encoder_costs
 from callbacks.metrics import STOI
 from codec import FSQ, RVQ, LearnedCodebook
@@ -38,7 +38,7 @@ def test_figures_and_chance_levels_are_those_counted_by_hand() -> None:
     quantizer = FSQ(8, (4, 3))
     teacher = levels_to_codes(quantizer, [[0, 1, 2, 3], [0, 0, 2, 1]])  # [d, F]
     student = levels_to_codes(quantizer, [[0, 2, 0, 3], [0, 1, 2, 1]])
-    rows = by_name(summarise_agreement([compare("a", quantizer, teacher, student)], quantizer))
+    rows = by_name(summarise_agreement([count_agreement("a", quantizer, teacher, student)], quantizer))
     assert rows["exact code"].measured == 2 / 4
     assert rows["same level"].measured == pytest.approx((2 / 4 + 3 / 4) / 2)
     assert rows["within one level"].measured == pytest.approx((3 / 4 + 4 / 4) / 2)
@@ -66,7 +66,7 @@ def test_independent_codes_agree_at_their_chance_level() -> None:
         for who in (0, 1)
     )
     for figure, row in by_name(
-        summarise_agreement([compare("a", quantizer, teacher, student)], quantizer, draws=20_000)
+        summarise_agreement([count_agreement("a", quantizer, teacher, student)], quantizer, draws=20_000)
     ).items():
         assert row.measured == pytest.approx(row.chance, abs=0.02), figure
 
@@ -75,7 +75,7 @@ def test_chance_counts_whole_codes_whose_dimensions_hang_together() -> None:
     """Two codes, all of whose levels differ: by their dimensions' histograms alone, chance would be half of a half."""
     quantizer = FSQ(8, (4, 4))
     teacher, student = torch.from_numpy(np.random.default_rng(0).choice([0, 5], (2, 1, 1, 4000)))
-    rows = by_name(summarise_agreement([compare("a", quantizer, teacher, student)], quantizer))
+    rows = by_name(summarise_agreement([count_agreement("a", quantizer, teacher, student)], quantizer))
     assert rows["exact code"].chance == pytest.approx(0.5, abs=0.002)
     assert rows["exact code"].measured == pytest.approx(0.5, abs=0.04)  # five standard errors
     outputs = quantizer.decode(torch.tensor([[[0, 5]]]))[0]
@@ -86,10 +86,10 @@ def test_chance_counts_whole_codes_whose_dimensions_hang_together() -> None:
 def test_equal_codes_agree_wholly_and_a_single_frame_has_no_chance() -> None:
     quantizer = FSQ(8, (4, 4))
     codes = torch.randint(16, (1, 1, 50))
-    rows = summarise_agreement([compare("a", quantizer, codes, codes)], quantizer)
+    rows = summarise_agreement([count_agreement("a", quantizer, codes, codes)], quantizer)
     assert all(row.measured == pytest.approx(1.0) for row in rows)
     assert 0 < by_name(rows)["exact code"].chance < 0.2
-    rows = summarise_agreement([compare("a", quantizer, codes[..., :1], codes[..., :1])], quantizer)
+    rows = summarise_agreement([count_agreement("a", quantizer, codes[..., :1], codes[..., :1])], quantizer)
     assert all(row.measured == pytest.approx(1.0) and np.isnan(row.chance) for row in rows)
 
 
@@ -97,7 +97,7 @@ def test_codebooks_without_order_have_no_neighbours() -> None:
     quantizer = RVQ(8, [LearnedCodebook(16, 4), LearnedCodebook(8, 4)])
     teacher = torch.tensor([[[0, 1, 15], [3, 3, 7]]])
     student = torch.tensor([[[0, 2, 15], [3, 3, 0]]])
-    rows = by_name(summarise_agreement([compare("a", quantizer, teacher, student)], quantizer))
+    rows = by_name(summarise_agreement([count_agreement("a", quantizer, teacher, student)], quantizer))
     assert "within one level" not in rows
     assert rows["exact code"].measured == pytest.approx(1 / 3)
     assert rows["same codebook, codebook 2"].measured == pytest.approx(2 / 3)

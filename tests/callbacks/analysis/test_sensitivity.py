@@ -58,7 +58,7 @@ def analyse(root: Path, codec: NeuralCodec, **options: object) -> dict[str, floa
 
 
 def test_a_bit_costs_what_the_decoder_hears_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Words are high bit first and dimension 3 is the highest digit: bits 0 and 1 are not heard, 6 and 7 most."""
+    """Codewords begin with the high bit of dimension 3: bits 0 and 1 have no effect, 6 and 7 the largest."""
     loss = analyse(tmp_path, known_codec(), clips=None)
     assert loss["bit 0"] == loss["bit 1"] == loss["dimension 3"] == 0
     assert loss["dimension 0"] > loss["dimension 1"] > loss["dimension 2"] > 0

@@ -120,8 +120,8 @@ class Bursts(Channel):
         return bits ^ (torch.arange(bits.shape[-2])[:, None] < bits.shape[-2] // 2).to(bits.dtype)
 
 
-def test_other_channels_and_invalid_words(tmp_path: Path) -> None:
-    module = CountingModule(tiny_codec(levels=(5, 5, 5)))  # 125 codes in 7 bits: three words are invalid
+def test_other_channels_and_invalid_codewords(tmp_path: Path) -> None:
+    module = CountingModule(tiny_codec(levels=(5, 5, 5)))  # 125 codes in 7 bits: three codewords are invalid
     callback = run_test(tmp_path, module, CLIPS[:1], channels=[Bursts()], metrics=[SISDR()])
     assert [row.key for row in callback.results] == [
         "channel/si_sdr/ber_0", "channel/si_sdr/ber_0.1", "channel/si_sdr/half",

@@ -41,7 +41,7 @@ def evaluate(folder: Path, module: Any, clips: list[dict[str, Any]], **options: 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two codecs, one with words that name no code, on three clips, one of them too short for STOI; three draws."""
+    """Two codecs, one with codewords that name no code, on three clips, one of them too short for STOI; three draws."""
     torch.manual_seed(0)
     module = ComparisonModule([System(EVIL, codec=tiny_codec()), System("B", codec=tiny_codec((5, 5, 5)))])
     return evaluate(tmp_path_factory.mktemp("pair"), module, [*CLIPS[:2], SHORT], repeats=3)
@@ -151,7 +151,7 @@ def test_what_could_not_be_scored_stands_beside_the_scores(pair: Path) -> None:
 
 def test_runs_meet_on_their_common_clips_channels_and_draws(pair: Path, single: Path) -> None:
     runs = read_runs([pair, single])
-    assert runs.clips == runs.heard == sorted(batch["id"][0] for batch in CLIPS[:2])
+    assert runs.clips == runs.audio_clips == sorted(batch["id"][0] for batch in CLIPS[:2])
     assert [system.name for system in runs.systems] == [EVIL, "B", single.name]
     assert len(runs.notes) == 2
     assert [channel.name for channel in runs.channels] == ["bsc-0", "bsc-0.1", "frame-erasure-0.5"]

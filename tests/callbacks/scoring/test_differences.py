@@ -45,7 +45,7 @@ def compare(**by_codec: list[ClipScores]):
     return differences(by_codec, rows, CHANNELS, [STOI()], bootstrap=BOOTSTRAP)
 
 
-def test_a_draw_that_one_codec_lost_favours_nobody() -> None:
+def test_a_draw_without_a_score_of_one_codec_is_left_out_for_both() -> None:
     """They agree wherever both have a score; that one has none for its worst draw is no win."""
     a = clips("a", [[0.9, 0.8, 0.1]] * 8)
     b = clips("b", [[0.9, 0.8, None]] * 8)

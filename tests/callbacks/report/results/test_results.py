@@ -106,7 +106,7 @@ def test_the_tables_hold_the_logged_scores(logged: Path, text: str) -> None:
     section, rest = text.split("## 1 Reconstruction")[1].split("The same without `lj_*` (2 clips)")
     assert line(section, "FSQ")[4].startswith(f"{figure(sum(values) / 3)} [")
     assert line(rest, "FSQ")[4].startswith(f"{figure(sum(values[:2]) / 2)} [")
-    flips = text.split("### Every codec behind flips")[1]
+    flips = text.split("### Every codec behind flipped bits")[1]
     assert line(flips, "FSQ aware")[2] == figure(sum(means(logged / "codecs", "FSQ aware", "bsc-0.1", "stoi")) / 3)
 
 
@@ -199,7 +199,7 @@ def test_what_could_not_be_scored_decides_nothing_and_is_stated(logged: Path, tm
         text = (tmp_path / "R.md").read_text()
         starts = ["FSQ codes survive bit errors", "RVQ drops sharply", "0.8 kbit/s reach"]
         rows = [next(row for row in text.splitlines() if row.startswith(f"| {start}")) for start in starts]
-        flips = line(text.split("### Every codec behind flips")[1], "FSQ aware")[2]
+        flips = line(text.split("### Every codec behind flipped bits")[1], "FSQ aware")[2]
         tuned = line(text.split("## 3 ")[1], "10 %")[1]
         if clips == 3:
             assert all("| not tested |" in row for row in rows)
@@ -212,7 +212,7 @@ def test_what_could_not_be_scored_decides_nothing_and_is_stated(logged: Path, tm
         assert "nan" not in text
 
 
-def test_how_much_of_the_advantage_the_words_take_back(logged: Path, tmp_path: Path) -> None:
+def test_how_much_of_the_advantage_the_index_assignment_recovers(logged: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(logged, tmp_path / "copy"))
     path = folder / "links" / "channel.json"
     document = json.loads(path.read_text().replace("FSQ twin", "RVQ switched"))
@@ -229,7 +229,7 @@ def test_how_much_of_the_advantage_the_words_take_back(logged: Path, tmp_path: P
     assert line(text, "RVQ natural's change minus FSQ natural's")[2].startswith("−0.400 [")
     assert line(text, "RVQ switched's change minus FSQ natural's")[2].startswith("−0.100 [")
     assert line(text, "FSQ permuted's change minus RVQ natural's")[2].startswith("−0.100 [")
-    assert line(text, "share of the first line that choosing RVQ's words takes back")[1:] == ["75 %", "75 %"]
+    assert line(text, "share of the first line that RVQ's index assignment recovers")[1:] == ["75 %", "75 %"]
 
 
 def test_what_is_not_there_is_not_tested(logged: Path, tmp_path: Path) -> None:
