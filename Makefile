@@ -66,7 +66,7 @@ bench: install  ## Ratios of speed, minutes.
 
 .PHONY: docs
 docs: install  ## The manual as a site, in site/; links that lead nowhere are errors.
-	$(RUN) -c 'import mkdocs, mkdocstrings, material' 2>/dev/null || $(RUN) -m pip install --quiet '.[docs]'
+	$(RUN) -c 'import mkdocs, mkdocstrings, material' 2>/dev/null || $(RUN) -m pip install --quiet --editable '.[docs]'
 	$(RUN) docs/config_table.py --check
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 

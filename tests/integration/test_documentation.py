@@ -80,7 +80,7 @@ def test_every_command_parses(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     parsed = []
-    for arguments in commands(README, CONFIGS / "README.md"):
+    for arguments in commands(README):
         if arguments[:2] == ["python", "train.py"] and arguments[2] != "sweep":
             parsed.append(parse(monkeypatch, capsys, *arguments[2:]))
     for arguments in commands(*TEXTS):
@@ -100,6 +100,17 @@ def test_every_command_parses(monkeypatch, capsys):
         else:
             assert program in OTHER_PROGRAMS, arguments
     assert len(parsed) >= 5
+
+
+@pytest.mark.slow
+def test_every_training_command_of_the_manual_and_the_headers_parses(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    headers = [shlex.split(command) for header in config_table.headers() for command in header.commands]
+    unique = dict.fromkeys(map(tuple, [*commands(*PAGES[1:]), *headers]))
+    found = [rest for program, *rest in unique if program == "python" and rest[0] == "train.py" and rest[1] != "sweep"]
+    for arguments in found:
+        parse(monkeypatch, capsys, *arguments[1:])
+    assert len(found) > 40
 
 
 def test_every_header_names_a_command_that_exists():
