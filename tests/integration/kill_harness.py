@@ -124,8 +124,8 @@ def configuration(speech: Path, folder: Path, *, batches: int, quantizer: str, a
                 "decoder": {"init_args": {"backbone": backbone}},
             }},
             "channel": {"class_path": "codec.MixedChannel", "init_args": {"channels": flips}},
-            "discriminator_start": 3,
-            "accumulate": accumulate,
+            "adversary": {"start": 3},
+            "optimization": {"accumulate": accumulate},
         }},
         "data": {"train": source, "val": source, "test": source, "num_workers": 1, "batch_size": 2,
                  "crop_seconds": 0.6, "val_clips": 3, "gain_db": [-6.0, 3.0], "noise": source},
@@ -136,15 +136,10 @@ def configuration(speech: Path, folder: Path, *, batches: int, quantizer: str, a
             "enable_model_summary": False,
             "logger": {"class_path": "lightning.pytorch.loggers.TensorBoardLogger",
                        "init_args": {"save_dir": str(folder), "name": "run", "version": ""}},
-            "callbacks": [
-                {"class_path": "callbacks.RunCheckpoint",
-                 "init_args": {"every_n_batches": 4, "monitor": "channel/stoi/ber_0", "best": 1}},
-                {"class_path": "callbacks.CodecEMA", "init_args": {"decay": 0.9}},
-                {"class_path": "callbacks.CodebookUsage", "init_args": {"every_n_batches": 7}},
-                {"class_path": "callbacks.Throughput"},
-                {"class_path": "callbacks.TrainingCurves"},
-            ],
         },
+        "checkpoint": {"every_n_batches": 4, "monitor": "channel/stoi/ber_0", "best": 1},
+        "ema": {"decay": 0.9},
+        "usage": {"every_n_batches": 7},
     }  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def test_a_mistyped_word_fails_at_parse_with_the_nearest_valid_one(monkeypatch, 
 
 
 @pytest.mark.parametrize(("text", "nearest"), [
-    ("model: {init_args: {gradient_clp: 1}}", "'gradient_clip' instead of 'gradient_clp'"),
+    ("model: {init_args: {optimization: {gradient_clp: 1}}}", "'gradient_clip' instead of 'gradient_clp'"),
     ("trainr: {max_steps: 3}", "'trainer.max_steps' instead of 'trainr.max_steps'"),
     ("chanels: {repeats: 3}", "'channels.repeats' instead of 'chanels.repeats'"),
 ])  # fmt: skip
@@ -91,14 +91,14 @@ def test_a_mistyped_key_in_a_file_fails_likewise(monkeypatch, capsys, tmp_path, 
      "encoder, quantizer and decoder have widths 192, 100 and 192: set their `dim` to one value."),
     ([f"{CODEC}.quantizer.init_args.levels", "[1, 4]"],
      "levels [1, 4] must each be at least 2, for example [4, 4, 4, 4]."),
-    (["--model.init_args.accumulate", "0"], "accumulate 0 must be at least 1 batch per optimizer step."),
-    (["--model.init_args.gradient_clip", "-1"], "gradient_clip -1.0 must be a norm above 0, or 0 for no clipping."),
-    (["--model.init_args.discriminator_start", "-5"],
-     "discriminator_start -5 and discriminator_crop 4800 must be 0 or more."),
+    (["--model.init_args.optimization.accumulate", "0"], "accumulate 0 must be at least 1 batch per optimizer step."),
+    (["--model.init_args.optimization.gradient_clip", "-1"], "gradient_clip -1.0 must be a norm above 0, or 0 for no clipping."),
+    (["--model.init_args.adversary.start", "-5"],
+     "adversary.start -5 and adversary.crop 4800 must be 0 or more."),
     (["--trainer.gradient_clip_val", "1"],
-     "trainer.gradient_clip_val 1 must be unset: use model.init_args.gradient_clip instead."),
+     "trainer.gradient_clip_val 1 must be unset: use model.init_args.optimization.gradient_clip instead."),
     (["--trainer.accumulate_grad_batches", "2"],
-     "trainer.accumulate_grad_batches 2 must be unset: use model.init_args.accumulate instead."),
+     "trainer.accumulate_grad_batches 2 must be unset: use model.init_args.optimization.accumulate instead."),
     (["--ckpt_path", "nowhere.ckpt"],
      "There is no checkpoint nowhere.ckpt: give the path of a .ckpt file that a run has written, or one of the names "
      "small_fsq, small_fsq_aware, small_rvq, small_rvq_aware, small_student, small_student_aware."),
@@ -169,7 +169,7 @@ def test_fit_test_predict_and_load(monkeypatch, tmp_path, speech):
         "3",
         "--trainer.val_check_interval",
         "3",
-        "--model.init_args.discriminator_start",
+        "--model.init_args.adversary.start",
         "1",
     ]
     run(monkeypatch, "fit", *words)
@@ -217,12 +217,12 @@ def test_the_command_line_wins_over_the_checkpoint(monkeypatch, tmp_path, speech
         *words,
         "--trainer.max_steps",
         "2",
-        "--model.init_args.gradient_clip",
+        "--model.init_args.optimization.gradient_clip",
         "7",
         "--ckpt_path",
         last,
     )
-    assert torch.load(last, weights_only=True)["model_config"]["init_args"]["gradient_clip"] == 7
+    assert torch.load(last, weights_only=True)["model_config"]["init_args"]["optimization"]["gradient_clip"] == 7
 
 
 @pytest.mark.slow
@@ -230,7 +230,7 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_would(monkeypatch, tmp_p
     """Mid-epoch, through the real data module with a worker, augmentation, validation and averages: bit for bit."""
     words = [*DEBUG, *small(speech, tmp_path)]
     words += [
-        "--model.init_args.discriminator_start",
+        "--model.init_args.adversary.start",
         "1",
         "--trainer.val_check_interval",
         "2",

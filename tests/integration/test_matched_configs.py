@@ -65,12 +65,7 @@ def test_overlays_hold_a_quantizer_and_a_name(name):
     take(config, QUANTIZER)
     assert config == {
         "model": {"init_args": {"codec": {"init_args": {}}}},
-        "trainer": {
-            "logger": {
-                "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-                "init_args": {"save_dir": "runs", "name": Path(name).name, "version": ""},
-            }
-        },
+        "trainer": {"logger": {"init_args": {"name": Path(name).name}}},
     }
 
 

@@ -43,7 +43,7 @@ def teacher(tmp_path_factory):
         state = {
             f"codec.{k}": v for k, v in build_codec(copy.deepcopy(model["init_args"]["codec"])).state_dict().items()
         }
-        for i, judge in enumerate(model["init_args"]["discriminators"]):
+        for i, judge in enumerate(model["init_args"]["adversary"]["discriminators"]):
             found = build(copy.deepcopy(judge), Discriminator).state_dict()
             state |= {f"discriminators.{i}.{k}": v for k, v in found.items()}
         path = tmp_path_factory.mktemp("teacher") / "teacher.ckpt"
@@ -70,7 +70,7 @@ def test_a_student_is_a_codec_in_every_command(monkeypatch, tmp_path, speech, te
     words = ["--config", CONFIGS / "small/quickstart_student.yaml", "--config", CONFIGS / "overlays/debug.yaml"]
     gone_later = shutil.copy(teacher("quickstart.yaml"), tmp_path / "teacher.ckpt")
     words += [*small(speech, tmp_path), "--model.init_args.teacher", gone_later]
-    words += ["--model.init_args.distillation_start", "1", "--model.init_args.discriminator_start", "1"]
+    words += ["--model.init_args.distillation_start", "1", "--model.init_args.adversary.start", "1"]
     run(monkeypatch, "fit", *words, "--trainer.max_steps", "3", "--trainer.val_check_interval", "3")
     folder = tmp_path / "debug"
     last = folder / "checkpoints" / "last.ckpt"
