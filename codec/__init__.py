@@ -2,29 +2,44 @@
 
 from codec.channels import (
     AWGNChannel,
+    BinarySwitchingMap,
     BinarySymmetricChannel,
     Channel,
+    Concealment,
     ConvolutionalCode,
     ErrorCorrection,
     FrameErasureChannel,
     GilbertElliottChannel,
+    GrayMap,
     Hamming74,
+    IndexMap,
+    InterpolatedLatent,
+    Link,
     MixedChannel,
+    NaturalMap,
     PacketLossChannel,
+    PermutedMap,
+    PosteriorMean,
     ProtectedChannel,
+    RepeatLast,
     Repetition,
     SelectedBitsChannel,
+    ZeroLatent,
 )
-from codec.channels.concealment import Concealment, InterpolatedLatent, PosteriorMean, RepeatLast, ZeroLatent
-from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
-from codec.channels.link import Link
 from codec.checkpoints.reading import load_codec
 from codec.codec import CodecOutput, NeuralCodec
-from codec.decoders.vocos import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
-from codec.encoders.acoustic import AcousticEncoder, Encoder, SpectralEncoder
-from codec.encoders.feature_cache import TeacherCache
-from codec.encoders.l3ac import MelEncoder, StudentEncoder
-from codec.encoders.semantic import FusedEncoder, HubertEncoder, W2VBertEncoder
+from codec.decoders import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
+from codec.encoders import (
+    AcousticEncoder,
+    Encoder,
+    FusedEncoder,
+    HubertEncoder,
+    MelEncoder,
+    SpectralEncoder,
+    StudentEncoder,
+    TeacherCache,
+    W2VBertEncoder,
+)
 from codec.errors import InvalidValue, MissingDependency, UnreadableFile, UserError
 from codec.hub.transformers_codec import TransformersCodec
 from codec.quantizers import (

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from codec.channels.bitstream import checked_codes, code_bits
+from codec.decoders.base import Decoder
 from codec.decoders.streaming import DecodedStream
-from codec.decoders.vocos import Decoder
-from codec.encoders.acoustic import Encoder
+from codec.encoders.base import Encoder
 from codec.quantizers.base import Quantizer
+from codec.quantizers.codes import checked_codes, code_bits
 
 
 class CodecOutput(NamedTuple):
@@ -81,7 +81,7 @@ class NeuralCodec(nn.Module):
             float32 `[B, 1, length]` at `output_sample_rate`.
 
         Raises:
-            ValueError: see `codec.channels.bitstream.checked_codes`.
+            ValueError: see `codec.quantizers.codes.checked_codes`.
         """
         codes = checked_codes(codes, self.quantizer.codebook_sizes, erased)
         return self.decode_latents(self.quantizer.decode(codes, erased), length=length)

@@ -1,16 +1,19 @@
-"""Speech data: sources of clips, random crops, whole clips, and the one data module over them."""
+"""Speech data: sources of clips, random crops, whole clips, and the data module that makes batches of them."""
 
-from data.audio.reading import AudioReadError
 from data.datamodule import SpeechDataModule
-from data.demo.corpus import DemoSource, make_demo_corpus
-from data.errors import DataError
+from data.datasets import Augmentation
+from data.errors import AudioReadError, DataError
 from data.shards.source import ShardSource
+from data.sources.base import AudioSource, Clip
 from data.sources.corpora import LibriSpeechSource, LibriTTSSource, VCTKSource
-from data.sources.listed import AudioSource, Clip, FolderSource, ManifestSource
+from data.sources.demo.corpus import DemoSource, make_demo_corpus
+from data.sources.folder import FolderSource
+from data.sources.manifest import ManifestSource
 
 __all__ = [
     "AudioReadError",
     "AudioSource",
+    "Augmentation",
     "Clip",
     "DataError",
     "DemoSource",

@@ -1,49 +1,79 @@
-"""`SpeechDataModule`: the one data module of all models; any mix of corpora in, plain dictionaries out."""
+"""`SpeechDataModule`: the data module of all models, which turns corpora into batches of audio."""
 
 import logging
-import os
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data.audio.bad_files import BadFiles
 from data.audio.decoded import DecodedClips, available_bytes
 from data.audio.lengths import crop_length, length_at
-from data.audio.worker_signals import leave_stop_signals_to_parent
-from data.datasets import AudioFormat, Augmentation, ClipDataset, CropDataset, clip_seconds, readable_clips
+from data.audio.workers import start_worker
+from data.datasets import (
+    NO_AUGMENTATION,
+    AudioFormat,
+    Augmentation,
+    ClipDataset,
+    CropDataset,
+    ListedClips,
+    clip_seconds,
+    readable_clips,
+)
+from data.errors import DataError
 from data.sampling import ClipTable, DrawBatchSampler, ShardSampler, UnsizedSampler
-from data.sources.listed import AudioSource, Clip, FolderSource, as_list, spread_clips, unique_clips
+from data.sources.base import AudioSource, Clip, as_list, spread_clips, unique_clips
+from data.sources.folder import FolderSource
 
 Sources = AudioSource | list[AudioSource] | None
-MEMORY_SHARE = 0.8  # of the available memory, for decoded clips; the rest is for the training
+MEMORY_SHARE = 0.8  # of the available memory, for decoded clips; training needs the rest
 logger = logging.getLogger(__name__)
 
 
 class SpeechDataModule(LightningDataModule):
-    """Random crops for training, whole clips for validation, test and predict.
+    """Random crops for training; whole clips for validation, test and predict.
 
-    Training batches are {"audio": float32 [B, 1, T]} at `sample_rate`, T = crop_seconds * sample_rate, and
-    where `output_sample_rate` differs also {"target": [B, 1, T']} of the same region. The other batches hold
-    one clip: {"audio": [1, 1, T], "id": [str], "path": [str]} and "target" likewise. Ids are stable, paths
-    relative to the corpus. The training stream is endless (`max_steps` ends it), a function of `seed` alone,
-    split over ranks, and starts at the trainer's `global_step`, which must count batches. Every rank sees
-    each evaluation clip of its share once; set the Trainer's `use_distributed_sampler: false`.
+    Training batches are {"audio": float32 [B, 1, T]} with T = crop_seconds * sample_rate, and if `output_sample_rate`
+    differs also {"target": [B, 1, T']} of the same region. The training stream is a function of `seed` alone, split
+    over the ranks. It is endless (`max_steps` ends it) and starts at the trainer's `global_step`, which has to count
+    batches.
 
-    `weights`: one for each of the training sources, equal by default. `val_clips`, `val_seconds`: validation
-    during `fit` uses that many clips, spread over the list, cut to that length; `validate` and `test` use
-    all. `max_clip_seconds` cuts every evaluation clip, to bound memory. `noise` is mixed into
-    `noise_probability` of the crops at `snr_db`, then `gain_db` is drawn. `highpass_hz` filters all audio,
-    evaluation too. Unusable files are named once and counted (`bad_file_count`), or raise with `strict`.
-    `in_memory` decodes all training clips when `fit` begins (16 kHz: 0.23 GB an hour) and cuts the crops there, the
-    same draws and, as `DecodedClips` says, the same samples. The data workers share this memory; each rank has its
-    own. Noise is still read from its files.
+    All other batches hold one clip: {"audio": [1, 1, T], "id": [str], "path": [str]}, and "target" likewise. Ids are
+    the same on every machine: paths inside the corpus. The ranks share the clips, so that each clip is used once; set
+    the Trainer's `use_distributed_sampler: false`.
 
-    Raises ValueError, naming the values, for lengths or rates that do not divide exactly, and in `setup` where decoded
-    clips do not fit into memory.
+    A file that cannot be used is named once in the log and counted (`bad_file_count`).
+
+    Args:
+        train: sources of the training crops.
+        val: sources of the validation clips.
+        test: sources of the test clips.
+        predict_from: sources of the clips for predict; a text is the path of a folder.
+        sample_rate: of the model's input, in Hz.
+        output_sample_rate: of the target, in Hz; None for `sample_rate`.
+        hop_length: samples in a frame at `sample_rate`; a crop is a whole number of frames.
+        crop_seconds: length of a training crop.
+        batch_size: training crops in a batch, on each rank.
+        weights: how often each of the training sources is drawn from, relative to each other; equal by default.
+        num_workers: processes that read audio, on each rank; with 0, the main process reads it.
+        pin_memory: whether batches are put into page-locked memory, for a faster copy to a GPU.
+        seed: of all random draws.
+        strict: raise AudioReadError at the first file that cannot be used, or is shorter than a crop in training.
+        val_clips: how many validation clips `fit` uses, at even distances in the list; None for all. `validate` always
+            uses all.
+        val_seconds: length that the validation clips of `fit` are cut to; None for whole clips.
+        max_clip_seconds: length that every clip of an evaluation is cut to, which bounds memory.
+        highpass_hz: cut-off of a high-pass filter for all audio, in evaluation too; None for no filter.
+        augmentation: gain and noise of the training crops.
+        in_memory: decode all training clips when `fit` begins (16 kHz: 0.23 GB an hour) and cut the crops from memory.
+            The draws are the same, and so are the samples, as far as `DecodedClips` says. The workers share this
+            memory; each rank has its own.
+
+    Raises:
+        DataError: Lengths or rates do not divide exactly; or, in `setup`, a stage has no source or no usable clip, or
+            the decoded clips do not fit into memory.
     """
 
     def __init__(
@@ -67,15 +97,12 @@ class SpeechDataModule(LightningDataModule):
         val_seconds: float | None = None,
         max_clip_seconds: float = 1500.0,
         highpass_hz: float | None = None,
-        gain_db: tuple[float, float] | None = None,
-        noise: AudioSource | None = None,
-        snr_db: tuple[float, float] = (5.0, 30.0),
-        noise_probability: float = 0.5,
+        augmentation: Augmentation = NO_AUGMENTATION,
         in_memory: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
-            raise ValueError(f"batch_size {batch_size} must be at least 1.")
+            raise DataError("batch_size", batch_size, "must be at least 1")
         self.crop_samples = crop_length(crop_seconds, sample_rate, hop_length)
         rates = (sample_rate,) if output_sample_rate in (None, sample_rate) else (sample_rate, output_sample_rate)
         for rate in rates:
@@ -86,23 +113,18 @@ class SpeechDataModule(LightningDataModule):
         self.batch_size, self.weights, self.seed, self.strict = batch_size, weights, seed, strict
         self.num_workers, self.pin_memory, self.in_memory = num_workers, pin_memory, in_memory
         self.val_clips, self.val_seconds, self.max_clip_seconds = val_clips, val_seconds, max_clip_seconds
-        self.noise, self.gain_db, self.snr_db, self.noise_probability = (
-            noise,
-            gain_db,
-            snr_db,
-            noise_probability,
-        )
+        self.augmentation = augmentation
         self.bad_files: BadFiles | None = None
         self._datasets: dict[str, Dataset] = {}
-        self._decoded: tuple[list[Clip], DecodedClips] | None = None
+        self._decoded: tuple[Sequence[Clip], DecodedClips] | None = None
 
     def prepare_data(self) -> None:
-        """Download or make what the sources need; in one process a machine."""
-        for source in chain(*self.sources.values(), as_list(self.noise)):
+        """Download or make the corpora. Lightning calls this in one process on each machine."""
+        for source in chain(*self.sources.values(), as_list(self.augmentation.noise)):
             source.prepare()
 
     def setup(self, stage: str) -> None:
-        """List the clips of `stage`: "fit", "validate", "test" or "predict". Raises ValueError for an empty corpus."""
+        """List the clips of `stage`: "fit", "validate", "test" or "predict". Raises DataError for an empty corpus."""
         if self.bad_files is None:
             self.bad_files = self._shared_record()
         if stage == "fit":
@@ -114,7 +136,7 @@ class SpeechDataModule(LightningDataModule):
             self._datasets[role] = self._clip_dataset(role)
 
     def teardown(self, stage: str) -> None:
-        """Say how many files were unusable or too short; each has been named when it was met."""
+        """Log how many files were unusable or too short; each was named when it was found."""
         if self.bad_file_count():
             logger.warning("%d bad audio files in all, each named above", self.bad_file_count())
 
@@ -147,38 +169,30 @@ class SpeechDataModule(LightningDataModule):
 
     def _train_dataset(self) -> CropDataset:
         if not self.sources["train"]:
-            raise ValueError("no training data: set `data.train` to a source, for example data.FolderSource")
-        corpora = [source.clips() for source in self.sources["train"]]
-        table = self._table(corpora, self.weights)
-        noise_clips = self.noise.clips() if self.noise else []
-        clips = list(chain(*corpora))
+            raise _missing_source("training", "train")
+        speech = self._listed([source.clips() for source in self.sources["train"]], self.weights)
+        noise = self.augmentation.noise
         return CropDataset(
-            clips,
-            table,
+            speech,
             samples=self.crop_samples,
             audio_format=self.audio_format,
             seed=self.seed,
             bad_files=self._record(),
             strict=self.strict,
-            augmentation=Augmentation(
-                self.gain_db,
-                noise_clips,
-                self._table([noise_clips]) if self.noise else None,
-                self.snr_db,
-                self.noise_probability,
-            ),
-            decoded=self._decode(clips) if self.in_memory else None,
+            augmentation=self.augmentation,
+            noise=self._listed([noise.clips()]) if noise else None,
+            decoded=self._decode(speech.clips) if self.in_memory else None,
         )
 
-    def _decode(self, clips: list[Clip]) -> DecodedClips:
-        """The clips in memory; those of an earlier `fit` where they are the same."""
+    def _decode(self, clips: Sequence[Clip]) -> DecodedClips:
+        """The clips in memory; they are decoded again only where they differ from those of the last `fit`."""
         if self._decoded is None or self._decoded[0] != clips:
             free, ranks = available_bytes(), 1
             if self.trainer is not None:
                 ranks = self.trainer.num_devices
-                self.trainer.strategy.barrier()  # all ranks look before any takes its share
+                self.trainer.strategy.barrier()  # all ranks measure before any takes its share
             decoded = DecodedClips(
-                clips,
+                [clip.path for clip in clips],
                 self.crop_samples,
                 rates=self.audio_format.rates,
                 highpass_hz=self.audio_format.highpass_hz,
@@ -187,23 +201,23 @@ class SpeechDataModule(LightningDataModule):
             self._decoded = clips, decoded
         return self._decoded[1]
 
-    def _table(self, corpora: Sequence[Sequence[Clip]], weights: list[float] | None = None) -> ClipTable:
+    def _listed(self, corpora: Sequence[Sequence[Clip]], weights: list[float] | None = None) -> ListedClips:
+        """The clips of all corpora, and the table that chooses among them. Their lengths are logged."""
         seconds = [clip_seconds(clips, self._record(), strict=self.strict) for clips in corpora]
         for clips, lengths in zip(corpora, seconds, strict=True):
             logger.info("%d clips, %.2f h, from %s on", len(clips), sum(lengths) / 3600, clips[0].path)
-        return ClipTable(seconds, weights)
+        return ListedClips(list(chain(*corpora)), ClipTable(seconds, weights))
 
     def _clip_dataset(self, role: str, count: int | None = None, seconds: float | None = None) -> ClipDataset:
         if not self.sources[role]:
-            option = "predict_from" if role == "predict" else role
-            raise ValueError(f"no data for {role}: set `data.{option}` to a source, for example data.FolderSource")
-        clips = spread_clips(
-            unique_clips(list(chain.from_iterable(source.clips() for source in self.sources[role]))), count
-        )
+            raise _missing_source(role, "predict_from" if role == "predict" else role)
+        listed = list(chain.from_iterable(source.clips() for source in self.sources[role]))
+        clips = spread_clips(unique_clips(listed), count)
         longest = min(seconds or self.max_clip_seconds, self.max_clip_seconds)
         usable = readable_clips(clips, self._record(), strict=self.strict, max_seconds=longest)
         if not usable:
-            raise ValueError(f"none of the {len(clips)} clips for {role} can be read; see the warnings above")
+            problem = f"none of the {len(clips)} clips for {role} can be read"
+            raise DataError(problem, remedy="see the warnings above")
         if len(usable) < len(clips):
             left_out = len(clips) - len(usable)
             logger.warning("%s: %d of %d clips cannot be read and are left out", role, left_out, len(clips))
@@ -214,8 +228,8 @@ class SpeechDataModule(LightningDataModule):
         dataset = self._datasets[role]
         assert isinstance(dataset, ClipDataset)
         shard = ShardSampler(len(dataset), rank, world_size=world_size)
-        # A rank whose loader has length 0 skips the hooks at the end of an evaluation, and with them the reductions
-        # that the other ranks wait in. Without a length, on every rank alike, Lightning calls them everywhere.
+        # Lightning skips the hooks at the end of an evaluation on a rank whose loader has length 0, while the other
+        # ranks wait in their reductions. It calls them on all ranks when the loaders have no length.
         return self._loader(dataset, sampler=UnsizedSampler(shard) if len(dataset) < world_size else shard)
 
     def _loader(
@@ -229,17 +243,20 @@ class SpeechDataModule(LightningDataModule):
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             persistent_workers=self.num_workers > 0,
-            multiprocessing_context="fork" if self.in_memory and self.num_workers else None,  # shared, not pickled
+            multiprocessing_context="fork"
+            if self.in_memory and self.num_workers
+            else None,  # clips are shared, not pickled
             worker_init_fn=start_worker,
             **order,
         )
 
     def _place(self) -> tuple[int, int]:
-        """(rank, number of ranks). Raises ValueError when Lightning would shard the clips a second time."""
+        """(rank, number of ranks). Raises DataError when Lightning would shard the clips a second time."""
         if self.trainer is None or self.trainer.world_size == 1:
             return 0, 1
         if self.trainer._accelerator_connector.use_distributed_sampler:
-            raise ValueError("set the Trainer's `use_distributed_sampler: false`: SpeechDataModule shards by itself")
+            problem = "the Trainer would split over the ranks what SpeechDataModule has split"
+            raise DataError(problem, remedy="set its `use_distributed_sampler: false`")
         return self.trainer.global_rank, self.trainer.world_size
 
     def _shared_record(self) -> BadFiles:
@@ -255,9 +272,5 @@ class SpeechDataModule(LightningDataModule):
         return self.bad_files
 
 
-def start_worker(worker: int) -> None:
-    """Data workers compute on one thread each: more would fight over the cores, or hang after a fork."""
-    leave_stop_signals_to_parent()
-    torch.set_num_threads(1)
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
+def _missing_source(stage: str, option: str) -> DataError:
+    return DataError(f"no data for {stage}", remedy=f"set `data.{option}` to a source, for example data.FolderSource")

@@ -1,9 +1,10 @@
-"""Map-style data sets: training crops numbered by their draw, and whole clips for evaluation."""
+"""Map-style data sets: training crops, numbered by their draw and augmented, and whole clips for evaluation."""
 
 import logging
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,6 @@ from torch.utils.data import Dataset
 from data.audio.bad_files import BadFiles
 from data.audio.decoded import DecodedClips
 from data.audio.reading import (
-    AudioReadError,
     Crop,
     check_readable,
     probe,
@@ -20,83 +20,121 @@ from data.audio.reading import (
     read_whole,
     within_full_scale,
 )
+from data.errors import AudioReadError, DataError
 from data.sampling import ClipTable, Draw, draw_uniforms
-from data.sources.listed import Clip
+from data.sources.base import AudioSource, Clip, refuse_shortened
 
-MAX_ATTEMPTS = 100  # unreadable clips in one draw before giving up
+MAX_ATTEMPTS = 100  # unreadable clips in one draw before it is an error
 READ_THREADS = 8
 
 logger = logging.getLogger(__name__)
 
 
 class AudioFormat(NamedTuple):
-    """Rates in Hz of the model's input and, where it differs, of its target; high-pass cut-off in Hz."""
+    """The audio that data sets return.
+
+    Attributes:
+        rates: of the model's input in Hz and, where it differs, of its target.
+        highpass_hz: cut-off of the high-pass filter; None for no filter.
+    """
 
     rates: tuple[int, ...]
     highpass_hz: float | None = None
 
     def item(self, waves: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+        """{"audio": [1, T]} of one wave, and "target" of a second one."""
         return dict(zip(("audio", "target"), waves, strict=False))
 
 
-class Augmentation(NamedTuple):
-    """Random gain in dB, and for a share of the crops noise at a random signal-to-noise ratio in dB."""
+@dataclass(frozen=True)
+class Augmentation:
+    """What is changed at random in the training crops: noise is mixed in, then a gain is applied.
+
+    Args:
+        gain_db: lowest and highest gain in dB; None for no gain.
+        noise: the recordings to mix in; None for none. They are read from their files, also with `in_memory`.
+        snr_db: lowest and highest signal-to-noise ratio in dB.
+        noise_probability: share of the crops that get noise, from 0 to 1.
+    """
 
     gain_db: tuple[float, float] | None = None
-    noise_clips: Sequence[Clip] = ()
-    noise_table: ClipTable | None = None
+    noise: AudioSource | None = None
     snr_db: tuple[float, float] = (5.0, 30.0)
     noise_probability: float = 0.5
+
+
+NO_AUGMENTATION = Augmentation()
+
+
+class ListedClips(NamedTuple):
+    """Clips, and the table that chooses among them."""
+
+    clips: Sequence[Clip]
+    table: ClipTable
 
 
 class CropDataset(Dataset[dict[str, torch.Tensor]]):
     """Training crops: item i is a pure function of (seed, i), so any process may make it.
 
-    Items are {"audio": float32 [1, samples]} and {"target": [1, T']} for a second rate. A clip that cannot be
-    read is reported to `bad_files` and drawn again; one shorter than a crop is reported and followed by
-    zeros. With `strict`, both raise AudioReadError. Raises ValueError after MAX_ATTEMPTS unreadable clips in
-    one draw. Clips that `decoded` holds come from memory, all others and noise from their files.
+    Items are {"audio": float32 [1, samples]}, and {"target": [1, T']} of the same region at a second rate. A clip that
+    cannot be read is reported to `bad_files` and another one is drawn; one shorter than a crop is reported and followed
+    by zeros.
+
+    Args:
+        speech: the clips to cut crops from.
+        samples: length of a crop at the first rate.
+        audio_format: rates and high-pass filter.
+        seed: of all draws.
+        bad_files: record of the files that cannot be used.
+        strict: raise AudioReadError where a file would be reported.
+        augmentation: gain, and how noise is mixed in.
+        noise: the clips of `augmentation.noise`; None for no noise.
+        decoded: the speech clips in memory; those it does not hold are read from their files.
+
+    Raises:
+        DataError: MAX_ATTEMPTS clips drawn one after the other cannot be read.
     """
 
     def __init__(
         self,
-        clips: Sequence[Clip],
-        table: ClipTable,
+        speech: ListedClips,
         *,
         samples: int,
         audio_format: AudioFormat,
         seed: int,
         bad_files: BadFiles,
         strict: bool = False,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation = NO_AUGMENTATION,
+        noise: ListedClips | None = None,
         decoded: DecodedClips | None = None,
     ) -> None:
-        self._clips, self._table, self._samples, self._format = clips, table, samples, audio_format
+        self._speech, self._samples, self._format = speech, samples, audio_format
         self._seed, self._bad_files, self._strict = seed, bad_files, strict
-        self._augmentation, self._decoded = augmentation or Augmentation(), decoded
+        self._augmentation, self._noise, self._decoded = augmentation, noise, decoded
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         for attempt in range(MAX_ATTEMPTS):
             draw = draw_uniforms(self._seed, index, attempt)
             try:
-                crop = self._read(self._table.choose(draw.clip), draw.position)
+                crop = self._read(self._speech.table.choose(draw.clip), draw.position)
                 return self._format.item(self._augment(crop.waves, draw))
             except AudioReadError as error:
                 if self._strict:
                     raise
                 self._bad_files.report(error.path, error.reason)
-        raise ValueError(
-            f"{MAX_ATTEMPTS} clips drawn in a row cannot be read; {len(self._bad_files)} bad files so far are named "
-            "in the log: check that the corpus is complete and readable"
+        problem = f"{MAX_ATTEMPTS} clips drawn in a row cannot be read"
+        remedy = (
+            f"see the log, which names {len(self._bad_files)} bad files so far, and check that the corpus is complete"
         )
+        raise DataError(problem, remedy=remedy)
 
     def _read(self, number: int, position: float) -> Crop:
-        clip = self._clips[number]
+        clip = self._speech.clips[number]
         crop = self._decoded.crop(number, position) if self._decoded else None
         if crop is None:
             rates, highpass_hz = self._format
             crop = read_crop(clip.path, self._samples, rates=rates, position=position, highpass_hz=highpass_hz)
-        refuse_cut_file(clip, crop.file_seconds)
+        refuse_shortened(clip, crop.file_seconds)
         wanted = self._samples / self._format.rates[0]
         if crop.file_seconds < wanted:
             reason = f"shorter than a crop ({crop.file_seconds:.3f} s of {wanted:.3f} s)"
@@ -107,8 +145,8 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
 
     def _augment(self, waves: tuple[torch.Tensor, ...], draw: Draw) -> tuple[torch.Tensor, ...]:
         options = self._augmentation
-        if options.noise_table is not None and draw.noise < options.noise_probability:
-            clip = options.noise_clips[options.noise_table.choose(draw.noise_clip)]
+        if self._noise is not None and draw.noise < options.noise_probability:
+            clip = self._noise.clips[self._noise.table.choose(draw.noise_clip)]
             noises = read_crop(clip.path, self._samples, rates=self._format.rates, position=draw.noise_position).waves
             scale = noise_scale(waves[0], noises[0], snr_db=_between(options.snr_db, draw.snr))
             waves = tuple(wave + scale * noise for wave, noise in zip(waves, noises, strict=True))
@@ -121,8 +159,7 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
 class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
     """Whole clips: {"audio": float32 [1, T], "id", "path"} and {"target": [1, T']} for a second rate.
 
-    Clips are cut to `max_seconds`. Raises AudioReadError for a file that has become unreadable since it was
-    listed.
+    Clips are cut to `max_seconds`. Raises AudioReadError for a file that has become unreadable since `readable_clips`.
     """
 
     def __init__(self, clips: Sequence[Clip], audio_format: AudioFormat, *, max_seconds: float | None = None) -> None:
@@ -145,12 +182,6 @@ def noise_scale(speech: torch.Tensor, noise: torch.Tensor, *, snr_db: float) -> 
     return math.sqrt(speech_power / noise_power / 10.0 ** (snr_db / 10.0))
 
 
-def refuse_cut_file(clip: Clip, seconds: float) -> None:
-    """A cut Ogg file looks whole, just shorter: compare with the manifest. Raises AudioReadError."""
-    if clip.seconds is not None and seconds < 0.9 * clip.seconds - 0.2:
-        raise AudioReadError(clip.path, f"truncated: {seconds:.2f} s of the {clip.seconds:.2f} s that its list states")
-
-
 def clip_seconds(clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool) -> list[float]:
     """The length of each clip in seconds, from the header where the source does not know it.
 
@@ -169,14 +200,14 @@ def clip_seconds(clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool) ->
 def readable_clips(
     clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool, max_seconds: float | None = None
 ) -> list[Clip]:
-    """The clips that decode without an error, each tried once, so that all ranks keep the same ones.
+    """The clips that decode without an error. Every rank decodes them all, so that all keep the same ones.
 
-    The others are reported, or raise AudioReadError when `strict`. Clips longer than `max_seconds` are named.
+    The others are reported, or raise AudioReadError when `strict`. Clips longer than `max_seconds` are logged.
     """
 
     def seconds(clip: Clip) -> float:
         found = check_readable(clip.path, max_seconds=max_seconds)
-        refuse_cut_file(clip, found)
+        refuse_shortened(clip, found)
         return found
 
     lengths = _try_all(seconds, clips, bad_files, strict)

@@ -1,5 +1,8 @@
 """Mistakes in data that a user can correct: exceptions with fields, printed as one sentence."""
 
+import os
+from pathlib import Path
+
 
 class DataError(ValueError):
     """What is wrong, with which value, what is allowed instead, and what to do.
@@ -9,7 +12,7 @@ class DataError(ValueError):
     `DataError("batch_size", 0, "must be at least 1")` reads "batch_size 0 must be at least 1."
 
     Attributes:
-        what: the thing that is wrong, such as an option's name or "There is no checkpoint".
+        what: the thing that is wrong, such as an option's name or "the folder".
         value: its value; None where the sentence needs none.
         allowed: what it has to be, with its verb ("must be at least 1").
         remedy: what to do, in the imperative.
@@ -27,3 +30,20 @@ class DataError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.remedy}." if self.remedy else f"{self.problem}."
+
+
+class AudioReadError(DataError):
+    """A file that cannot be used as audio; reads "`path`: `reason`".
+
+    Attributes:
+        path: the file, or the shard that the clip is in where the shard is what cannot be read.
+        reason: why, such as "empty: the file has 0 bytes".
+    """
+
+    def __init__(self, path: str | bytes | Path, reason: str) -> None:
+        self.path, self.reason = os.fsdecode(path) if isinstance(path, bytes) else str(path), reason
+        super().__init__("audio file", self.path, reason)
+        self.args = self.path, self.reason  # what pickle passes to the constructor
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"

@@ -1,9 +1,13 @@
 """Packs a folder or a manifest of audio files into tar shards: `python -m data.prepare SOURCE OUT`.
 
-OUT gets shard-00000.tar and so on, each with a record of what is in it (shard-00000.json); manifest.tsv, which lists
-each clip, its length, its place in a shard and its checksum; corpus.json, which says what it was made from; and where
-there are any, bad_files.tsv. Nothing has its final
-name before it is complete: a run that was interrupted goes on where it stopped when it is started again.
+The folder OUT gets
+
+- shard-00000.tar and so on, each with a record of its contents (shard-00000.json);
+- manifest.tsv, which lists each clip, its length, its place in a shard and its checksum;
+- corpus.json, which says what the corpus was made from;
+- bad_files.tsv, if there are files that cannot be read.
+
+No file has its final name before it is complete: an interrupted run continues when it is started again.
 """
 
 import argparse
@@ -21,18 +25,21 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from data.errors import DataError
 from data.shards.source import HEADER, MANIFEST
 from data.shards.writer import FLAC, OPUS, OPUS_RATES, Recipe, Shard, write_shard, write_text
-from data.sources.listed import AudioSource, Clip, FolderSource, ManifestSource, printable, unique_clips
+from data.sources.base import AudioSource, Clip, printable, unique_clips
+from data.sources.folder import FolderSource
+from data.sources.manifest import ManifestSource
 
 ENCODINGS = {"as-is": None, "flac": FLAC, "opus": OPUS}
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 DEFAULT_SHARD_BYTES = 250 * 10**6
-Batch = list[tuple[str, Clip]]  # the clips of one shard, and their names in it
+Batch = list[tuple[str, Clip]]  # the clips of one shard, each after its name there
 
 
 class Packed(NamedTuple):
-    """What a corpus holds: clips, seconds and shards, and {path: reason} of the files left out."""
+    """A packed corpus: number of clips, seconds and shards, and {path: reason} of the files left out."""
 
     clips: int
     seconds: float
@@ -51,9 +58,9 @@ def pack(
 ) -> Packed:
     """Pack the clips of `source`, in their order, into shards of about `shard_bytes` bytes of their files.
 
-    What an earlier, interrupted call has finished is kept. The result does not depend on interruptions or on
-    `workers` (but an Opus stream has a random serial number). Raises ValueError when the source has no usable
-    clip or `out` holds something else, OSError when the disk is full.
+    Shards that an interrupted call has finished are kept. The result does not depend on interruptions or on `workers`
+    (but an Opus stream has a random serial number). Raises DataError when the source has no usable clip or `out` holds
+    something else, OSError when the disk is full.
     """
     recipe = recipe or Recipe()
     batches = _plan(unique_clips(source.clips()), recipe, shard_bytes)
@@ -64,13 +71,14 @@ def pack(
     if bad:
         write_text(out / "bad_files.tsv", "path\treason\n" + "".join(f"{p}\t{bad[p]}\n" for p in bad))
     if not rows:
-        raise ValueError(f"none of the {len(bad)} files can be read; {out / 'bad_files.tsv'} lists why")
+        problem = f"none of the {len(bad)} files can be read"
+        raise DataError(problem, remedy=f"{out / 'bad_files.tsv'} lists why")
     write_text(out / MANIFEST, HEADER + "".join(row.line() for row in rows))
     return Packed(len(rows), sum(row.seconds for row in rows), sum(bool(shard.rows) for shard in shards), bad)
 
 
 def _plan(clips: Sequence[Clip], recipe: Recipe, shard_bytes: int) -> list[Batch]:
-    """Neighbours together, until their files reach `shard_bytes`."""
+    """The clips of each shard: clips in order until their files reach `shard_bytes`."""
     batches: list[Batch] = [[]]
     taken: set[str] = set()
     total = 0
@@ -87,7 +95,7 @@ def _plan(clips: Sequence[Clip], recipe: Recipe, shard_bytes: int) -> list[Batch
 
 
 def _name(id: str, recipe: Recipe, taken: set[str]) -> str:
-    """A name for tar files and manifests: inside the folder, without control characters, and not taken."""
+    """A new name for tar files and manifests, without control characters and without a way out of the folder."""
     plain = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "_", id)
     path = PurePosixPath(*(part for part in PurePosixPath(plain).parts if part not in ("/", "..")))
     wanted = path if recipe.encoding is None else path.with_suffix(recipe.encoding.extension)
@@ -101,30 +109,29 @@ def _file_size(clip: Clip) -> int:
 
 
 def _fingerprint(batches: Sequence[Batch]) -> str:
-    """Of ids, sizes and what else is known, not of where the files are."""
+    """SHA-256 of ids, sizes, lengths and speakers of the clips; it does not depend on where the files are."""
     known = [[(name, clip.id, clip.seconds, clip.speaker, _file_size(clip)) for name, clip in b] for b in batches]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
 def _claim(out: Path, description: str) -> None:
-    """Make `out` the folder of this corpus. Raises ValueError when it is that of another one, or anything else."""
+    """Make `out` the folder of this corpus. Raises DataError when it holds another corpus, or anything else."""
     claim = out / "corpus.json"
     if claim.is_file():
         if claim.read_text(encoding="utf-8") != description:
-            raise ValueError(
-                f"{out} holds another corpus, from other files or options: give another folder, or delete it first"
-            )
+            problem = "holds another corpus, from other files or options"
+            raise DataError("the folder", out, problem, "give another folder, or delete it first")
         return
     if out.is_dir() and any(entry.name != f".{claim.name}.tmp" for entry in out.iterdir()):
-        raise ValueError(f"{out} holds other files: give a new or empty folder")
+        raise DataError("the folder", out, "holds other files", "give a new or empty folder")
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: give a new or empty folder")
+        raise DataError("OUT", out, "is a file", "give a new or empty folder")
     out.mkdir(parents=True, exist_ok=True)
     write_text(claim, description)
 
 
 def _write_all(batches: Sequence[Batch], out: Path, recipe: Recipe, *, workers: int, progress: bool) -> list[Shard]:
-    """All shards in order, those written earlier among them. The first error stops all workers, and is raised."""
+    """Write the shards that are missing, and return all in order. The first error stops all workers and is raised."""
     stop = threading.Event()
     with tqdm(total=sum(map(len, batches)), unit="clip", disable=not progress) as bar:
 
@@ -145,7 +152,7 @@ def _write_all(batches: Sequence[Batch], out: Path, recipe: Recipe, *, workers: 
             write_text(record, json.dumps(shard))
             return shard
 
-        with ThreadPoolExecutor(workers) as pool:  # decoding and encoding run outside Python's lock
+        with ThreadPoolExecutor(workers) as pool:  # decoding and encoding release Python's lock
             futures = [pool.submit(write, number) for number in range(len(batches))]
             try:
                 for future in wait(futures, return_when=FIRST_EXCEPTION).done:
@@ -158,11 +165,11 @@ def _write_all(batches: Sequence[Batch], out: Path, recipe: Recipe, *, workers: 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: 2 for a mistake, 1 for a full disk, each one sentence on stderr."""
+    """Run the command line. Returns the exit status: 2 for a mistake, 1 for a full disk, with a sentence on stderr."""
     options = _parser().parse_args(arguments)
     try:
         if options.workers < 1:
-            raise ValueError(f"--workers {options.workers} must be at least 1")
+            raise DataError("--workers", options.workers, "must be at least 1")
         packed = pack(
             _source(options.source, options.split),
             options.out,
@@ -171,16 +178,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             workers=options.workers,
             progress=True,
         )
-    except ValueError as error:
+    except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        problem = f"the disk of {options.out} is full; make room" if full else f"{error}; correct that"
-        print(f"error: {problem} and run the same command again: it goes on from here", file=sys.stderr)
+        problem = f"the disk of {options.out} is full: make room" if full else f"{error}: correct that"
+        print(f"error: {problem} and run the same command again, which continues from here.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted: run the same command again, which continues from here.", file=sys.stderr)
         return 130
     print(f"{packed.clips} clips, {packed.seconds / 3600:.2f} h, in {packed.shards} shards: {options.out / MANIFEST}")
     for path, reason in packed.bad.items():
@@ -193,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data.prepare", description="Pack audio files into tar shards.")
     parser.add_argument("source", type=Path, help="a folder of audio files, or a .tsv or .jsonl manifest")
-    parser.add_argument("out", type=Path, help="the folder to make; run again after an interruption, it goes on")
+    parser.add_argument("out", type=Path, help="the folder to make; after an interruption, run again to continue")
     parser.add_argument("--split", help="only this split of the manifest")
     parser.add_argument("--shard-size", default="250M", help="bytes of source files in a shard (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads (default: all cores)")
@@ -211,28 +218,30 @@ def _source(path: Path, split: str | None) -> AudioSource:
     if path.is_file():
         return ManifestSource(str(path), split)
     if split is not None:
-        raise ValueError(
-            f"--split {split} needs a manifest, and {path} is not a file; leave it out, or give a manifest"
-        )
+        problem = f"needs a manifest, and {path} is not a file"
+        raise DataError("--split", split, problem, "leave it out, or give a manifest")
     return FolderSource(str(path))
 
 
 def _recipe(format: str, sample_rate: int | None) -> Recipe:
     if sample_rate is not None and sample_rate < 1:
-        raise ValueError(f"--sample-rate {sample_rate} must be at least 1 Hz")
+        raise DataError("--sample-rate", sample_rate, "must be at least 1 Hz")
     encoding = ENCODINGS[format]
     if encoding is None and sample_rate is not None:
-        raise ValueError(f"--sample-rate {sample_rate} cannot go with --format as-is, which copies; use --format flac")
+        raise DataError(
+            "--sample-rate", sample_rate, "cannot go with --format as-is, which copies", "use --format flac"
+        )
     if encoding is OPUS and sample_rate not in OPUS_RATES:
-        raise ValueError(f"--format opus needs --sample-rate, one of {OPUS_RATES}, not {sample_rate}")
+        rates = ", ".join(map(str, OPUS_RATES))
+        raise DataError("--format opus", allowed="needs a --sample-rate of Opus", remedy=f"give one of {rates}")
     return Recipe(encoding, sample_rate)
 
 
 def _bytes(text: str) -> int:
-    """ "250M" as a number of bytes."""
+    """The number of bytes that a text such as "250M" stands for. Raises DataError for anything else."""
     found = re.fullmatch(r"(\d+)([KMG]?)B?", text.upper())
     if not found or not int(found[1]):
-        raise ValueError(f"--shard-size {text!r} is not a size: give bytes such as 250000000, or 250M, or 1G")
+        raise DataError("--shard-size", repr(text), "is not a size", "give bytes such as 250000000, or 250M, or 1G")
     return int(found[1]) * UNITS[found[2]]
 
 

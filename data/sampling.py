@@ -1,8 +1,8 @@
-"""Which clip and which place in it: random draws that are pure functions of (seed, draw index), and samplers.
+"""Which clip is used, and where in it: random draws that are pure functions of (seed, draw index), and samplers.
 
-Training batch n of rank r among W ranks with B items a rank holds the draws n*W*B + r*B + j for j < B. The
-stream is the same for any number of workers, for W ranks of B as for one rank of W*B, and continues from any
-batch.
+Batch n of rank r, with W ranks and B items for each, holds the draws n*W*B + r*B + j for j < B. So the training stream
+is the same for any number of workers, the same for W ranks of B items as for one rank of W*B, and it can continue from
+any batch.
 """
 
 import hashlib
@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch.utils.data import Sampler
+
+from data.errors import DataError
 
 
 class Draw(NamedTuple):
@@ -42,21 +44,25 @@ def draw_uniforms(seed: int, index: int, attempt: int) -> Draw:
 class ClipTable:
     """Chooses a clip: a corpus by its weight, then a clip of it in proportion to its seconds.
 
-    So every second of a corpus is equally likely. `seconds` holds one list for each corpus; a clip of 0
-    seconds is never chosen. Raises ValueError unless each corpus has some sound and one positive weight.
+    So every second of a corpus is equally likely. A clip of 0 seconds is never chosen.
+
+    Args:
+        seconds: the lengths of the clips, one list for each corpus.
+        weights: of the corpora; None for equal ones.
+
+    Raises:
+        DataError: A corpus has a length of 0 seconds in all, or not one positive weight.
     """
 
     def __init__(self, seconds: Sequence[Sequence[float]], weights: Sequence[float] | None = None) -> None:
         weights = [1.0] * len(seconds) if weights is None else list(weights)
         if len(weights) != len(seconds) or not all(np.isfinite(w) and w > 0 for w in weights):
-            raise ValueError(
-                f"weights must be one positive number for each of the {len(seconds)} sources, got {weights}"
-            )
+            raise DataError("weights", weights, f"must be one positive number for each of the {len(seconds)} sources")
         parts = []
         for number, (clips, weight) in enumerate(zip(seconds, weights, strict=True)):
             mass = np.asarray(clips, dtype=np.float64)
             if not mass.sum() > 0:
-                raise ValueError(f"source {number} has no clip that can be read; see the warnings above")
+                raise DataError("source", number, "has no clip that can be read", "see the warnings above")
             parts.append(mass / mass.sum() * weight / sum(weights))
         self._upper = np.cumsum(np.concatenate(parts))
         self._last = int(np.flatnonzero(np.concatenate(parts))[-1])
@@ -65,22 +71,23 @@ class ClipTable:
         return len(self._upper)
 
     def choose(self, uniform: float) -> int:
-        """The number of the clip (counted through all corpora in order) that `uniform` in [0, 1) falls on."""
+        """The number of the clip, counted through all corpora, that `uniform` in [0, 1) stands for."""
         return min(int(np.searchsorted(self._upper, uniform, side="right")), self._last)
 
 
 class DrawBatchSampler(Sampler[list[int]]):
     """The endless training stream of one rank: lists of `batch_size` draw indices, batch after batch.
 
-    `start_batch` is the number of the first batch, or a function that gives it each time an iteration begins.
-    It has no length on purpose: the stream does not end.
+    `start_batch` is the number of the first batch, or a function that returns it when an iteration begins. The sampler
+    has no length on purpose: the stream does not end.
     """
 
     def __init__(
         self, batch_size: int, rank: int = 0, *, world_size: int = 1, start_batch: int | Callable[[], int] = 0
     ) -> None:
         if batch_size < 1 or not 0 <= rank < world_size:
-            raise ValueError(f"need batch_size >= 1 and 0 <= rank < world_size, got {batch_size}, {rank}, {world_size}")
+            given = f"batch_size {batch_size}, rank {rank}, world_size {world_size}"
+            raise DataError(given, allowed="need batch_size >= 1 and 0 <= rank < world_size")
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self._start_batch = start_batch
 
@@ -92,11 +99,11 @@ class DrawBatchSampler(Sampler[list[int]]):
 
 
 class ShardSampler(Sampler[int]):
-    """Every world_size-th item from `rank` on: all ranks together hold each item exactly once."""
+    """Every `world_size`-th item from number `rank` on: the ranks together hold each item exactly once."""
 
     def __init__(self, items: int, rank: int = 0, *, world_size: int = 1) -> None:
         if not 0 <= rank < world_size:
-            raise ValueError(f"need 0 <= rank < world_size, got {rank}, {world_size}")
+            raise DataError(f"rank {rank}, world_size {world_size}", allowed="need 0 <= rank < world_size")
         self._indices = range(rank, items, world_size)
 
     def __iter__(self) -> Iterator[int]:
@@ -107,7 +114,7 @@ class ShardSampler(Sampler[int]):
 
 
 class UnsizedSampler(Sampler[int]):
-    """Another sampler's items, without telling how many there are."""
+    """The items of another sampler, without its length."""
 
     def __init__(self, sampler: Sampler[int]) -> None:
         self._sampler = sampler

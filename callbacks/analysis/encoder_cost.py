@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.encoders.acoustic import Encoder
+from codec.encoders.base import Encoder
 
 
 class EncoderCost(NamedTuple):

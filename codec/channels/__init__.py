@@ -1,26 +1,43 @@
-"""Channels that damage bits between encoder and decoder, and the codes that protect them."""
+"""From codes to received latents: bits, channels that damage them, error correction, index assignment, concealment."""
 
 from codec.channels.base import Channel, decide, draw_generator
 from codec.channels.bit_errors import AWGNChannel, BinarySymmetricChannel, GilbertElliottChannel
-from codec.channels.coding.codes import ConvolutionalCode, ErrorCorrection, Hamming74, Repetition
-from codec.channels.coding.protection import ProtectedChannel
+from codec.channels.coding import ConvolutionalCode, ErrorCorrection, Hamming74, ProtectedChannel, Repetition
 from codec.channels.composed import MixedChannel, SelectedBitsChannel
+from codec.channels.concealment import Concealment, InterpolatedLatent, PosteriorMean, RepeatLast, ZeroLatent
 from codec.channels.frame_losses import FrameErasureChannel, PacketLossChannel
+from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
+from codec.channels.link import Connection, Link
+from codec.channels.reception import Receiver, Reception
 
 __all__ = [
     "AWGNChannel",
+    "BinarySwitchingMap",
     "BinarySymmetricChannel",
     "Channel",
+    "Concealment",
+    "Connection",
     "ConvolutionalCode",
     "ErrorCorrection",
     "FrameErasureChannel",
     "GilbertElliottChannel",
+    "GrayMap",
     "Hamming74",
+    "IndexMap",
+    "InterpolatedLatent",
+    "Link",
     "MixedChannel",
+    "NaturalMap",
     "PacketLossChannel",
+    "PermutedMap",
+    "PosteriorMean",
     "ProtectedChannel",
+    "Receiver",
+    "Reception",
+    "RepeatLast",
     "Repetition",
     "SelectedBitsChannel",
+    "ZeroLatent",
     "decide",
     "draw_generator",
 ]

@@ -1,4 +1,4 @@
-"""The contract of channels: bits in, bits or their probabilities out, every draw from an explicit generator."""
+"""The contract of channels: bits in, bits or their probabilities out, with every draw from an explicit generator."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -6,12 +6,21 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from codec.errors import InvalidValue
+
 
 def draw_generator(seed: int, clip_id: str, family: str, repeat: int) -> torch.Generator:
-    """The CPU generator of one channel draw, a function of its arguments alone.
+    """CPU generator of one channel realisation, seeded by a hash of the arguments.
 
-    A score made with it does not depend on batch size, order, workers or number of GPUs. The error rate is left out:
-    the draws of a family at rising rates use the same random numbers, so that rates compare pairwise on a clip.
+    Scores therefore do not depend on batch size, order, workers or number of GPUs. The error rate is not among the
+    arguments: all rates of a family use the same random numbers (common random numbers), so that rates are compared in
+    pairs on a clip.
+
+    Args:
+        seed: of the whole evaluation.
+        clip_id: of the clip that is sent.
+        family: `Channel.family`.
+        repeat: number of the realisation, from 0.
     """
     key = f"{seed}\0{clip_id}\0{family}\0{repeat}".encode()
     digest = hashlib.sha256(key).digest()
@@ -19,12 +28,15 @@ def draw_generator(seed: int, clip_id: str, family: str, repeat: int) -> torch.G
 
 
 class Channel(ABC):
-    """Damages bits.
+    """Transmits bits with errors or losses.
+
+    A subclass sets the attributes and implements `__call__`; one that sends more bits than it is given, such as a
+    channel behind error correction, also overrides `channel_bits`.
 
     Attributes:
         family: kind of channel ("bsc"); settings of one family draw the same random numbers.
         name: family and parameters, unique among settings ("bsc-0.01").
-        error_rate: expected share of bits received wrong or lost.
+        error_rate: expected share of bits received wrong or lost, in [0, 1].
     """
 
     family: str
@@ -33,11 +45,11 @@ class Channel(ABC):
 
     @property
     def curve(self) -> str:
-        """The line that this setting lies on in a figure over error rates."""
+        """Name of the curve to which this setting belongs in a figure over error rates."""
         return self.family
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
-        """Bits that are sent for `frames` frames of `frame_bits` each, parity included."""
+        """Bits sent for `frames` frames of `frame_bits` each, parity included."""
         return frames * frame_bits
 
     @abstractmethod
@@ -45,33 +57,41 @@ class Channel(ABC):
         """Transmit bits.
 
         Args:
-            bits: uint8 `[..., F, n]`, one frame of n bits a row; channels that ignore frames take any shape.
+            bits: uint8 `[..., F, n]` of zeros and ones, n bits for each of F frames; channels that ignore frames take
+                any shape.
             generator: on the CPU; source of all draws.
 
         Returns:
-            The same shape on `bits`' device: uint8 hard decisions, or float32 probabilities that each bit is a one,
-            of which exactly 0.5 says that nothing is known of the bit (it was lost).
+            The same shape on the device of `bits`: uint8 hard decisions, or float32 probabilities that each bit is a
+            one, where exactly 0.5 means that the bit was lost.
         """
 
 
 def check_share(name: str, value: float) -> float:
-    """`value` as a float in [0, 1]; raises ValueError, naming it, where it is not."""
+    """`value` as a float.
+
+    Raises:
+        ValueError: it is outside [0, 1]; the message calls it `name`.
+    """
     if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} {value} must lie in [0, 1], for example 0.01.")
+        raise InvalidValue(name, value, "must lie in [0, 1]", "take 0.01")
     return float(value)
 
 
 def decide(received: Tensor) -> tuple[Tensor, Tensor]:
-    """Hard decisions and losses of what a channel returned.
+    """Hard decisions and losses from a channel's output, of any shape.
+
+    >>> decide(torch.tensor([0.2, 0.5, 0.9]))
+    (tensor([0, 0, 1], dtype=torch.uint8), tensor([False,  True, False]))
 
     Returns:
-        uint8 bits, and bool `lost`, True where nothing is known of a bit (its decision is then 0).
+        uint8 bits, and bool `lost`, True where a bit was lost (its decision is then 0).
     """
     if not received.is_floating_point():
         return received, torch.zeros_like(received, dtype=torch.bool)
     return (received > 0.5).to(torch.uint8), received == 0.5
 
 
-def lose(bits: Tensor, lost: Tensor) -> Tensor:
-    """Bits or probabilities as float32, 0.5 where `lost` (broadcast) is True."""
+def mark_lost(bits: Tensor, lost: Tensor) -> Tensor:
+    """Bits or probabilities as float32, 0.5 where bool `lost`, broadcast to their shape, is True."""
     return bits.float().masked_fill(lost.to(bits.device), 0.5)

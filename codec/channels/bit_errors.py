@@ -1,4 +1,4 @@
-"""Channels that hit bits whatever their frame: binary symmetric, bursts (Gilbert-Elliott), and white Gaussian noise."""
+"""Channels with bit errors that ignore frames: binary symmetric, bursts (Gilbert-Elliott), white Gaussian noise."""
 
 import math
 
@@ -6,12 +6,21 @@ import torch
 from torch import Tensor
 
 from codec.channels.base import Channel, check_share
+from codec.errors import InvalidValue
 
 
 class BinarySymmetricChannel(Channel):
-    """Flips every bit on its own with probability `bit_error_rate` (NeuCodec, section 3.4).
+    """Binary symmetric channel: y = x xor e with independent e ~ Bernoulli(p) (NeuCodec, section 3.4).
 
-    Draws of one generator state are nested: a bit flipped at a rate is flipped at every higher rate.
+    Realisations are nested: from one generator state, a bit that is flipped at one rate is flipped at every higher
+    rate. At p = 0 nothing changes, at p = 1 every bit is flipped.
+
+    >>> channel = BinarySymmetricChannel(1.0)
+    >>> channel(torch.tensor([[0, 1, 1]], dtype=torch.uint8), torch.Generator()).tolist()
+    [[1, 0, 0]]
+
+    Args:
+        bit_error_rate: p.
 
     Raises:
         ValueError: the rate is outside [0, 1].
@@ -29,15 +38,21 @@ class BinarySymmetricChannel(Channel):
 
 
 class GilbertElliottChannel(Channel):
-    """Bursts: a two-state Markov chain that is error-free in its good state (Gilbert 1960; Elliott 1963).
+    """Bursts of errors from a two-state Markov chain that makes errors in its bad state only (Gilbert 1960).
 
-    The chain leaves the bad state with probability 1 / `burst_length` at each bit and enters it so that the share of
-    bad bits is `bit_error_rate` / `bad_error_rate`. It starts in its stationary distribution.
+    With p = `bit_error_rate`, h = `bad_error_rate` and L = `burst_length`, the stationary share of bad bits is
+    π = p / h. The chain leaves the bad state with probability 1 / L and the good state with probability
+    π / (L (1 − π)) at each bit. It starts in its stationary distribution and runs through all bits of a call in row
+    order, frames and clips included. At p = 0 nothing changes.
+
+    >>> channel = GilbertElliottChannel(0.1, 20)
+    >>> channel.bad_share, channel.error_rate
+    (0.2, 0.1)
 
     Args:
         bit_error_rate: mean share of bits received wrong.
-        burst_length: mean stay in the bad state, in bits.
-        bad_error_rate: probability of an error in the bad state; 0.5 is a fade that leaves nothing of the signal.
+        burst_length: mean time in the bad state, in bits.
+        bad_error_rate: probability of an error in the bad state; 0.5 is a fade in which the signal is lost.
 
     Raises:
         ValueError: the rate exceeds that of the bad state, or the bursts are too short to reach it.
@@ -47,13 +62,13 @@ class GilbertElliottChannel(Channel):
 
     def __init__(self, bit_error_rate: float, burst_length: float = 20.0, *, bad_error_rate: float = 0.5) -> None:
         if not 0.0 < bad_error_rate <= 1.0 or not 0.0 <= bit_error_rate <= bad_error_rate:
-            raise ValueError(
-                f"bit_error_rate {bit_error_rate} must lie in [0, bad_error_rate], {bad_error_rate} in (0, 1]."
+            raise InvalidValue(
+                "bit_error_rate", bit_error_rate, f"must lie in [0, bad_error_rate], {bad_error_rate} in (0, 1]"
             )
         self.bad_share = bit_error_rate / bad_error_rate
         shortest = shortest_burst(self.bad_share)
         if not shortest <= burst_length * (1 + 1e-9) < math.inf:
-            raise ValueError(f"burst_length {burst_length} must be at least {shortest:g} bits at this error rate.")
+            raise InvalidValue("burst_length", burst_length, f"must be at least {shortest:g} bits at this error rate")
         self.error_rate, self.burst_length, self.bad_error_rate = float(bit_error_rate), burst_length, bad_error_rate
         self.name = f"{self.family}-{bit_error_rate:g}-{burst_length:g}-{bad_error_rate:g}"
 
@@ -67,21 +82,25 @@ class GilbertElliottChannel(Channel):
         return bits ^ (bad & wrong).to(bits.device, bits.dtype)
 
     def bad_states(self, length: int, generator: torch.Generator) -> Tensor:
-        """Which of `length` bits are sent in the bad state: bool `[length]`."""
+        """Draw which of `length` bits are sent in the bad state: bool `[length]`."""
         return markov_states(length, self.bad_share, self.burst_length, generator)
 
 
 class AWGNChannel(Channel):
-    """BPSK over additive white Gaussian noise: bit 0 is sent as +1, bit 1 as −1 (Proakis, Digital Communications, 4.3).
+    """BPSK over additive white Gaussian noise: r = s + w, s = +1 for bit 0 and −1 for bit 1 (Proakis, section 4.3).
 
-    With N0 / 2 the variance of the real noise, the error rate of hard decisions is Q(√(2 Es/N0)). A soft receiver
-    hands on P(bit = 1 | r) = 1 / (1 + exp(2 r / σ²)) for equiprobable bits. All settings of both receivers see the same
-    noise.
+    w ~ N(0, σ²) with σ² = N0 / (2 Es). The error rate of hard decisions is Q(√(2 Es/N0)). A soft receiver returns
+    P(bit = 1 | r) = 1 / (1 + exp(2 r / σ²)) for equiprobable bits. From one generator state, all settings of both
+    receivers see the same noise. At Es/N0 = ∞ every bit arrives; at −∞ hard decisions are random, and soft ones are
+    0.5, as for lost bits.
+
+    >>> round(AWGNChannel(0.0).error_rate, 4)
+    0.0786
 
     Args:
-        es_n0_db: energy of one channel bit over the noise density, in dB; infinity is noiseless. Behind a code of
-            rate R, Es/N0 = R · Eb/N0, so systems of one total rate and one power share it.
-        soft: hand on probabilities instead of hard decisions.
+        es_n0_db: Es/N0, energy of one channel bit over the noise density, in dB; infinity is noiseless. Behind a code
+            of rate R, Es/N0 = R · Eb/N0, so it is equal for systems of equal total bit rate and power.
+        soft: return probabilities instead of hard decisions.
 
     Raises:
         ValueError: `es_n0_db` is beyond ±200 dB, but not infinite, or not a number.
@@ -91,7 +110,7 @@ class AWGNChannel(Channel):
 
     def __init__(self, es_n0_db: float, soft: bool = False) -> None:
         if math.isnan(es_n0_db) or (abs(es_n0_db) > 200 and not math.isinf(es_n0_db)):
-            raise ValueError(f"es_n0_db {es_n0_db} must be -200 to 200 decibels or infinite, for example 3.")
+            raise InvalidValue("es_n0_db", es_n0_db, "must be -200 to 200 decibels or infinite", "take 3")
         self.es_n0_db, self.soft = float(es_n0_db), soft
         self.error_rate = 0.5 * math.erfc(10.0 ** (es_n0_db / 20.0))
         self.name = f"{self.family}-{es_n0_db:g}dB-{'soft' if soft else 'hard'}"
@@ -102,7 +121,7 @@ class AWGNChannel(Channel):
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         deviation = math.sqrt(0.5) * 10.0 ** (-self.es_n0_db / 20.0)
-        if math.isinf(deviation):  # no signal: the posterior knows nothing, a hard decision is the noise's sign
+        if math.isinf(deviation):  # no signal: the posterior is 1/2, and a hard decision is the noise's sign
             noise = torch.randn(bits.shape, generator=generator, dtype=torch.float64)
             return (
                 torch.full(bits.shape, 0.5, device=bits.device)
@@ -119,7 +138,14 @@ class AWGNChannel(Channel):
 
 
 def markov_states(length: int, bad_share: float, burst_length: float, generator: torch.Generator) -> Tensor:
-    """Stationary two-state chain, bool `[length]`: True where bad, with the given share and mean stay in that state."""
+    """Draw a stationary two-state Markov chain, bool `[length]`, True in the bad state.
+
+    Args:
+        length: number of steps.
+        bad_share: stationary probability of the bad state, in [0, 1].
+        burst_length: mean time in the bad state, in steps, at least `shortest_burst(bad_share)`.
+        generator: source of all draws.
+    """
     if bad_share in (0.0, 1.0):
         return torch.full((length,), bad_share == 1.0)
     good_length = max(1.0, burst_length * (1.0 - bad_share) / bad_share)
@@ -135,12 +161,12 @@ def markov_states(length: int, bad_share: float, burst_length: float, generator:
 
 
 def shortest_burst(bad_share: float) -> float:
-    """The least mean stay in the bad state with which a chain can reach `bad_share`, at least 1."""
+    """Least mean time in the bad state, in steps, with which a chain can reach `bad_share`; at least 1."""
     return 1.0 if bad_share == 1.0 else max(1.0, bad_share / (1.0 - bad_share))
 
 
 def geometric(mean: float, count: int, generator: torch.Generator) -> Tensor:
-    """`count` geometric lengths of at least 1 with the given mean, int64."""
+    """Draw `count` lengths, int64 and at least 1, from the geometric distribution with the given mean."""
     uniform = torch.rand(count, generator=generator, dtype=torch.float64)
     if mean == 1.0:
         return torch.ones(count, dtype=torch.long)

@@ -6,32 +6,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codec.errors import InvalidValue
+from codec.quantizers.codes import checked_codes, code_bits
+
 INTEGERS = (torch.uint8, torch.bool, torch.int8, torch.int16, torch.int32, torch.int64)
-LARGEST_CODEBOOK = 2**62  # a code and its place value fit int64
 
 
 class BitstreamResult(NamedTuple):
-    """What a receiver reads from bits.
+    """Codes read from bits.
 
     Attributes:
         codes: int64 `[B, K, F]`; 0 where erased.
-        erased: bool `[B, K, F]`; True where the word names no codebook entry.
+        erased: bool `[B, K, F]`; True where the codeword stands for no codebook entry.
     """
 
     codes: Tensor
     erased: Tensor
 
 
-def code_bits(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
-    """Bits of each codebook's word, ⌈log2(size)⌉."""
-    sizes = [int(size) for size in codebook_sizes]
-    if not sizes or min(sizes) < 2 or max(sizes) > LARGEST_CODEBOOK:
-        raise ValueError(f"codebook sizes {sizes} must each be from 2 to 2 ** 62.")
-    return tuple((size - 1).bit_length() for size in sizes)
-
-
 def codes_to_bits(codes: Tensor, codebook_sizes: Sequence[int]) -> Tensor:
-    """Write codes as bits.
+    """Write codes as natural binary codewords of ⌈log2(size)⌉ bits, high bit first.
+
+    >>> codes_to_bits(torch.tensor([[[5], [1]]]), (8, 4)).tolist()
+    [[1, 0, 1, 0, 1]]
 
     Args:
         codes: int64 `[B, K, F]` or any integers, codebook k's entries in 0 … `codebook_sizes[k]` − 1.
@@ -46,16 +43,21 @@ def codes_to_bits(codes: Tensor, codebook_sizes: Sequence[int]) -> Tensor:
     widths = code_bits(codebook_sizes)
     codes = checked_codes(codes, codebook_sizes)
     if codes.shape[1] != len(widths):
-        raise ValueError(f"codes of shape {list(codes.shape)} must be [B, {len(widths)}, F]: of all codebooks.")
-    words = [
+        raise InvalidValue(
+            "codes of shape", list(codes.shape), f"must be [B, {len(widths)}, F]", "pass the codes of all codebooks"
+        )
+    codewords = [
         codes[:, k, :, None] >> torch.arange(width - 1, -1, -1, device=codes.device) & 1
         for k, width in enumerate(widths)
     ]  # each [B, F, width]
-    return torch.cat(words, -1).to(torch.uint8).flatten(1)
+    return torch.cat(codewords, -1).to(torch.uint8).flatten(1)
 
 
 def bits_to_codes(bits: Tensor, codebook_sizes: Sequence[int]) -> BitstreamResult:
-    """Read codes from bits; a word that names no codebook entry becomes an erasure.
+    """Read codes from bits; a codeword that stands for no codebook entry becomes an erasure.
+
+    >>> bits_to_codes(torch.tensor([[1, 1, 1, 0, 0, 1]], dtype=torch.uint8), (5,)).erased.tolist()
+    [[[True, False]]]
 
     Args:
         bits: uint8 `[B, F * bits_per_frame]` of zeros and ones.
@@ -66,51 +68,18 @@ def bits_to_codes(bits: Tensor, codebook_sizes: Sequence[int]) -> BitstreamResul
     """
     widths = code_bits(codebook_sizes)
     if bits.ndim != 2 or bits.shape[1] % sum(widths):
-        raise ValueError(f"bits of shape {list(bits.shape)} must be [B, N] with N a multiple of {sum(widths)}.")
+        raise InvalidValue("bits of shape", list(bits.shape), f"must be [B, N] with N a multiple of {sum(widths)}")
     if bits.dtype not in INTEGERS:
-        raise ValueError(f"bits must be integers 0 or 1, not {bits.dtype}: convert them to uint8.")
+        raise InvalidValue("bits", allowed=f"must be integers 0 or 1, not {bits.dtype}", remedy="convert them to uint8")
     if bool(((bits > 1) | (bits < 0)).any()):
-        raise ValueError(f"bits must be integers 0 or 1, not from {bits.min().item()} to {bits.max().item()}.")
+        raise InvalidValue(
+            "bits", allowed=f"must be integers 0 or 1, not from {bits.min().item()} to {bits.max().item()}"
+        )
     frames = bits.unflatten(1, (-1, sum(widths))).long()  # [B, F, bits_per_frame]
     codes = []
-    for word in frames.split(widths, -1):
-        place = torch.arange(word.shape[-1] - 1, -1, -1, device=bits.device)
-        codes.append((word << place).sum(-1))
+    for codeword in frames.split(widths, -1):
+        shift = torch.arange(codeword.shape[-1] - 1, -1, -1, device=bits.device)
+        codes.append((codeword << shift).sum(-1))
     received = torch.stack(codes, 1)  # [B, K, F]
     erased = received >= torch.tensor(codebook_sizes, device=bits.device)[:, None]
     return BitstreamResult(received.masked_fill(erased, 0), erased)
-
-
-def checked_codes(codes: Tensor, codebook_sizes: Sequence[int], erased: Tensor | None = None) -> Tensor:
-    """Codes `[B, K, F]` as int64, 0 where erased; compiled code has their values unchecked.
-
-    Args:
-        codes: any integers, of all codebooks or of the first ones.
-        codebook_sizes: entries of each codebook.
-        erased: bool `[B, K, F]`; whatever stands in its places counts for nothing.
-
-    Raises:
-        ValueError: no integers, another number of codebooks, a code outside its codebook that is not erased, or
-            `erased` of another shape or type.
-    """
-    remedy = "pass what this codec's `encode`, or `bits_to_codes` with its codebook_sizes, returned."
-    if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
-        raise ValueError(f"codes are {codes.dtype} but must be integers: {remedy}")
-    if codes.ndim != 3 or not 1 <= codes.shape[1] <= len(codebook_sizes):
-        raise ValueError(
-            f"codes of shape {list(codes.shape)} must be [B, K, F] of the first 1 to {len(codebook_sizes)} "
-            f"codebooks: {remedy}"
-        )
-    if erased is not None and (erased.shape != codes.shape or erased.dtype != torch.bool):
-        raise ValueError(
-            f"erased of shape {list(erased.shape)} and {erased.dtype} must be torch.bool of the codes' shape "
-            f"{list(codes.shape)}: pass what `bits_to_codes` returned."
-        )
-    codes = codes.long() if erased is None else codes.long().masked_fill(erased, 0)
-    limits = torch.tensor(codebook_sizes[: codes.shape[1]], device=codes.device)[:, None]
-    if not torch.compiler.is_compiling() and bool(((codes < 0) | (codes >= limits)).any()):
-        raise ValueError(
-            f"codes from {int(codes.min())} to {int(codes.max())} must lie within codebooks of "
-            f"{list(codebook_sizes)} entries, counted from 0, unless they are erased: {remedy}"
-        )
-    return codes

@@ -1,95 +1,94 @@
-"""Concealment: which latents the decoder gets where codes were lost or are known by their probabilities alone."""
+"""Concealment: which latents the decoder gets where codes were lost or are known by their probabilities only."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from codec.channels.link import Connection, Reception
+from codec.channels.reception import Receiver, Reception
 
 SOFT_FRAMES = 64  # frames whose code probabilities are held at once: 16 bits make 65,536 of them a frame
 
 
 class Concealment(ABC):
-    """Makes latents of a reception.
+    """Makes latents from what was received.
 
-    A frame counts as lost where its first codebook's code is: what later codebooks refine is then missing. A later
-    code that is lost alone adds nothing to the latent.
+    A frame counts as lost if the code of its first codebook is lost, because later codebooks only refine the first. A
+    later code that is lost by itself adds nothing to the latent.
     """
 
     @abstractmethod
-    def __call__(self, connection: "Connection", reception: "Reception") -> Tensor:
+    def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         """Latents float32 `[B, D, F]` for the decoder."""
 
 
 class ZeroLatent(Concealment):
-    """A lost code contributes zero before the output projection, FSQ's middle level."""
+    """A lost code contributes zero before the quantizer's output projection; for FSQ that is the middle level."""
 
-    def __call__(self, connection: "Connection", reception: "Reception") -> Tensor:
-        return connection.quantizer.decode(reception.codes, reception.erased)
+    def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
+        return receiver.quantizer.decode(reception.codes, reception.erased)
 
 
 class RepeatLast(Concealment):
-    """A lost frame repeats the last one received; before the first, it is zero."""
+    """A lost frame repeats the codes of the last frame received; before the first one, it is as `ZeroLatent`."""
 
-    def __call__(self, connection: "Connection", reception: "Reception") -> Tensor:
+    def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         erased = reception.erased | reception.erased[:, :1]
-        good = ~erased[:, :1]  # [B, 1, F]
-        place = torch.arange(good.shape[-1], device=good.device).expand_as(good)
-        last = torch.where(good, place, -1).cummax(-1).values
-        source = torch.where(last < 0, place, last).expand_as(reception.codes)
-        return connection.quantizer.decode(reception.codes.gather(-1, source), erased.gather(-1, source))
+        received = ~erased[:, :1]  # [B, 1, F]
+        frame = torch.arange(received.shape[-1], device=received.device).expand_as(received)
+        last = torch.where(received, frame, -1).cummax(-1).values
+        source = torch.where(last < 0, frame, last).expand_as(reception.codes)  # [B, K, F]
+        return receiver.quantizer.decode(reception.codes.gather(-1, source), erased.gather(-1, source))
 
 
 class InterpolatedLatent(Concealment):
-    """Lost frames lie on the line between the latents before and after; at either end the nearest is repeated.
+    """Lost frames are interpolated linearly between the latents before and after the loss.
 
-    It looks ahead to the next frame received, which costs a live receiver that delay.
+    A loss at the start or end of the clip repeats the nearest latent; if no frame was received, it is as `ZeroLatent`.
+    The method looks ahead to the next frame received, so a live receiver pays for it with a delay.
     """
 
-    def __call__(self, connection: "Connection", reception: "Reception") -> Tensor:
+    def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         erased = reception.erased | reception.erased[:, :1]
-        latents = connection.quantizer.decode(reception.codes, erased)
-        good = ~erased[:, 0]  # [B, F]
-        frames = good.shape[-1]
-        place = torch.arange(frames, device=good.device).expand_as(good)
-        before = torch.where(good, place, -1).cummax(-1).values
-        after = torch.where(good, place, frames).flip(-1).cummin(-1).values.flip(-1)
+        latents = receiver.quantizer.decode(reception.codes, erased)  # [B, D, F]
+        received = ~erased[:, 0]  # [B, F]
+        frames = received.shape[-1]
+        frame = torch.arange(frames, device=received.device).expand_as(received)
+        before = torch.where(received, frame, -1).cummax(-1).values
+        after = torch.where(received, frame, frames).flip(-1).cummin(-1).values.flip(-1)
         left = torch.where(before < 0, after, before).clamp_max(frames - 1)
         right = torch.where(after == frames, left, after)
-        share = ((place - left) / (right - left).clamp_min(1)).clamp(0, 1)[:, None].to(latents.dtype)
+        share = ((frame - left) / (right - left).clamp_min(1)).clamp(0, 1)[:, None].to(latents.dtype)
         ends = [latents.gather(-1, end[:, None].expand_as(latents)) for end in (left, right)]
-        mended = torch.lerp(ends[0], ends[1], share)
-        known = good | ~good.any(-1, keepdim=True)  # nothing received at all: leave the zeros
-        return torch.where(known[:, None], latents, mended)
+        interpolated = torch.lerp(ends[0], ends[1], share)
+        keep = received | ~received.any(-1, keepdim=True)  # a clip of which nothing was received keeps its zeros
+        return torch.where(keep[:, None], latents, interpolated)
 
 
 class PosteriorMean(Concealment):
-    """The expected latent given the bits' probabilities: the least mean squared error of soft decisions.
+    """The expected latent E[z | bits] = Σ P(code | bits) · z(code), which minimises the mean squared error.
 
-    With hard bits it is the plain latent; a lost bit averages over both its values (`Connection.code_probabilities`).
+    With hard decisions it is the latent of the codes received; a lost bit averages over both its values. The
+    probabilities are those of `Connection.code_probabilities`.
 
     Args:
-        lost: conceals frames of which no bit arrived; None takes their mean as well.
+        lost: conceals frames of which no bit arrived; by default they too get the mean, over all codes.
     """
 
     def __init__(self, lost: Concealment | None = None) -> None:
         self.lost = lost
 
-    def __call__(self, connection: "Connection", reception: "Reception") -> Tensor:
-        mean = self._mean(connection, reception)
+    def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
+        mean = self._mean(receiver, reception.bits)
         if self.lost is None or not reception.bits.is_floating_point():
             return mean
         nothing = (reception.bits == 0.5).all(-1)[:, None]  # [B, 1, F]
-        return torch.where(nothing, self.lost(connection, reception), mean)
+        return torch.where(nothing, self.lost(receiver, reception), mean)
 
-    def _mean(self, connection: "Connection", reception: "Reception") -> Tensor:
-        parts = [
-            connection.quantizer.decode_mean(connection.code_probabilities(bits))
-            for item in reception.bits.split(1)
-            for bits in item.split(SOFT_FRAMES, 1)
+    def _mean(self, receiver: Receiver, bits: Tensor) -> Tensor:
+        """Expected latents `[B, D, F]` of bits `[B, F, n]`, a clip and `SOFT_FRAMES` frames at a time."""
+        clips = [
+            [receiver.quantizer.decode_mean(receiver.code_probabilities(part)) for part in clip.split(SOFT_FRAMES, 1)]
+            for clip in bits.split(1)
         ]
-        each = -(-reception.bits.shape[1] // SOFT_FRAMES)
-        return torch.cat([torch.cat(parts[i : i + each], -1) for i in range(0, len(parts), each)])
+        return torch.cat([torch.cat(parts, -1) for parts in clips])

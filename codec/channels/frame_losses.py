@@ -5,21 +5,30 @@ import math
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel, check_share, lose
+from codec.channels.base import Channel, check_share, mark_lost
 from codec.channels.bit_errors import markov_states, shortest_burst
+from codec.errors import InvalidValue
 
 
 class PacketLossChannel(Channel):
-    """Loses packets of several frames; the receiver knows which.
+    """Loses packets of several frames; the receiver knows which ones (an erasure channel).
+
+    Packets are lost independently with probability p = `loss_rate`, or in bursts by Gilbert's two-state chain, whose
+    bad state has stationary probability p and mean length `burst_length`. Each clip of `[..., F, n]` is drawn by
+    itself. All bits of a lost packet are returned as 0.5; the rest arrive without errors, as float32.
+
+    >>> PacketLossChannel(1.0, 2)(torch.ones(1, 3, 2, dtype=torch.uint8), torch.Generator()).tolist()
+    [[[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]]
 
     Args:
         loss_rate: expected share of packets lost.
         frames_per_packet: consecutive frames that travel together; the last packet may hold fewer.
-        burst_length: mean number of packets lost in a row (Gilbert's two-state chain); None for independent losses,
-            which draw nested sets at rising rates.
+        burst_length: mean number of packets lost in a row; None for independent losses, whose realisations are nested
+            (a packet lost at one rate is lost at every higher rate).
 
     Raises:
-        ValueError: the rate is outside [0, 1], a packet has no frame, or the bursts are too short to reach the rate.
+        ValueError: the rate is outside [0, 1], a packet has no frame, or the bursts are too short to reach the rate;
+            when called, bits without a frame axis.
     """
 
     family = "packet-loss"
@@ -27,10 +36,11 @@ class PacketLossChannel(Channel):
     def __init__(self, loss_rate: float, frames_per_packet: int = 4, *, burst_length: float | None = None) -> None:
         self.error_rate = check_share("loss_rate", loss_rate)
         if frames_per_packet < 1:
-            raise ValueError(f"frames_per_packet {frames_per_packet} must be at least 1.")
+            raise InvalidValue("frames_per_packet", frames_per_packet, "must be at least 1")
         shortest = shortest_burst(self.error_rate)
         if burst_length is not None and not shortest <= burst_length * (1 + 1e-9) < math.inf:
-            raise ValueError(f"burst_length {burst_length} must be at least {shortest:g} losses at this rate, or null.")
+            allowed = f"must be at least {shortest:g} losses at this rate, or null"
+            raise InvalidValue("burst_length", burst_length, allowed)
         self.frames_per_packet, self.burst_length = frames_per_packet, burst_length
         size = f"-{frames_per_packet}" if frames_per_packet > 1 else ""
         self._kind = f"{self.family}{size}" + ("" if burst_length is None else f"-burst{burst_length:g}")
@@ -42,21 +52,22 @@ class PacketLossChannel(Channel):
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         if bits.ndim < 2:
-            raise ValueError(f"bits of shape {list(bits.shape)} must be [..., F, n], one frame of n bits a row.")
+            raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
         *batch, frames, _ = bits.shape
         packets = -(-frames // self.frames_per_packet)
-        items = [self._lost(packets, generator) for _ in range(int(torch.Size(batch).numel()))]
-        lost = torch.stack(items).repeat_interleave(self.frames_per_packet, 1)[:, :frames]
-        return lose(bits, lost.view(*batch, frames, 1))
+        clips = [self._lost(packets, generator) for _ in range(int(torch.Size(batch).numel()))]
+        lost = torch.stack(clips).repeat_interleave(self.frames_per_packet, 1)[:, :frames]
+        return mark_lost(bits, lost.view(*batch, frames, 1))
 
     def _lost(self, packets: int, generator: torch.Generator) -> Tensor:
+        """Draw which of a clip's packets are lost: bool `[packets]`."""
         if self.burst_length is None:
             return torch.rand(packets, generator=generator, dtype=torch.float64) < self.error_rate
         return markov_states(packets, self.error_rate, self.burst_length, generator)
 
 
 class FrameErasureChannel(PacketLossChannel):
-    """Loses single frames, independently or in bursts of a mean length; the receiver knows which.
+    """Loses single frames, independently or in bursts: `PacketLossChannel` with one frame a packet.
 
     Args:
         frame_erasure_rate: expected share of frames lost.

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from codec.codec import NeuralCodec
-from codec.decoders.vocos import Backbone, Decoder
-from codec.encoders.acoustic import Encoder
+from codec.decoders.base import Backbone, Decoder
+from codec.encoders.base import Encoder
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codebooks import Codebook
 from codec.quantizers.fsq import Bound

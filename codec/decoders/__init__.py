@@ -1,1 +1,8 @@
-"""Decoders from latents to audio, whole or in chunks."""
+"""Decoders from latents to audio, the whole signal at once or in chunks."""
+
+from codec.decoders.backbones import ConvNeXtBackbone, TransformerBackbone
+from codec.decoders.base import Backbone, Decoder
+from codec.decoders.streaming import DecodedStream
+from codec.decoders.vocos import VocosDecoder
+
+__all__ = ["Backbone", "ConvNeXtBackbone", "DecodedStream", "Decoder", "TransformerBackbone", "VocosDecoder"]

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from codec.channels.bitstream import checked_codes
-from codec.decoders.vocos import Decoder
+from codec.decoders.base import Decoder
 from codec.quantizers.base import Quantizer
+from codec.quantizers.codes import checked_codes
 
 UNBOUNDED = (100, 25)  # frames around a chunk where the decoder itself has no bound
 

@@ -1,1 +1,20 @@
-"""Encoders from audio to latents: convolutional, spectral, semantic, and small ones for students."""
+"""Encoders from audio to latents: convolutional, spectral, the student, frozen speech models, and two fused."""
+
+from codec.encoders.acoustic import AcousticEncoder
+from codec.encoders.base import Encoder
+from codec.encoders.feature_cache import TeacherCache
+from codec.encoders.l3ac import StudentEncoder
+from codec.encoders.semantic import FusedEncoder, HubertEncoder, W2VBertEncoder
+from codec.encoders.spectral import MelEncoder, SpectralEncoder
+
+__all__ = [
+    "AcousticEncoder",
+    "Encoder",
+    "FusedEncoder",
+    "HubertEncoder",
+    "MelEncoder",
+    "SpectralEncoder",
+    "StudentEncoder",
+    "TeacherCache",
+    "W2VBertEncoder",
+]

@@ -1,36 +1,13 @@
-"""Encoders from audio to latents: BigCodec-style convolutions (arXiv 2409.05377) and a cheap spectral front end."""
+"""BigCodec's convolutional encoder (arXiv 2409.05377), the acoustic branch of NeuCodec."""
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec.encoders.base import Encoder
 from codec.layers.activations import snake
-from codec.layers.blocks import ConvNeXtBlock, ResidualUnit, normed_conv, run
-from codec.layers.spectral import log_magnitude
-
-
-class Encoder(nn.Module, ABC):
-    """Turns audio into latents, one vector of width `dim` per `hop_length` samples.
-
-    Attributes:
-        dim: latent width D.
-        hop_length: samples per frame.
-    """
-
-    dim: int
-    hop_length: int
-
-    def whole_frames(self, audio: Tensor) -> Tensor:
-        """Audio `[B, 1, T]` as `forward` wants it: silence appended up to whole frames."""
-        return F.pad(audio, (0, -audio.shape[-1] % self.hop_length))
-
-    @abstractmethod
-    def forward(self, audio: Tensor) -> Tensor:
-        """Encode whole frames of float audio in [−1, 1], `[B, 1, F * hop_length]`, to `[B, D, F]`."""
+from codec.layers.blocks import ResidualUnit, normed_conv, run
 
 
 class AcousticEncoder(Encoder):
@@ -77,33 +54,3 @@ class AcousticEncoder(Encoder):
 
     def forward(self, audio: Tensor) -> Tensor:
         return run(self.layers, audio, checkpointing=self.checkpointing)  # [B, D, F]
-
-
-class SpectralEncoder(Encoder):
-    """Log-magnitude STFT followed by ConvNeXt blocks at the frame rate: a few percent of AcousticEncoder's cost.
-
-    Args:
-        dim: latent width D.
-        hop_length: samples per frame.
-        width: channels of the blocks.
-        depth: number of blocks.
-        window: STFT window in hops.
-    """
-
-    def __init__(
-        self, dim: int = 256, hop_length: int = 320, *, width: int = 256, depth: int = 4, window: int = 3
-    ) -> None:
-        super().__init__()
-        self.dim, self.hop_length, self.n_fft = dim, hop_length, window * hop_length
-        self.embed = nn.Conv1d(self.n_fft // 2 + 1, width, 3, padding=1)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.blocks = nn.Sequential(*[ConvNeXtBlock(width, 3 * width, scale=1 / depth) for _ in range(depth)])
-        self.out = nn.Linear(width, dim)
-        self.out_norm = nn.LayerNorm(width, eps=1e-6)
-
-    def forward(self, audio: Tensor) -> Tensor:
-        with torch.autocast(audio.device.type, enabled=False):
-            spectrum = log_magnitude(audio.squeeze(1).float(), self.n_fft, self.hop_length)  # [B, n_fft/2+1, F]
-        x = self.norm(self.embed(spectrum).transpose(1, 2)).transpose(1, 2)
-        x = self.blocks(x)
-        return self.out(self.out_norm(x.transpose(1, 2))).transpose(1, 2)  # [B, D, F]

@@ -1,18 +1,14 @@
-"""Small encoders to distil into a trained codec: L3AC-style (arXiv 2504.04949) and mel-based."""
+"""The student encoder: small convolutions and local attention after SQCodec / L3AC (arXiv 2504.04949)."""
 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
-import torchaudio
 from torch import Tensor, nn
 
-from codec.encoders.acoustic import Encoder
+from codec.encoders.base import Encoder
 from codec.layers.attention import LocalAttention, TransformerBlock
-from codec.layers.blocks import ConvNeXtBlock
 from codec.layers.l3ac import DepthwiseUnit, PaddedConv
-from codec.layers.spectral import same_stft
 
 
 class StudentEncoder(Encoder):
@@ -76,54 +72,3 @@ class StudentEncoder(Encoder):
         x = self.convolutions(audio)  # [B, C, F * attention_stride]
         x = self.stage(self.attention(x.transpose(1, 2)).transpose(1, 2))  # [B, 2C, F]
         return self.out(self.norm(x.transpose(1, 2)).transpose(1, 2))  # [B, D, F]
-
-
-class MelEncoder(Encoder):
-    """Log-mel spectrogram and a few ConvNeXt blocks: the cheapest student, a fraction of SpectralEncoder's cost.
-
-    Args:
-        dim: latent width D.
-        hop_length: samples per frame.
-        bands: mel bands (HTK scale) up to half the sample rate.
-        width: channels of the blocks.
-        depth: number of blocks.
-        expansion: of the blocks' inner width.
-        window: STFT window in hops.
-        sample_rate: of the audio in Hz.
-    """
-
-    bank: Tensor
-
-    def __init__(
-        self,
-        dim: int = 256,
-        hop_length: int = 320,
-        *,
-        bands: int = 100,
-        width: int = 96,
-        depth: int = 2,
-        expansion: int = 3,
-        window: int = 3,
-        sample_rate: int = 16_000,
-    ) -> None:
-        super().__init__()
-        self.dim, self.hop_length, self.n_fft = dim, hop_length, window * hop_length
-        with torch.device("cpu"):  # which looks at its numbers
-            bank = torchaudio.functional.melscale_fbanks(self.n_fft // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate)
-        self.register_buffer("bank", bank, persistent=False)  # [n_fft / 2 + 1, bands]
-        self.embed = nn.Conv1d(bands, width, 3, padding=1)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.blocks = nn.Sequential(
-            *[ConvNeXtBlock(width, expansion * width, scale=1 / max(1, depth)) for _ in range(depth)]
-        )
-        self.out = nn.Linear(width, dim)
-        self.out_norm = nn.LayerNorm(width, eps=1e-6)
-
-    def forward(self, audio: Tensor) -> Tensor:
-        with torch.autocast(audio.device.type, enabled=False):
-            spectrum = same_stft(audio.squeeze(1).float(), self.n_fft, self.hop_length).transpose(1, 2)
-            power = spectrum.real.square() + spectrum.imag.square()  # [B, F, n_fft / 2 + 1]
-            mel = 0.5 * (power @ self.bank).clamp_min(1e-10).log()  # [B, F, bands]
-        x = self.norm(self.embed(mel.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
-        x = self.blocks(x)
-        return self.out(self.out_norm(x.transpose(1, 2))).transpose(1, 2)  # [B, D, F]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec.encoders.acoustic import Encoder
+from codec.encoders.base import Encoder
 from codec.encoders.feature_cache import TeacherCache
 from codec.encoders.w2v_bert import W2VBert, import_transformers
 

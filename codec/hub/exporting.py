@@ -9,7 +9,8 @@ from torch.nn.utils import parametrize
 from codec.checkpoints.reading import load_codec
 from codec.checkpoints.safetensors import current_umask
 from codec.codec import NeuralCodec
-from codec.decoders.vocos import TransformerBackbone, VocosDecoder
+from codec.decoders.backbones import TransformerBackbone
+from codec.decoders.vocos import VocosDecoder
 from codec.encoders.acoustic import AcousticEncoder
 from codec.encoders.semantic import FusedEncoder, W2VBertEncoder
 from codec.encoders.w2v_bert import import_transformers

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 
 from codec.codec import NeuralCodec
-from codec.decoders.vocos import Decoder
-from codec.encoders.acoustic import Encoder
+from codec.decoders.base import Decoder
+from codec.encoders.base import Encoder
 from codec.encoders.w2v_bert import import_transformers
 from codec.hub import transformers_parts as parts
 from codec.quantizers.base import Quantizer

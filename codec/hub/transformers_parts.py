@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec.decoders.vocos import Decoder
-from codec.encoders.acoustic import Encoder
-from codec.quantizers.base import Quantizer, QuantizerOutput, check_stages
+from codec.decoders.base import Decoder
+from codec.encoders.base import Encoder
+from codec.quantizers.base import Quantizer, QuantizerOutput
+from codec.quantizers.codes import check_stages
 
 
 @contextmanager

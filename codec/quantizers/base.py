@@ -8,11 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from codec.errors import InvalidValue
+
 LARGEST_TABLE = 2**20  # entries; the probabilities of a larger codebook fill gigabytes
 
 
 class QuantizerOutput(NamedTuple):
-    """What a quantizer returns in training.
+    """Result of quantizing a batch.
 
     Attributes:
         latents: quantized latents `[B, D, F]` with a gradient to the input (straight-through).
@@ -27,6 +29,8 @@ class QuantizerOutput(NamedTuple):
 
 class Quantizer(nn.Module, ABC):
     """Turns latents into codes and back.
+
+    A subclass needs `forward` and `decode`; one whose codes have an inner structure also states their `digits`.
 
     Attributes:
         dim: latent width D.
@@ -51,7 +55,7 @@ class Quantizer(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where its parameters and tables are."""
+        """Device of the quantizer's parameters and tables; the CPU if it has none."""
         return next(chain(self.parameters(), self.buffers()), torch.zeros(())).device
 
     @property
@@ -60,10 +64,10 @@ class Quantizer(nn.Module, ABC):
         return tuple((size,) for size in self.codebook_sizes)
 
     def decode_mean(self, probabilities: Sequence[Tensor]) -> Tensor:
-        """The expected latents, where codes are known by their probabilities: the receiver's posterior mean.
+        """The expected latents E[z] = Σ P(code) · z(code) of codes that are known by their probabilities.
 
-        Equals `decode` where one code of each codebook has probability one. This implementation takes `decode` to be a
-        constant plus one contribution from each codebook, which holds for any sum of looked-up vectors.
+        Equals `decode` where one code of each codebook has probability one. This implementation assumes that `decode`
+        is a constant plus one contribution from each codebook, as in any sum of looked-up vectors.
 
         Args:
             probabilities: for each codebook float32 `[B, F, size]`, which sums to one over the last axis.
@@ -76,50 +80,42 @@ class Quantizer(nn.Module, ABC):
         """
         self._check_probabilities(probabilities)
         device = probabilities[0].device
-        constant = self._alone(torch.zeros(1, dtype=torch.long, device=device), None)  # [1, D]
+        constant = self.entry_latents(torch.zeros(1, dtype=torch.long, device=device), None)  # [1, D]
         mean = constant
         for k, (size, weights) in enumerate(zip(self.codebook_sizes, probabilities, strict=False)):
-            table = self._alone(torch.arange(size, device=device), k) - constant  # [size, D]
+            table = self.entry_latents(torch.arange(size, device=device), k) - constant  # [size, D]
             with torch.autocast(device.type, enabled=False):
                 mean = mean + weights.float() @ table  # [B, F, D]
         return mean.transpose(1, 2)
 
-    def _alone(self, entries: Tensor, k: int | None) -> Tensor:
-        """Float32 latents `[N, D]` of codebook k's entries `[N]`, all other codebooks erased; None erases all."""
+    def entry_latents(self, entries: Tensor, codebook: int | None) -> Tensor:
+        """Latents float32 `[N, D]` of one codebook's entries `[N]` with all other codebooks erased; None erases all."""
         codes = entries.expand(1, len(self.codebook_sizes), -1)
         erased = torch.ones_like(codes, dtype=torch.bool)
-        if k is not None:
-            erased[:, k] = False
-        lookup = codes.masked_fill(erased, 0)
-        return self.decode(lookup, erased)[0].T.float()
+        if codebook is not None:
+            erased[:, codebook] = False
+        return self.decode(codes.masked_fill(erased, 0), erased)[0].T.float()
 
     def _check_probabilities(self, probabilities: Sequence[Tensor]) -> None:
         if max(self.codebook_sizes) > LARGEST_TABLE:
-            raise ValueError(
-                f"A codebook of {max(self.codebook_sizes)} entries is too large for a mean over all of them, 2^20 at "
-                "most: decode its codes, or split it into several codebooks."
+            raise InvalidValue(
+                f"A codebook of {max(self.codebook_sizes)} entries",
+                allowed="is too large for a mean over all of them, 2^20 at most",
+                remedy="decode its codes, or split it into several codebooks",
             )
         shapes = [list(p.shape) for p in probabilities]
         lead = shapes[0][:2] if shapes else []
         expected = [[*lead, size] for size in self.codebook_sizes]
         if not 1 <= len(shapes) <= len(expected) or len(lead) != 2 or shapes != expected[: len(shapes)]:
-            raise ValueError(
-                f"probabilities of shapes {shapes} must be [B, F, size] for codebooks of {list(self.codebook_sizes)}."
+            raise InvalidValue(
+                "probabilities of shapes", shapes, f"must be [B, F, size] for codebooks of {list(self.codebook_sizes)}"
             )
 
 
-def check_stages(codes: Tensor, codebook_sizes: Sequence[int]) -> None:
-    """ValueError unless codes `[B, k, F]` are those of the first k codebooks, 1 ≤ k ≤ K."""
-    if codes.ndim != 3 or not 1 <= codes.shape[1] <= len(codebook_sizes):
-        raise ValueError(
-            f"codes of shape {list(codes.shape)} must be [B, K, F] of the first 1 to {len(codebook_sizes)} codebooks."
-        )
-
-
 def stages_in_use(codes: Tensor, dropout: float) -> Tensor:
-    """Quantizer dropout (SoundStream, arXiv 2107.03312): float32 `[B, K]`, 1 for the stages a clip's decoder gets.
+    """Draw quantizer dropout (SoundStream, arXiv 2107.03312): float32 `[B, K]`, 1 for each stage that is decoded.
 
-    With probability `dropout` a clip gets its first 1 … K − 1 stages, each number as likely, else all K.
+    With probability `dropout` a clip of codes `[B, K, F]` keeps its first k stages, k uniform in 1 … K − 1, else all K.
     """
     clips, stages = codes.shape[:2]
     kept = torch.randint(1, stages, (clips, 1), device=codes.device)

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec.errors import InvalidValue
 from codec.quantizers.base import Quantizer, QuantizerOutput
 from codec.quantizers.rounding import Rounding, StraightThrough, round_ste
 
 
 class Bound(ABC):
-    """Squashes each dimension so that rounding yields exactly its number of levels."""
+    """Limits each dimension to a range in which rounding gives exactly its number of levels."""
 
     @abstractmethod
     def __call__(self, z: Tensor, levels: Tensor) -> Tensor:
@@ -23,7 +24,11 @@ class Bound(ABC):
 class TanhBound(Bound):
     """The FSQ paper's bound (its appendix A.1): a scaled tanh, shifted by half a step where the level count is even.
 
-    It reaches `margin` of its range beyond the outermost levels, and a quarter step at most.
+    With h = (L − 1) (1 + `margin`) / 2, at most (L − 1) / 2 + ¼, and o = ½ for even L, else 0, it is
+    h tanh(z + artanh(o / h)) − o.
+
+    Args:
+        margin: by which share the range goes beyond the outermost levels, so that these are reached.
     """
 
     def __init__(self, margin: float = 1e-3) -> None:
@@ -37,14 +42,14 @@ class TanhBound(Bound):
 
 
 class DoubleTanhBound(TanhBound):
-    """NeuCodec's bound: the released weights were trained with the tanh applied twice."""
+    """NeuCodec's bound: `TanhBound` applied twice, with which the released weights were trained."""
 
     def __call__(self, z: Tensor, levels: Tensor) -> Tensor:
         return super().__call__(super().__call__(z, levels), levels)
 
 
 class FSQ(Quantizer):
-    """One code per frame, the mixed-radix number of d rounded dimensions: index = Σ levelᵢ · Π_{j<i} Lⱼ.
+    """One code per frame, the mixed-radix number of d rounded dimensions: code = Σᵢ levelᵢ · Π_{j<i} Lⱼ.
 
     Args:
         dim: latent width D; projected linearly to and from `len(levels)` dimensions where they differ.
@@ -69,10 +74,12 @@ class FSQ(Quantizer):
     ) -> None:
         super().__init__()
         if not levels or min(levels) < 2:
-            raise ValueError(f"levels {list(levels)} must each be at least 2, for example [4, 4, 4, 4].")
+            raise InvalidValue("levels", list(levels), "must each be at least 2", "take [4, 4, 4, 4]")
         size = math.prod(levels)
         if size > 2**48:
-            raise ValueError(f"levels {list(levels)} make {size} codes, more than 2^48: use fewer dimensions.")
+            raise InvalidValue(
+                "levels", list(levels), f"make {size} codes, more than 2^48", "use fewer levels or dimensions"
+            )
         self.dim, self.levels, self.codebook_sizes = dim, tuple(levels), (size,)
         self.bound = TanhBound() if bound is None else bound
         self.rounding = StraightThrough() if rounding is None else rounding
@@ -90,7 +97,7 @@ class FSQ(Quantizer):
             levels = bounded.detach().nan_to_num().round().long() + self.middle  # codes stay codes in a broken batch
             codes = self.levels_to_codes(levels.transpose(1, 2))  # [B, K, F]
             steps = self.rounding(bounded) if self.training else round_ste(bounded)
-            values = self._shorten(steps / self.middle, codes)
+            values = self._drop_stages(steps / self.middle, codes)
             z_q = self.project_out(values).transpose(1, 2)  # [B, D, F]
         return QuantizerOutput(z_q, codes, z_q.new_zeros(()))
 
@@ -134,9 +141,9 @@ class FSQ(Quantizer):
         return next((p.dtype for p in self.parameters()), torch.float32)
 
     def _contributions(self, codes: Tensor) -> Tensor:
-        """What each code adds to the values before the output projection: `[B, K, F]` to float32 `[B, K, d, F]`."""
+        """Each code's term in the values before the output projection: `[B, K, F]` to float32 `[B, K, d, F]`."""
         return ((self.codes_to_levels(codes) - self.middle[:, None]) / self.middle[:, None]).unsqueeze(1)
 
-    def _shorten(self, values: Tensor, codes: Tensor) -> Tensor:
-        """The values `[B, F, d]` to decode in training; all of them here, where one code holds everything."""
+    def _drop_stages(self, values: Tensor, codes: Tensor) -> Tensor:
+        """Values `[B, F, d]` after dropout of stages; unchanged here, as there is a single stage."""
         return values

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from codec.quantizers.base import check_stages, stages_in_use
+from codec.errors import InvalidValue
+from codec.quantizers.base import stages_in_use
+from codec.quantizers.codes import check_stages
 from codec.quantizers.fsq import FSQ, Bound
 from codec.quantizers.rounding import Rounding
 
@@ -13,15 +15,15 @@ from codec.quantizers.rounding import Rounding
 class ResidualFSQ(FSQ):
     """FSQ in K stages: each divides every cell of the stage before it into L equal cells, in each dimension.
 
-    Values are projected and bounded once; the first stage rounds them to L levels, and every further one rounds what
-    is left, less than one cell, to the L centres of that cell's parts. K stages of L levels are thereby a uniform
-    quantizer of Lᴷ levels, all of which the bound reaches, and level = Σₖ digitₖ · Lᴷ⁻ᵏ: rounding to the finest grid
-    gives the digits of all stages. One stage is FSQ. The first k codes alone name the cells after k stages and decode
-    to their centres.
+    Values are projected and bounded once. The first stage rounds them to L levels; every further one rounds the
+    remaining difference, less than one cell, to the centres of L parts of that cell. K stages of L levels thus form a
+    uniform quantizer of Lᴷ levels, all of which the bound reaches, with level = Σₖ digitₖ · Lᴷ⁻ᵏ: rounding to the
+    finest grid gives the digits of all stages. One stage is FSQ. The first k codes name the cells after k stages and
+    decode to the centres of those cells.
 
-    Residual FSQ as in vector-quantize-pytorch, which NeuCodec wraps around its single stage, instead bounds each
-    residual anew, magnified by (L − 1)ᵏ, so that its cells are unequal and overlap; StableCodec (arXiv 2411.19842)
-    splits a trained FSQ into stages much as here.
+    Residual FSQ in vector-quantize-pytorch, which NeuCodec uses with a single stage, instead bounds each residual
+    again, magnified by (L − 1)ᵏ, so that its cells are unequal and overlap. StableCodec (arXiv 2411.19842) splits a
+    trained FSQ into stages much as here.
 
     Args:
         dim: latent width D; projected linearly to and from `len(levels)` dimensions where they differ.
@@ -29,8 +31,8 @@ class ResidualFSQ(FSQ):
         stages: K, codes per frame.
         bound: TanhBound or DoubleTanhBound, to the Lᴷ levels.
         rounding: in training, to the finest grid; StraightThrough, or Dithered. Evaluation always rounds.
-        dropout: probability per training clip of decoding a random number of stages from 1 to K − 1 only, so that
-            fewer stages make a lower bit-rate.
+        dropout: probability per training clip of decoding only a random number of stages from 1 to K − 1, so that one
+            model serves several bit rates.
 
     Raises:
         ValueError: no stage, more than 2^16 levels of a dimension in all stages together, or a `dropout` outside
@@ -52,12 +54,13 @@ class ResidualFSQ(FSQ):
     ) -> None:
         super().__init__(dim, levels, bound=bound, rounding=rounding)
         if stages < 1 or max(levels) ** stages > 2**16:
-            raise ValueError(
-                f"stages {stages} of levels {list(levels)} must be at least 1 and make at most 2^16 levels of a "
-                "dimension, for example 2 stages of [4, 4, 4, 4]."
+            raise InvalidValue(
+                f"stages {stages} of levels {list(levels)}",
+                allowed="must be at least 1 and make at most 2^16 levels of a dimension",
+                remedy="take 2 stages of [4, 4, 4, 4]",
             )
         if not 0.0 <= dropout <= 1.0:
-            raise ValueError(f"dropout {dropout} must lie in [0, 1].")
+            raise InvalidValue("dropout", dropout, "must lie in [0, 1]")
         self.stages, self.dropout, self.codebook_sizes = stages, dropout, self.codebook_sizes * stages
         weight = [[level**power for level in levels] for power in reversed(range(stages))]
         self.register_buffer("radix", torch.tensor(levels), persistent=False)
@@ -86,7 +89,7 @@ class ResidualFSQ(FSQ):
         origin = torch.cat((first, inner[1:]))
         return (self._digits(codes) * weight[:, :, None] - origin[:, :, None]) / self.middle[:, None]
 
-    def _shorten(self, values: Tensor, codes: Tensor) -> Tensor:
+    def _drop_stages(self, values: Tensor, codes: Tensor) -> Tensor:
         if not self.training or self.dropout == 0 or self.stages == 1:
             return values
         used = stages_in_use(codes, self.dropout)  # [B, K]

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from codec.errors import InvalidValue
+
 
 def round_ste(x: Tensor) -> Tensor:
     """Round to the nearest integer with gradient one (straight-through)."""
@@ -13,33 +15,33 @@ def round_ste(x: Tensor) -> Tensor:
 
 
 class Rounding(ABC):
-    """What the decoder gets in training in place of values that lie between steps; evaluation always rounds.
+    """What a scalar quantizer passes to the decoder in training; evaluation always rounds to the nearest level.
 
-    The codes that a quantizer returns are those of plain rounding all the same.
+    The codes that the quantizer returns are those of plain rounding in either case.
     """
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
-        """Map values `[B, F, d]` in steps to what is decoded, with gradient one."""
+        """Map values `[B, F, d]`, in units of one quantization step, to what is decoded; its gradient is one."""
 
 
 class StraightThrough(Rounding):
-    """Rounds every value."""
+    """Rounds every value to the nearest step, with gradient one."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return round_ste(x)
 
 
 class Dithered(Rounding):
-    """Rounds some clips of the batch, leaves some as they are, and adds uniform noise as wide as one step to others.
+    """For each clip, rounds all values, leaves all as they are, or adds uniform noise as wide as one step to each.
 
-    The decoder thereby learns from values between the steps too, and the encoder sees an unbiased gradient on the
-    clips that are not rounded. StableCodec mixes rounding and noise, half and half: `Dithered(0.5, 0.0, noise=0.5)`.
+    The decoder thereby also learns from values between the steps, and the encoder gets an unbiased gradient from the
+    clips that are not rounded. StableCodec mixes rounding and noise half and half: `Dithered(0.5, 0.0, noise=0.5)`.
 
     Args:
         quantized: probability that a clip is rounded, straight-through.
         unquantized: probability that it is left as it is.
-        noise: probability that each of its values gets its own noise in [−½, ½) of a step instead.
+        noise: probability that independent noise, uniform in [−½, ½) of a step, is added to each of its values.
 
     Raises:
         ValueError: a probability is negative, or they do not sum to one.
@@ -48,9 +50,10 @@ class Dithered(Rounding):
     def __init__(self, quantized: float = 0.5, unquantized: float = 0.25, *, noise: float = 0.25) -> None:
         shares = (quantized, unquantized, noise)
         if min(shares) < 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
-            raise ValueError(
-                f"quantized {quantized}, unquantized {unquantized} and noise {noise} must be probabilities that sum "
-                "to 1, for example 0.5, 0.25 and 0.25."
+            raise InvalidValue(
+                f"quantized {quantized}, unquantized {unquantized} and noise {noise}",
+                allowed="must be probabilities that sum to 1",
+                remedy="take 0.5, 0.25 and 0.25",
             )
         self.quantized, self.unquantized, self.noise = shares
 

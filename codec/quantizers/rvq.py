@@ -6,27 +6,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec.quantizers.base import Quantizer, QuantizerOutput, check_stages, stages_in_use
+from codec.errors import InvalidValue
+from codec.quantizers.base import Quantizer, QuantizerOutput, stages_in_use
 from codec.quantizers.codebooks import Codebook
+from codec.quantizers.codes import check_stages
 
 
 class RVQ(Quantizer):
-    """K codebooks, each coding what those before it left over.
+    """K codebooks, each coding the residual of those before it.
 
     A stage projects the residual to the codebook's width (factorised codes, DAC section 3.2; no projection where the
-    widths agree), looks it up, projects back and subtracts. The gradient passes each lookup straight through, which
-    for equal widths makes the gradient of the whole exactly one. The commitment loss of every stage reaches the
-    encoder, because its residual is taken with the earlier stages' outputs held constant.
+    widths agree), looks up the nearest entry, projects back and subtracts. The gradient passes each lookup straight
+    through; without projections the gradient from output to input is exactly one. The commitment loss of every stage
+    reaches the encoder, because its residual is taken with the earlier stages' outputs held constant.
 
-    A stage does not depend on those after it: the first k codes of K are what k stages alone would code, and
-    `decode(codes[:, :k])` decodes them, at the bits per frame of the first k codebooks.
+    A stage does not depend on those after it: the first k of K codes are those of an RVQ of k stages, and
+    `decode(codes[:, :k])` decodes them, at the bit rate of the first k codebooks.
 
     Args:
         dim: latent width D.
         codebooks: one per stage, of one or several kinds.
         commitment: weight of the commitment loss against the codebooks' own (DAC: 0.25).
-        dropout: probability per training clip of decoding a random number of stages from 1 to K − 1 only, so that
-            fewer stages make a lower bit-rate. Stages that are not decoded learn all the same.
+        dropout: probability per training clip of decoding only a random number of stages from 1 to K − 1, so that one
+            model serves several bit rates. Stages that are not decoded learn nevertheless.
 
     Raises:
         ValueError: no codebook, or a `dropout` outside [0, 1].
@@ -37,9 +39,9 @@ class RVQ(Quantizer):
     ) -> None:
         super().__init__()
         if not codebooks:
-            raise ValueError("codebooks [] must be at least one, for example two codec.LearnedCodebook of size 256.")
+            raise InvalidValue("codebooks", [], "must be at least one", "give two codec.LearnedCodebook of size 256")
         if not 0.0 <= dropout <= 1.0:
-            raise ValueError(f"dropout {dropout} must lie in [0, 1].")
+            raise InvalidValue("dropout", dropout, "must lie in [0, 1]")
         self.dim, self.codebook_sizes = dim, tuple(book.size for book in codebooks)
         self.commitment, self.dropout = commitment, dropout
         self.codebooks = nn.ModuleList(codebooks)
@@ -49,21 +51,21 @@ class RVQ(Quantizer):
     def forward(self, latents: Tensor) -> QuantizerOutput:
         with torch.autocast(latents.device.type, enabled=False):
             x = latents.float().transpose(1, 2)  # [B, F, D]
-            straight, held = x, x  # the residual with the lookups' straight-through gradient, and with them constant
-            parts, codes, losses = [], [], []
+            straight, constant = x, x  # the residual with straight-through gradients of earlier stages, and without any
+            outputs, codes, losses = [], [], []
             for project_in, book, project_out in zip(self.project_in, self.codebooks, self.project_out, strict=True):
-                z = project_in(held)
+                z = project_in(constant)
                 indices, entries, loss = book.match(z.flatten(0, 1))  # type: ignore[operator]
                 entries = entries.view_as(z)
                 losses.append(loss + self.commitment * F.mse_loss(z, entries))
-                passed = project_in(straight)
-                y = project_out(passed + (entries - passed).detach())
-                straight, held = straight - y, held - y.detach()
-                parts.append(y)
+                projected = project_in(straight)
+                y = project_out(projected + (entries - projected).detach())
+                straight, constant = straight - y, constant - y.detach()
+                outputs.append(y)
                 codes.append(indices.view(z.shape[:2]))
-            chosen = torch.stack(codes, 1)
-            z_q = self._sum(parts, chosen).transpose(1, 2)  # [B, D, F]
-        return QuantizerOutput(z_q, chosen, torch.stack(losses).mean())
+            stacked = torch.stack(codes, 1)  # [B, K, F]
+            z_q = self._sum(outputs, stacked).transpose(1, 2)  # [B, D, F]
+        return QuantizerOutput(z_q, stacked, torch.stack(losses).mean())
 
     def decode(self, codes: Tensor, erased: Tensor | None = None) -> Tensor:
         check_stages(codes, self.codebook_sizes)
@@ -74,13 +76,14 @@ class RVQ(Quantizer):
                 total = total + (y if erased is None else y.masked_fill(erased[:, stage, :, None], 0.0))
             return total.transpose(1, 2)  # [B, D, F]
 
-    def _sum(self, parts: Sequence[Tensor], codes: Tensor) -> Tensor:
-        """Add the stages' outputs, each `[B, F, D]`, without those that dropout leaves out."""
-        stacked = torch.stack(list(parts), 1)  # [B, K, F, D]
-        if self.training and self.dropout > 0 and len(parts) > 1:
+    def _sum(self, outputs: Sequence[Tensor], codes: Tensor) -> Tensor:
+        """Add the stages' outputs, each `[B, F, D]`, without those that dropout leaves out: `[B, F, D]`."""
+        stacked = torch.stack(list(outputs), 1)  # [B, K, F, D]
+        if self.training and self.dropout > 0 and len(outputs) > 1:
             stacked = stacked * stages_in_use(codes, self.dropout)[:, :, None, None]
         return stacked.sum(1)
 
 
 def _projection(width_in: int, width_out: int) -> nn.Module:
+    """Linear map between widths, the identity where they agree."""
     return nn.Identity() if width_in == width_out else nn.Linear(width_in, width_out)

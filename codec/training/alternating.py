@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from codec.errors import InvalidValue, UnreadableFile
+from codec.layers.ranks import world_size
 from codec.training.distributed.sharded_tensors import alike, part_of, whole
 from codec.training.lightning_internals import (
     attached_trainer,
@@ -305,11 +306,6 @@ def average_over_ranks(tensors: Sequence[Tensor], *, bucket: int = 2**25) -> Non
             means = (flat / world_size()).split([t.numel() for t in pending])
             torch._foreach_copy_(pending, [m.view_as(t) for m, t in zip(means, pending, strict=True)])
             pending = []
-
-
-def world_size() -> int:
-    """Number of ranks, 1 outside a distributed run."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @contextmanager

@@ -145,7 +145,7 @@ class CodecModule(AlternatingOptimization):
     def _transmit(self, codes: Tensor) -> Tensor:
         """Latents `[B, D, F]` of codes behind the training channel, drawn from this batch's randomness."""
         if self._connection is None:
-            self._connection = (self.link or Link()).connect(self.codec)
+            self._connection = (self.link or Link()).connect(self.codec.quantizer)
         assert self.channel is not None
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         bits = self._connection.protect(self.channel)(self._connection.send(codes), generator)

@@ -45,7 +45,7 @@ class EvaluatedSystem:
 
     def __init__(self, name: str, codec: NeuralCodec, link: Link | None = None) -> None:
         self.name, self.codec = name, codec
-        self.connection: Connection = (link or Link()).connect(codec)
+        self.connection: Connection = (link or Link()).connect(codec.quantizer)
 
 
 class ComparisonModule(L.LightningModule):

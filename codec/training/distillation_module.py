@@ -9,7 +9,7 @@ from torch import Tensor
 from codec.checkpoints.reading import codec_config, load_codec, read_checkpoint
 from codec.checkpoints.warm_start import warm_start
 from codec.codec import NeuralCodec
-from codec.encoders.acoustic import Encoder
+from codec.encoders.base import Encoder
 from codec.encoders.feature_cache import TeacherCache
 from codec.errors import InvalidValue
 from codec.training.adversary import Adversary

@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class BadFiles:
-    """Names each bad file once in the log and counts it, however many processes and epochs meet it.
+    """Names each bad file once in the log and counts it once, in whatever process and epoch it is met.
 
-    A report is a small file in a temporary `folder`, created exclusively: that is atomic between processes
-    and survives pickling. Pass the same folder on every rank of a machine; the one who made it removes it.
+    A report is a small file in a temporary `folder`. It is created exclusively, which is atomic between processes, and
+    the record can be pickled. Pass the same folder on every rank of a machine; the process that made it removes it.
     """
 
     def __init__(self, folder: str | None = None) -> None:
@@ -33,7 +33,7 @@ class BadFiles:
                 json.dump([path, reason], file)
         except FileExistsError:
             return
-        except FileNotFoundError:  # the rank that made the folder has ended before this one
+        except FileNotFoundError:  # the rank that made the folder has ended already
             pass
         logger.warning("bad audio file: %s: %s", path, reason)
 
@@ -47,5 +47,5 @@ class BadFiles:
 
 
 def _remove(folder: str, owner: int) -> None:
-    if os.getpid() == owner:  # a forked worker inherits the finalizer, but must not run it
+    if os.getpid() == owner:  # a forked worker inherits the finalizer and must not run it
         shutil.rmtree(folder, ignore_errors=True)

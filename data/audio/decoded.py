@@ -1,4 +1,4 @@
-"""Training clips decoded once into memory, and the crops cut there that reading by seeking would give."""
+"""Training clips decoded once into memory, from where crops are cut as `read_crop` would read them from the files."""
 
 import logging
 import math
@@ -13,17 +13,17 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from data.audio.lengths import length_at
-from data.audio.reading import AudioReadError, Crop, opened, read_resampled, start_frame, within_full_scale
-from data.sources.listed import Clip
+from data.audio.reading import Crop, opened, read_resampled, start_frame, within_full_scale
+from data.errors import AudioReadError, DataError
 
 DECODE_THREADS = 8
-BLOCK_SECONDS = 60  # decoded at once, so that a long recording takes little memory beside its samples
+BLOCK_SECONDS = 60  # decoded at once, so that a long recording needs little memory besides its samples
 
 logger = logging.getLogger(__name__)
 
 
 class _Held(NamedTuple):
-    """A clip's header, and for each rate where its samples begin in the tensor and how many they are."""
+    """A clip's header, and for each rate the place and the number of its samples in the tensor."""
 
     frames: int
     samplerate: int
@@ -32,52 +32,59 @@ class _Held(NamedTuple):
 
 
 class DecodedClips:
-    """Clips as mono float32 at each of `rates`, in one flat tensor a rate, which forked processes share.
+    """Clips as mono float32 at each of `rates`, in one flat tensor for each rate, which forked processes share.
 
-    Crops have the samples that `read_crop` reads: exactly, of lossless files at the training rate; within 2e-6 where
-    resampled; of speech within 2e-4 after a high-pass of 30 Hz or more, but 2e-3 in a clip's first 0.1 s, where the
-    filter still rings from the mean taken off before it. This mean is of a block of 60 s, not of the crop: of music or
-    noise with strong low frequencies, 1e-2 has been seen. From lossy files crops are nearer to the whole clip, as a
-    decoder that has sought is not warm. A clip that cannot be decoded whole is counted in the log and not held.
+    How far crops differ from those that `read_crop` reads:
+
+    - lossless files at the training rate: not at all; resampled, by at most 2e-6;
+    - speech after a high-pass filter of 30 Hz or more: by at most 2e-4, and by 2e-3 in the first 0.1 s of a clip. The
+      mean is subtracted before the filter, here from blocks of 60 s instead of from each crop; with strong low
+      frequencies, as in music or noise, differences of 1e-2 have been seen;
+    - lossy files: crops are nearer to the whole decoded clip, because a decoder that starts in the middle of a file has
+      no past to decode from.
+
+    A clip that cannot be decoded to its end is counted in the log and not held.
 
     Args:
-        clips: to be decoded, in threads.
-        samples: of a crop at `rates[0]`; a shorter clip is held with the zeros that follow it.
+        paths: of the clips, which are decoded in threads.
+        samples: length of a crop at `rates[0]`; a shorter clip is held with zeros up to this length.
         rates: of the samples, in Hz.
-        highpass_hz: cut-off of the high-pass filter.
-        max_bytes: of all samples together.
+        highpass_hz: cut-off of the high-pass filter; None for no filter.
+        max_bytes: limit for all samples together.
 
     Raises:
-        ValueError: The samples take more than `max_bytes`; found before any is decoded.
+        DataError: The samples take more than `max_bytes`; raised before any is decoded.
     """
 
     def __init__(
-        self, clips: Sequence[Clip], samples: int, *, rates: tuple[int, ...], highpass_hz: float | None, max_bytes: int
+        self, paths: Sequence[str], samples: int, *, rates: tuple[int, ...], highpass_hz: float | None, max_bytes: int
     ) -> None:
         started = time.perf_counter()
-        self._paths, self._rates, self._highpass_hz = [clip.path for clip in clips], rates, highpass_hz
+        self._paths, self._rates, self._highpass_hz = list(paths), rates, highpass_hz
         self._crop_lengths = [length_at(rate, samples, rates[0]) for rate in rates]
         self._errors: list[AudioReadError] = []
-        self._clips = self._of_each_clip(self._read_header)
+        self._clips = self._map_clips(self._read_header)
         totals = self._lay_out()
         hours = sum(held.frames / held.samplerate for held in self._clips if held) / 3600
         size = 4e-9 * sum(totals)
         if 1e9 * size > max_bytes:
-            raise ValueError(
-                f"data.in_memory: the {hours:.2f} h of training clips take {size:.2f} GB of memory, and each rank may "
-                f"take {max_bytes / 1e9:.2f} GB here; set data.in_memory to false, to read crops by seeking, or use "
-                "fewer clips or fewer ranks on this machine"
+            raise DataError(
+                "data.in_memory",
+                True,
+                f"needs {size:.2f} GB of memory for {hours:.2f} h of training clips, and each rank may take "
+                f"{max_bytes / 1e9:.2f} GB here",
+                "set it to false, to read crops from the files, or use fewer clips or fewer ranks on this machine",
             )
         self._waves = [torch.empty(total, dtype=torch.float32) for total in totals]
-        self._clips = self._of_each_clip(self._decode)
+        self._clips = self._map_clips(self._decode)
         took = time.perf_counter() - started
         rank_zero_info(f"{hours:.2f} h of training clips decoded into {size:.2f} GB of memory in {took:.0f} s.")
         if self._errors:
-            counts = len(self._errors), len(clips)
+            counts = len(self._errors), len(paths)
             logger.warning("%d of %d training clips stay on disk, such as %s", *counts, self._errors[0])
 
     def crop(self, number: int, position: float) -> Crop | None:
-        """The crop of clip `number` at `position` in [0, 1), as `read_crop` gives it; None for a clip not held."""
+        """The crop of clip `number` at `position` in [0, 1), as by `read_crop`; None for a clip that is not held."""
         held = self._clips[number]
         if held is None:
             return None
@@ -85,11 +92,13 @@ class DecodedClips:
         waves = []
         for wave, offset, rate, length in zip(self._waves, held.offsets, self._rates, self._crop_lengths, strict=True):
             first = offset + start * rate // held.samplerate
-            waves.append(wave[None, first : first + length].clone())  # [1, T]; no view: items may be changed in place
+            waves.append(
+                wave[None, first : first + length].clone()
+            )  # [1, T]; a copy, because items may be changed in place
         return Crop(within_full_scale(tuple(waves)), start, held.frames / held.samplerate)
 
-    def _of_each_clip(self, read: Callable[[int], _Held | None]) -> list[_Held | None]:
-        """`read` of each clip's number, in threads; None where it raised AudioReadError, which is kept."""
+    def _map_clips(self, read: Callable[[int], _Held | None]) -> list[_Held | None]:
+        """`read` applied to each clip's number, in threads; None where it raised AudioReadError, which is kept."""
 
         def attempt(number: int) -> _Held | None:
             try:
@@ -106,7 +115,7 @@ class DecodedClips:
             return _Held(file.frames, file.samplerate)
 
     def _lay_out(self) -> list[int]:
-        """Give each clip its place, one after the other; returns the samples of all at each rate."""
+        """Give each clip its place, one after the other; returns the total number of samples at each rate."""
         totals = [0] * len(self._rates)
         for number, held in enumerate(self._clips):
             if held is None:
@@ -118,7 +127,7 @@ class DecodedClips:
         return totals
 
     def _decode(self, number: int) -> _Held | None:
-        """Fill the clip's part of each tensor, in blocks that begin on a whole sample at every rate."""
+        """Fill the clip's part of each tensor, in blocks that begin at a whole sample of every rate."""
         held = self._clips[number]
         if held is None:
             return None
@@ -138,7 +147,7 @@ class DecodedClips:
 
 
 def available_bytes(root: Path = Path("/")) -> int:
-    """Memory that can be had: the kernel's estimate, or less where a cgroup (v2) limits this process. Linux."""
+    """Bytes of memory free for this process on Linux: the kernel's estimate, or less if a cgroup (v2) limits it."""
     free = [1024 * _number(root / "proc/meminfo", "MemAvailable:")]
     group = re.search(r"^0::/(.*)$", (root / "proc/self/cgroup").read_text(), re.MULTILINE)
     folder = root / "sys/fs/cgroup" / (group[1] if group else "")

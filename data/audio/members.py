@@ -1,4 +1,4 @@
-"""A clip inside a tar shard, on disk or in object storage: how it is named, and how its bytes are read."""
+"""Clips inside tar shards, on disk or in object storage: their paths, and reading their bytes."""
 
 import errno
 import io
@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-REQUEST_BYTES = 1 << 18  # asked of object storage at once: most clips of speech are one request
+REQUEST_BYTES = 1 << 18  # read from object storage at once: most clips of speech are one request
 OPEN_SHARDS = 128
 MEMBER = re.compile(r"(.+?\.tar)/.*#(\d+)\+(\d+)", re.DOTALL)
 
@@ -25,8 +25,8 @@ def member_path(shard: str, name: str, *, offset: int, size: int) -> str:
 class MemberFile(ABC):
     """A clip in a shard as a binary file to read and seek; `str` gives its path.
 
-    Errors are raised here where possible, because libsndfile's callbacks can raise none: OSError, with the shard as
-    its `filename`, when the shard cannot be read or ends before the clip does.
+    Raises OSError, with the shard as its `filename`, when the shard cannot be read or ends before the clip does. This
+    is found when the file is opened, as far as possible: nothing can be raised through libsndfile's callbacks.
     """
 
     def __init__(self, path: str, shard: str, *, offset: int, size: int) -> None:
@@ -56,11 +56,11 @@ class MemberFile(ABC):
 
 
 class _LocalMember(MemberFile):
-    """Read through a memory map: no call to the system for each of libsndfile's many small reads."""
+    """Read through a memory map, which saves a system call for each of libsndfile's many small reads."""
 
     def __init__(self, path: str, shard: str, *, offset: int, size: int, mapped: mmap) -> None:
         super().__init__(path, shard, offset=offset, size=size)
-        if mapped.size() < offset + size:  # its size now: to read beyond the end is no error but kills the process
+        if mapped.size() < offset + size:  # reading a map beyond the end of its file kills the process
             raise self._cut_off()
         self._bytes = memoryview(mapped)[offset : offset + size]
 
@@ -73,6 +73,8 @@ class _LocalMember(MemberFile):
 
 
 class _RemoteMember(MemberFile):
+    """Read from object storage, a block at a time. The last byte is requested at once, to see that it is there."""
+
     def __init__(self, path: str, shard: str, *, offset: int, size: int, storage: tuple[Any, str]) -> None:
         super().__init__(path, shard, offset=offset, size=size)
         self._storage = storage
@@ -116,7 +118,10 @@ def open_member(path: str) -> MemberFile | None:
 
 @lru_cache(OPEN_SHARDS)
 def _storage(shard: str, process: int) -> mmap | tuple[Any, str]:
-    """Where to read the shard. Connections to object storage do not survive a fork, hence `process`."""
+    """A local shard as a memory map, any other as (file system, path).
+
+    `process` keeps a forked worker from using its parent's connections, which do not survive a fork.
+    """
     filesystem, path = fsspec.core.url_to_fs(shard)
     if not isinstance(filesystem, LocalFileSystem):
         return filesystem, path

@@ -17,20 +17,11 @@ from torchaudio.transforms import Resample
 
 from data.audio.lengths import length_at
 from data.audio.members import open_member
+from data.errors import AudioReadError
 
-HIGHPASS_LEAD_SECONDS = 0.1  # the high-pass filter hears this much before a crop, so that it has settled
+HIGHPASS_LEAD_SECONDS = 0.1  # the high-pass filter starts this long before a crop, so that it has settled
 STREAMED_WAV_BYTES = 2**31 - 2**16  # a WAV written to a pipe declares about 2 or 4 GiB: not a sign of truncation
-
-
-class AudioReadError(ValueError):
-    """A file that cannot be used as audio; `path` and `reason` say which and why."""
-
-    def __init__(self, path: str | bytes | Path, reason: str) -> None:
-        self.path, self.reason = os.fsdecode(path) if isinstance(path, bytes) else str(path), reason
-        super().__init__(f"{self.path}: {reason}")
-
-    def __reduce__(self) -> tuple[type["AudioReadError"], tuple[str, str]]:
-        return type(self), (self.path, self.reason)  # data workers send their errors through pickle
+UNRECOGNISED_FORMAT = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
 
 
 class AudioInfo(NamedTuple):
@@ -42,9 +33,12 @@ class AudioInfo(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """A piece of a file: one float32 [1, T] wave for each wanted rate, all of the same region.
+    """A region of a file.
 
-    `start` is its first frame in the file, `file_seconds` the length of the whole file.
+    Attributes:
+        waves: float32 [1, T], one for each rate that was asked for.
+        start: the region's first frame in the file.
+        file_seconds: length of the whole file.
     """
 
     waves: tuple[torch.Tensor, ...]
@@ -53,7 +47,7 @@ class Crop(NamedTuple):
 
 
 def probe(path: str | Path) -> AudioInfo:
-    """Read the header only. Raises AudioReadError for anything that is not audio with at least one frame."""
+    """Read the header only. Raises AudioReadError unless the file is audio with at least one frame."""
     with opened(path) as file:
         return AudioInfo(file.frames, file.samplerate, file.channels)
 
@@ -98,7 +92,7 @@ def read_whole(
 
 
 def check_readable(path: str | Path, *, max_seconds: float | None = None) -> float:
-    """Decode a file in blocks and return its seconds; raises AudioReadError as reading it whole would."""
+    """Decode a file in blocks (to `max_seconds`) and return its length in seconds. Raises AudioReadError."""
     with opened(path) as file:
         frames = file.frames
         if max_seconds is not None:
@@ -110,14 +104,14 @@ def check_readable(path: str | Path, *, max_seconds: float | None = None) -> flo
 
 
 def within_full_scale(waves: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Scale all waves by one factor when any leaves [-1, 1] (resampling and lossy codecs overshoot)."""
+    """Divide all waves by their common peak where that exceeds 1: resampling and lossy codecs overshoot."""
     peak = max(wave.abs().max().item() for wave in waves)
     return tuple(wave / peak for wave in waves) if peak > 1.0 else waves
 
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
-    """Open a file; every failure, here or inside the block, becomes an AudioReadError with its reason."""
+    """Open a file. Every failure to read it, here or inside the `with` block, becomes an AudioReadError."""
     path = str(path)
     try:
         member = open_member(path)
@@ -126,14 +120,15 @@ def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
         with soundfile.SoundFile(member or os.fsencode(path)) as file:  # names need not be UTF-8
             if file.frames <= 0:
                 raise AudioReadError(path, "empty: a header without any samples")
-            _refuse_cut_header(path, file)
+            _refuse_cut_wav(path, file)
             yield file
     except soundfile.LibsndfileError as error:
-        text = error.error_string.strip()
-        known = "not recognised" in text
-        reason = "not audio: no format that soundfile reads" if known else f"truncated or damaged: {text}"
+        if error.code == UNRECOGNISED_FORMAT:
+            reason = "not audio: no format that soundfile reads"
+        else:
+            reason = f"truncated or damaged: {error.error_string.strip()}"
         raise AudioReadError(path, reason) from error
-    except OSError as error:  # its file is the shard, where that is what cannot be read
+    except OSError as error:  # `filename` is the shard where the shard cannot be read
         raise AudioReadError(error.filename or path, f"unreadable: {error.strerror or error}") from error
     except RuntimeError as error:
         raise AudioReadError(path, f"unreadable: {error}") from error
@@ -148,8 +143,11 @@ def _refuse_unopenable(path: str) -> None:
         raise AudioReadError(path, "unreadable: permission denied")
 
 
-def _refuse_cut_header(path: str, file: soundfile.SoundFile) -> None:
-    """libsndfile reads a WAV cut short in silence, but notes the declared and the found size in its log."""
+def _refuse_cut_wav(path: str, file: soundfile.SoundFile) -> None:
+    """Raise AudioReadError for a WAV file that holds fewer bytes than its header declares.
+
+    libsndfile opens it without an error, but notes the declared and the present size in its log.
+    """
     found = re.search(r"data\s*: (\d+) \(should be (\d+)\)", file.extra_info)
     if found:
         declared, present = int(found[1]), int(found[2])
@@ -158,14 +156,14 @@ def _refuse_cut_header(path: str, file: soundfile.SoundFile) -> None:
 
 
 def start_frame(file: soundfile.SoundFile, samples: int, rates: tuple[int, ...], position: float) -> int:
-    """A frame at which all rates have a whole sample: a multiple of rate / gcd of all rates."""
+    """The first frame of the crop at `position`: a multiple of rate / gcd(rate, `rates`), so whole at each rate."""
     step = file.samplerate // math.gcd(file.samplerate, *rates)
     room = file.frames - math.ceil(samples * file.samplerate / rates[0])
     return 0 if room <= 0 else int(position * (room // step + 1)) * step
 
 
 def _read_frames(file: soundfile.SoundFile, frames: int) -> np.ndarray:
-    """The next `frames` frames as a mono float32 [T] array, checked to be there and to be numbers."""
+    """The next `frames` frames, mono float32 [T]. Raises AudioReadError when some are missing or not finite."""
     block = file.read(frames, dtype="float32", always_2d=True)
     if len(block) < frames:
         raise AudioReadError(file.name, f"truncated: the sound ends {frames - len(block)} frames too early")
@@ -182,9 +180,12 @@ def read_resampled(
     rates: Sequence[int],
     highpass_hz: float | None,
 ) -> tuple[torch.Tensor, ...]:
-    """[1, length] for each rate, from frame `start` on (a whole sample at all of them); zeros past the file."""
-    # `lead` is what the filters see before the crop, so that its edge is that of the whole file; a common
-    # multiple of the resamplers' steps, so that it is a whole number of samples at every rate.
+    """Read mono waves [1, length], one for each rate, from frame `start` on; zeros follow the end of the file.
+
+    `start` has to be a whole sample at each rate.
+    """
+    # The filters start `lead` frames before the crop, so that it equals a slice of the whole filtered file. `lead` is
+    # a common multiple of the resamplers' steps: a whole number of samples at every rate.
     steps = [file.samplerate // math.gcd(file.samplerate, rate) for rate in rates]
     margin = max(_filter_width(file.samplerate, rate) for rate in rates)
     settle = round(HIGHPASS_LEAD_SECONDS * file.samplerate) if highpass_hz else 0
@@ -206,7 +207,7 @@ def read_resampled(
 
 
 def _filter_width(old: int, new: int) -> int:
-    """How many frames on each side a resampled sample depends on."""
+    """How many frames before and after it a resampled sample depends on."""
     return 0 if old == new else _resampler(old, new).width + old // math.gcd(old, new)
 
 

@@ -1,4 +1,4 @@
-"""Writing tar shards: one shard from its clips, whole or not at all, the same bytes each time."""
+"""Writing tar shards: each appears under its name once it is complete, and has the same bytes every time."""
 
 import hashlib
 import io
@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from data.audio.reading import AudioReadError, check_readable, probe, read_whole
-from data.datasets import refuse_cut_file
+from data.audio.reading import check_readable, probe, read_whole
+from data.errors import AudioReadError
 from data.shards.source import ShardRow
-from data.sources.listed import Clip
+from data.sources.base import Clip, refuse_shortened
 
 WRITE_FRAMES = 1 << 16  # libsndfile's Ogg encoders overflow the stack on long blocks
 
@@ -34,7 +34,10 @@ OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
 class Recipe(NamedTuple):
-    """What becomes of each clip: mono in `encoding` at `sample_rate` Hz (its own where None); unchanged without one."""
+    """How clips are stored: as mono in `encoding` at `sample_rate` Hz (None keeps the clip's own).
+
+    Without an encoding, files are copied as they are.
+    """
 
     encoding: Encoding | None = None
     sample_rate: int | None = None
@@ -54,9 +57,9 @@ class Shard(NamedTuple):
 
 
 def write_shard(path: Path, clips: Sequence[tuple[str, Clip]], recipe: Recipe, *, advance: Callable[[], None]) -> Shard:
-    """Write (name in the shard, clip) of all `clips` that can be read into a tar file at `path`.
+    """Write those of `clips`, pairs (name in the shard, clip), that can be read into a tar file at `path`.
 
-    Without any there is no file. `advance` is called before each clip. Raises OSError when the disk is full.
+    If none can be read, no file is written. `advance` is called before each clip. Raises OSError when the disk is full.
     """
     rows: list[ShardRow] = []
     bad: dict[str, str] = {}
@@ -70,7 +73,7 @@ def write_shard(path: Path, clips: Sequence[tuple[str, Clip]], recipe: Recipe, *
                 except AudioReadError as error:
                     bad[error.path] = error.reason
                     continue
-                entry = tarfile.TarInfo(name)  # no time, no owner: the same bytes each time
+                entry = tarfile.TarInfo(name)  # without time and owner, so that the bytes are the same every time
                 entry.size = len(data)
                 tar.addfile(entry, io.BytesIO(data))
                 offset = tar.offset - -len(data) // 512 * -512
@@ -85,7 +88,7 @@ def write_shard(path: Path, clips: Sequence[tuple[str, Clip]], recipe: Recipe, *
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file that appears under its name once it is complete."""
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
@@ -94,7 +97,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _contents(clip: Clip, recipe: Recipe) -> tuple[bytes, float, int]:
-    """(bytes of the file, seconds as its list states them or as they are, sample rate).
+    """(bytes of the file, seconds, sample rate); the seconds are those that the source states, if it does.
 
     Raises AudioReadError for a clip that cannot be read to its end.
     """
@@ -107,7 +110,7 @@ def _contents(clip: Clip, recipe: Recipe) -> tuple[bytes, float, int]:
         samples = read_whole(clip.path, (rate,))[0][0].numpy()  # [T]
         seconds = len(samples) / rate
         data = _encoded(samples, rate, recipe.encoding)
-    refuse_cut_file(clip, seconds)
+    refuse_shortened(clip, seconds)
     return data, clip.seconds or seconds, rate
 
 

@@ -1,1 +1,1 @@
-"""Data sources: each lists the clips of a corpus."""
+"""Corpora as parts to inject: each source lists the clips of a folder, a manifest, a download or the demo corpus."""

@@ -1,22 +1,20 @@
-"""LibriTTS, LibriSpeech and VCTK as torchaudio downloads them; their files are listed from the disk."""
+"""LibriTTS, LibriSpeech and VCTK in the folders that torchaudio downloads them to."""
 
 from pathlib import Path
 
 from torchaudio.datasets import LIBRISPEECH, LIBRITTS, VCTK_092
 
-from data.sources.listed import AudioSource, Clip, FolderSource
+from data.errors import DataError
+from data.sources.base import AudioSource, Clip
+from data.sources.folder import FolderSource
 
 
 class _DownloadedSource(AudioSource):
-    """A corpus in `folder` below `root`, the parts of it that `subsets` name."""
+    """The folders that `subsets` names, in `folder` below `root`; with `download`, fetched there when missing."""
 
     def __init__(self, root: str, folder: str, *, subsets: list[str], download: bool) -> None:
-        self.root, self.folder, self.subsets, self.download = (
-            Path(root).expanduser(),
-            folder,
-            subsets,
-            download,
-        )
+        self.root, self.folder = Path(root).expanduser(), folder
+        self.subsets, self.download = subsets, download
 
     def fetch(self, subset: str) -> None:
         """Download and unpack one subset below `root`, unless it is there."""
@@ -33,7 +31,7 @@ class _DownloadedSource(AudioSource):
         for subset in self.subsets:
             folder = self.root / self.folder / subset
             if not folder.is_dir():
-                raise ValueError(f"the folder {folder} does not exist; set `download: true`, or correct `root`")
+                raise DataError("the folder", folder, "does not exist", "set `download: true`, or correct `root`")
             found += FolderSource(str(folder), (".wav", ".flac"), name=f"{self.folder}/{subset}").clips()
         return found
 
@@ -59,7 +57,10 @@ class LibriSpeechSource(_DownloadedSource):
 
 
 class VCTKSource(_DownloadedSource):
-    """VCTK 0.92 below `root`/VCTK-Corpus-0.92 (48 kHz): one microphone, all speakers or only `speakers`."""
+    """VCTK 0.92 below `root`/VCTK-Corpus-0.92 (48 kHz), recordings of one of its two microphones ("mic1" or "mic2").
+
+    `speakers`, such as "p225", are those to keep; None keeps all. Raises DataError for one that is not there.
+    """
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class VCTKSource(_DownloadedSource):
         download: bool = False,
     ) -> None:
         if microphone not in ("mic1", "mic2"):
-            raise ValueError(f"microphone must be mic1 or mic2, got {microphone!r}")
+            raise DataError("microphone", microphone, "must be mic1 or mic2")
         super().__init__(root, "VCTK-Corpus-0.92", subsets=["wav48_silence_trimmed"], download=download)
         self.speakers, self.microphone = speakers, microphone
 
@@ -78,13 +79,13 @@ class VCTKSource(_DownloadedSource):
         VCTK_092(str(self.root), mic_id=self.microphone, download=True)
 
     def clips(self) -> list[Clip]:
-        everyone = super().clips()
-        there = {clip.speaker for clip in everyone}
-        unknown = sorted(set(self.speakers or ()) - {speaker for speaker in there if speaker})
+        clips = super().clips()
+        present = sorted({clip.speaker for clip in clips if clip.speaker})
+        unknown = sorted(set(self.speakers or ()) - set(present))
         if unknown:
-            raise ValueError(f"VCTK in {self.root} has no speakers {unknown}; it has {sorted(filter(None, there))}")
+            raise DataError("VCTK in", self.root, f"has no speakers {unknown}", f"choose from {', '.join(present)}")
         return [
             clip
-            for clip in everyone
+            for clip in clips
             if Path(clip.path).stem.endswith(self.microphone) and (not self.speakers or clip.speaker in self.speakers)
         ]

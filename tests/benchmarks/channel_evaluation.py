@@ -98,8 +98,9 @@ def build_module() -> Any:
     from lightning.pytorch import LightningModule
 
     from codec.codec import NeuralCodec
-    from codec.decoders.vocos import ConvNeXtBackbone, VocosDecoder
-    from codec.encoders.acoustic import SpectralEncoder
+    from codec.decoders.backbones import ConvNeXtBackbone
+    from codec.decoders.vocos import VocosDecoder
+    from codec.encoders.spectral import SpectralEncoder
     from codec.quantizers import FSQ
 
     class Module(LightningModule):

@@ -17,7 +17,9 @@ import time
 import torch
 from torch import Tensor
 
-from codec.channels.coding.codes import ConvolutionalCode, ErrorCorrection, Hamming74, Repetition
+from codec.channels.coding.base import ErrorCorrection
+from codec.channels.coding.block_codes import Hamming74, Repetition
+from codec.channels.coding.convolutional import ConvolutionalCode
 
 TARGET = 1e-3
 LEVEL_LOSS = 0.25  # dB

@@ -145,7 +145,7 @@ def test_training_and_channels_leave_codes_unchecked(residual, monkeypatch):
     """They use codes of their own making; a check would wait for the device at each batch."""
     monkeypatch.setattr("codec.codec.checked_codes", None)
     residual(torch.randn(1, 1, 640), lambda codes: residual.quantizer.decode(codes))
-    connection = Link().connect(residual)
+    connection = Link().connect(residual.quantizer)
     residual.decode_latents(connection.latents(connection.receive(connection.send(torch.randint(5, (1, 2, 6))))))
 
 

@@ -3,6 +3,8 @@
 import itertools
 import logging
 import os
+import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,19 +16,19 @@ import soundfile
 import torch
 from jsonargparse import ArgumentParser
 
-from data import AudioReadError, FolderSource, ManifestSource, SpeechDataModule
+from data import AudioReadError, Augmentation, DataError, FolderSource, ManifestSource, SpeechDataModule
 from data.audio.reading import read_whole
 from data.datasets import noise_scale
 from tests.support.paths import ROOT
+from tests.support.speech import write_speech
 
 Batch = dict[str, Any]
 
 
 @pytest.fixture
-def corpus(write: Callable[..., Path], tmp_path: Path) -> FolderSource:
-    for number in range(6):
-        write(f"corpus/{number}.flac", 1.5 + number / 2, rate=(16000, 24000)[number % 2])
-    return FolderSource(str(tmp_path / "corpus"))
+def corpus(tmp_path: Path) -> FolderSource:
+    lengths = [1.5 + number / 2 for number in range(6)]
+    return FolderSource(str(write_speech(tmp_path / "corpus", lengths, rates=(16000, 24000), extension="flac")))
 
 
 def test_a_name_that_is_not_utf8_is_read_and_its_neighbour_reported(
@@ -68,7 +70,7 @@ def test_batches_have_the_promised_shapes(corpus: FolderSource) -> None:
 
 
 def test_stream_is_the_same_for_any_number_of_workers(corpus: FolderSource) -> None:
-    options: Any = dict(crop_seconds=0.2, batch_size=2, gain_db=(-6.0, 6.0), noise=corpus, seed=4)
+    options: Any = dict(crop_seconds=0.2, batch_size=2, augmentation=Augmentation((-6.0, 6.0), corpus), seed=4)
     streams = [batches(SpeechDataModule(corpus, num_workers=n, **options), 6) for n in (0, 1, 2)]
     for other in streams[1:]:
         assert all(torch.equal(a["audio"], b["audio"]) for a, b in zip(streams[0], other, strict=True))
@@ -99,7 +101,7 @@ def test_second_sharding_is_refused(corpus: FolderSource) -> None:
     module = SpeechDataModule(corpus, num_workers=0)
     place(module, 0, 2, wraps=True)
     module.setup("fit")
-    with pytest.raises(ValueError, match="use_distributed_sampler: false"):
+    with pytest.raises(DataError, match="use_distributed_sampler: false"):
         module.train_dataloader()
 
 
@@ -217,12 +219,12 @@ def test_cut_ogg_is_found_by_its_manifest(write: Callable[..., Path], tmp_path: 
 def test_nothing_readable_ends_with_a_sentence(tmp_path: Path, bad_file: Callable[[str], Path]) -> None:
     bad_file("text")
     source = FolderSource(str(tmp_path / "corpus"))
-    with pytest.raises(ValueError, match="source 0 has no clip that can be read"):
+    with pytest.raises(DataError, match="source 0 has no clip that can be read"):
         SpeechDataModule(source, num_workers=0).setup("fit")
-    with pytest.raises(ValueError, match="none of the 1 clips for test can be read"):
+    with pytest.raises(DataError, match="none of the 1 clips for test can be read"):
         SpeechDataModule(test=source, num_workers=0).setup("test")
     (tmp_path / "corpus/list.tsv").write_text("path\tseconds\ntext.wav\t3.0\n")
-    with pytest.raises(ValueError, match="100 clips drawn in a row cannot be read"):
+    with pytest.raises(DataError, match="100 clips drawn in a row cannot be read"):
         batches(SpeechDataModule(ManifestSource(str(tmp_path / "corpus/list.tsv")), num_workers=0), 1)
 
 
@@ -231,7 +233,7 @@ def test_nothing_readable_ends_with_a_sentence(tmp_path: Path, bad_file: Callabl
     [
         (
             dict(crop_seconds=0.81, hop_length=320),
-            "12960 samples.*hop_length=320; the nearest is crop_seconds=0.8",
+            "12960 samples.*hop_length=320: the nearest is crop_seconds=0.8",
         ),
         (dict(crop_seconds=0.0), "the nearest is crop_seconds=0.02"),
         (dict(output_sample_rate=22050, crop_seconds=0.02), "320 samples at 16000 Hz are 441.000"),
@@ -245,20 +247,20 @@ def test_lengths_that_do_not_divide_are_refused(options: dict[str, Any], message
     if "441" in message:
         assert SpeechDataModule(**options).crop_samples == 320  # exact: no error
         return
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(DataError, match=message):
         SpeechDataModule(**options)
 
 
 @pytest.mark.parametrize(("stage", "option"), [("fit", "train"), ("validate", "val"), ("test", "test")])
 def test_missing_source_names_its_option(stage: str, option: str) -> None:
-    with pytest.raises(ValueError, match=f"data.{option}"):
+    with pytest.raises(DataError, match=f"data.{option}"):
         SpeechDataModule(num_workers=0).setup(stage)
-    with pytest.raises(ValueError, match=r"data\.predict_from"):
+    with pytest.raises(DataError, match=r"data\.predict_from"):
         SpeechDataModule(num_workers=0).setup("predict")
 
 
 def test_duplicate_ids_across_sources(corpus: FolderSource) -> None:
-    with pytest.raises(ValueError, match=r"6 clip ids occur twice, such as '0\.flac'"):
+    with pytest.raises(DataError, match=r"6 clip ids occur twice, such as '0\.flac'"):
         SpeechDataModule(test=[corpus, corpus], num_workers=0).setup("test")
 
 
@@ -268,14 +270,18 @@ def test_noise_has_the_wanted_ratio_and_gain_the_wanted_level(tmp_path: Path) ->
         samples = level * np.random.default_rng(len(folder)).standard_normal(64000)
         soundfile.write(tmp_path / folder / "a.wav", samples, 16000, subtype="FLOAT")
     speech, noise = (FolderSource(str(tmp_path / name)) for name in ("speech", "noise"))
+
+    def augmented(**options: Any) -> SpeechDataModule:
+        return SpeechDataModule(speech, num_workers=0, augmentation=Augmentation(**options))
+
     (clean,) = batches(SpeechDataModule(speech, num_workers=0), 1)
-    noisy_module = SpeechDataModule(speech, num_workers=0, noise=noise, snr_db=(10.0, 10.0), noise_probability=1.0)
+    noisy_module = augmented(noise=noise, snr_db=(10.0, 10.0), noise_probability=1.0)
     (noisy,) = batches(noisy_module, 1)
     ratio = clean["audio"].square().mean() / (noisy["audio"] - clean["audio"]).square().mean()
     assert 10 * ratio.log10().item() == pytest.approx(10.0, abs=0.05)
-    (quiet,) = batches(SpeechDataModule(speech, num_workers=0, gain_db=(-20.0, -20.0)), 1)
+    (quiet,) = batches(augmented(gain_db=(-20.0, -20.0)), 1)
     torch.testing.assert_close(quiet["audio"], 0.1 * clean["audio"])
-    (loud,) = batches(SpeechDataModule(speech, num_workers=0, gain_db=(40.0, 40.0)), 1)
+    (loud,) = batches(augmented(gain_db=(40.0, 40.0)), 1)
     torch.testing.assert_close(loud["audio"], clean["audio"] / clean["audio"].abs().amax(dim=-1, keepdim=True))
     assert noise_scale(torch.zeros(1, 4), torch.ones(1, 4), snr_db=0.0) == 0.0
 
@@ -288,7 +294,7 @@ def test_sources_from_yaml(corpus: FolderSource, tmp_path: Path, several: bool) 
     config.write_text(
         f"data:\n  train: {f'[{source}, {source}]' if several else source}\n"
         f"  weights: {'[1.0, 3.0]' if several else 'null'}\n  val: {source}\n  predict_from: {corpus.root}\n"
-        f"  noise: {source}\n  snr_db: [0, 20]\n  num_workers: 0\n"
+        f"  augmentation: {{noise: {source}, snr_db: [0, 20]}}\n  num_workers: 0\n"
     )
     parser = ArgumentParser()
     parser.add_argument("--config", action="config")
@@ -300,7 +306,23 @@ def test_sources_from_yaml(corpus: FolderSource, tmp_path: Path, several: bool) 
     assert next(iter(module.train_dataloader()))["audio"].shape == (8, 1, 16000)
 
 
-def test_data_imports_neither_codec_nor_callbacks() -> None:
+LEVELS = ("errors", "sampling", "audio", "sources", "shards", "datasets", "datamodule", "prepare")
+
+
+def test_data_imports_neither_codec_nor_callbacks_nor_upwards() -> None:
     for module in (ROOT / "data").rglob("*.py"):
+        room = module.relative_to(ROOT / "data").parts[0].removesuffix(".py")
+        level = (*LEVELS, "__init__").index(room)
         for line in module.read_text(encoding="utf-8").splitlines():
             assert not line.strip().startswith(("import codec", "from codec", "import callbacks", "from callbacks"))
+            imported = re.match(r"\s*(?:from|import) data\.(\w+)", line)
+            assert imported is None or LEVELS.index(imported[1]) <= level, f"{module}: {line}"
+
+
+def test_errors_keep_their_fields_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(DataError("batch_size", 0, "must be at least 1", "set it")))
+    assert (error.what, error.value, error.allowed, error.remedy) == ("batch_size", 0, "must be at least 1", "set it")
+    assert str(error) == "batch_size 0 must be at least 1: set it."
+    unreadable = pickle.loads(pickle.dumps(AudioReadError(b"caf\xe9.wav", "is a folder")))
+    assert (unreadable.path, unreadable.reason) == (os.fsdecode(b"caf\xe9.wav"), "is a folder")
+    assert isinstance(unreadable, DataError) and str(unreadable) == f"{unreadable.path}: is a folder"

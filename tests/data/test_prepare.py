@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,20 +63,32 @@ def test_result_does_not_depend_on_workers_or_time(corpus: Path, tmp_path: Path)
     assert contents(tmp_path / "out1") == contents(tmp_path / "out3")
 
 
-@pytest.mark.slow
+KILLED_IN_THE_FIFTH_SHARD = """
+import os, runpy, signal
+real, calls = os.fsync, iter(range(9))  # of corpus.json, and of a tar file and a record for each shard
+
+def sync(descriptor):
+    if next(calls, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(descriptor)
+
+os.fsync = sync
+runpy.run_module("data.prepare", run_name="__main__")
+"""
+
+
 def test_killed_run_goes_on_to_the_same_result(write: Write, tmp_path: Path) -> None:
-    for number in range(30):
-        write(f"corpus/{number:02}.wav", 10.0)
+    for number in range(10):
+        write(f"corpus/{number:02}.wav", 1.0)
     source = FolderSource(str(tmp_path / "corpus"))
     pack(source, tmp_path / "whole", recipe=Recipe(FLAC, 8000), shard_bytes=1)
-    command = [sys.executable, "-m", "data.prepare", str(tmp_path / "corpus"), str(tmp_path / "out"), "--shard-size=1"]
-    process = subprocess.Popen([*command, "--format=flac", "--sample-rate=8000", "--workers=2"], cwd=ROOT)
-    while process.poll() is None and not (tmp_path / "out/shard-00003.json").exists():
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL and not (tmp_path / "out/manifest.tsv").exists()
-    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.json")}
-    (tmp_path / "out/.shard-00029.tar.tmp").write_bytes(b"half a shard")
+    command = [sys.executable, "-c", KILLED_IN_THE_FIFTH_SHARD, str(tmp_path / "corpus"), str(tmp_path / "out")]
+    options = ["--shard-size=1", "--format=flac", "--sample-rate=8000", "--workers=2"]
+    process = subprocess.run([*command, *options], cwd=ROOT, capture_output=True)
+    assert process.returncode == -signal.SIGKILL and not (tmp_path / "out/manifest.tsv").exists()
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("shard-*.json")}
+    assert 1 < len(done) < 10
+    (tmp_path / "out/.shard-00009.tar.tmp").write_bytes(b"half a shard")
     pack(source, tmp_path / "out", recipe=Recipe(FLAC, 8000), shard_bytes=1)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert all(path.stat().st_mtime_ns == time for path, time in done.items()), "finished shards were made again"
@@ -107,11 +118,11 @@ def test_bad_file_is_left_out_counted_and_listed(
 
 
 def test_flac_is_lossless_and_resampled_audio_is_what_is_read(write: Write, tmp_path: Path) -> None:
-    sixteen, stereo = write("corpus/a.b.wav", rate=16000), write("corpus/c.flac", 70.0, rate=24000, channels=2)
+    sixteen, stereo = write("corpus/a.b.wav", rate=16000), write("corpus/c.flac", 10.0, rate=24000, channels=2)
     source = FolderSource(str(tmp_path / "corpus"))
     pack(source, tmp_path / "flac", recipe=Recipe(FLAC, 16000))
     a, c = ShardSource(str(tmp_path / "flac")).clips()
-    assert (a.id, c.id, c.seconds) == ("a.b.flac", "c.flac", 70.0)
+    assert (a.id, c.id, c.seconds) == ("a.b.flac", "c.flac", 10.0)
     packed, original = (soundfile.read(file, dtype="int16")[0] for file in (open_member(a.path), sixteen))
     assert np.array_equal(packed, original)
     error = read_whole(c.path, (16000,))[0] - read_whole(stereo, (16000,))[0]
@@ -119,7 +130,7 @@ def test_flac_is_lossless_and_resampled_audio_is_what_is_read(write: Write, tmp_
     pack(source, tmp_path / "opus", recipe=Recipe(OPUS, 16000))
     a, c = ShardSource(str(tmp_path / "opus")).clips()
     wave = read_whole(c.path, (16000,))[0]
-    assert c.id == "c.opus" and c.seconds == 70.0 and abs(wave.shape[1] - 70 * 16000) < 160
+    assert c.id == "c.opus" and c.seconds == 10.0 and abs(wave.shape[1] - 10 * 16000) < 160
 
 
 def test_names_stay_inside_the_folder_apart_and_on_one_line(write: Write, tmp_path: Path) -> None:
@@ -163,9 +174,9 @@ def test_manifest_passes_on_lengths_speakers_and_one_split(corpus: Path, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{tmp}/no", "{tmp}/out"], "no does not exist; give a folder"),
-        (["{tmp}/empty", "{tmp}/out"], "no audio below"),
-        (["{tmp}/text", "{tmp}/out"], "none of the 1 files can be read; .*bad_files.tsv lists why"),
+        (["{tmp}/no", "{tmp}/out"], "no does not exist: give a folder"),
+        (["{tmp}/empty", "{tmp}/out"], "holds no audio"),
+        (["{tmp}/text", "{tmp}/out"], "none of the 1 files can be read: .*bad_files.tsv lists why"),
         (["{tmp}/corpus", "{tmp}/text"], "text holds other files: give a new or empty folder"),
         (["{tmp}/corpus", "{tmp}/text/a.wav"], "a.wav is a file: give a new or empty folder"),
         (["{tmp}/corpus", "{tmp}/other"], "other holds another corpus, from other files or options"),
@@ -174,7 +185,7 @@ def test_manifest_passes_on_lengths_speakers_and_one_split(corpus: Path, tmp_pat
         (["{tmp}/corpus", "{tmp}/out", "--split", "train"], "--split train needs a manifest"),
         (["{tmp}/corpus", "{tmp}/out", "--sample-rate", "16000"], "cannot go with --format as-is"),
         (["{tmp}/corpus", "{tmp}/out", "--format", "flac", "--sample-rate", "0"], "--sample-rate 0 must be"),
-        (["{tmp}/corpus", "{tmp}/out", "--format", "opus"], "--format opus needs --sample-rate, one of"),
+        (["{tmp}/corpus", "{tmp}/out", "--format", "opus"], "--format opus needs a --sample-rate of Opus: give one of"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -229,7 +240,8 @@ def test_full_disk_is_one_sentence_and_the_run_goes_on(
     command = [str(corpus), str(tmp_path / "out"), "--shard-size", "60K", "--workers", "1"]
     assert main(command) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"error: the disk of {tmp_path / 'out'} is full; make room and run the same command again: it goes on from here"
+        f"error: the disk of {tmp_path / 'out'} is full: make room and run the same command again, "
+        "which continues from here."
     )
     assert len(written) == 2 and not (tmp_path / "out/manifest.tsv").exists()
     monkeypatch.setattr(data.prepare, "write_shard", real)

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from data.errors import DataError
 from data.sampling import ClipTable, DrawBatchSampler, ShardSampler, draw_uniforms, seeded_generator
 
 
@@ -53,7 +54,7 @@ def test_stream_has_no_length() -> None:
 
 @pytest.mark.parametrize(("batch_size", "rank"), [(0, 0), (1, 2), (1, -1)])
 def test_impossible_place_is_refused(batch_size: int, rank: int) -> None:
-    with pytest.raises(ValueError, match="rank < world_size"):
+    with pytest.raises(DataError, match="rank < world_size"):
         DrawBatchSampler(batch_size, rank, world_size=2)
 
 
@@ -82,10 +83,10 @@ def test_last_clip_of_no_length_is_never_drawn() -> None:
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0], [1.0, math.nan]])
 def test_weights_are_checked(weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="one positive number for each of the 2 sources"):
+    with pytest.raises(DataError, match="one positive number for each of the 2 sources"):
         ClipTable([[1.0], [1.0]], weights)
 
 
 def test_corpus_without_sound_is_refused() -> None:
-    with pytest.raises(ValueError, match="source 1 has no clip that can be read"):
+    with pytest.raises(DataError, match="source 1 has no clip that can be read"):
         ClipTable([[1.0], [0.0]])

@@ -1,4 +1,4 @@
-"""Audio files that are broken or unusual, and what training and testing make of them."""
+"""Audio files that are broken or unusual, and what happens to them in training and testing."""
 
 import logging
 import resource
@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lightning as L
-import numpy as np
-import soundfile
 import torch
 
 from data import FolderSource, SpeechDataModule
+from tests.support.speech import UNUSABLE, write_noise
 from tests.support.training import quiet_trainer, tiny_module
 
 STEPS = 12
-Write = Callable[[Path], Path]
+Write = Callable[[Path], object]
 
 
 class Outcome(NamedTuple):
@@ -25,65 +24,26 @@ class Outcome(NamedTuple):
     message: str
 
 
-def sound(path: Path, seconds: float = 2.0, *, rate: int = 16_000, channels: int = 1) -> Path:
-    """An audio file of noise."""
-    samples = 0.1 * np.random.default_rng(0).standard_normal((round(seconds * rate), channels))
-    soundfile.write(path, samples.astype(np.float32), rate)
-    return path
-
-
-def with_nan(path: Path) -> Path:
-    samples = np.zeros(32_000, dtype=np.float32)
-    samples[::100] = np.nan
-    soundfile.write(path, samples, 16_000, subtype="FLOAT")
-    return path
-
-
-def cut(path: Path) -> Path:
-    sound(path, 8.0)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    return path
-
-
-def bytes_of_something_else(path: Path) -> Path:
-    path.write_bytes(b"this is not audio " * 500)
-    return path
-
-
-def empty(path: Path) -> Path:
-    path.touch()
-    return path
-
-
-def folder(path: Path) -> Path:
-    path.mkdir()
-    return path
-
-
-def dangling(path: Path) -> Path:
-    path.symlink_to(path.with_name("gone"))
-    return path
-
-
 AUDIO: dict[str, tuple[str, Write]] = {
-    "corrupt audio": ("bad.wav", bytes_of_something_else),
-    "empty audio file": ("bad.wav", empty),
-    "truncated WAV": ("bad.wav", cut),
-    "truncated FLAC": ("bad.flac", cut),
-    "NaN samples": ("bad.wav", with_nan),
-    "unreadable: a folder named .wav": ("bad.wav", folder),
-    "unreadable: a dangling link": ("bad.wav", dangling),
-    "8 kHz audio": ("odd.wav", lambda path: sound(path, rate=8_000)),
-    "48 kHz stereo audio": ("odd.wav", lambda path: sound(path, rate=48_000, channels=2)),
-    "25-minute recording": ("odd.flac", lambda path: sound(path, 1500.0)),
+    "corrupt audio": ("bad.wav", UNUSABLE["text"]),
+    "empty audio file": ("bad.wav", UNUSABLE["empty"]),
+    "truncated WAV": ("bad.wav", UNUSABLE["truncated.wav"]),
+    "truncated FLAC": ("bad.flac", UNUSABLE["truncated.flac"]),
+    "NaN samples": ("bad.wav", UNUSABLE["nan"]),
+    "unreadable: a folder named .wav": ("bad.wav", UNUSABLE["folder"]),
+    "unreadable: a dangling link": ("bad.wav", UNUSABLE["link"]),
+    "8 kHz audio": ("odd.wav", lambda path: write_noise(path, rate=8_000)),
+    "48 kHz stereo audio": ("odd.wav", lambda path: write_noise(path, rate=48_000, channels=2)),
+    "25-minute recording": ("odd.flac", lambda path: write_noise(path, 1500.0)),
 }
 
 
 def audio_fault(root: Path, name: str, write: Write) -> Outcome:
     """Train on the file beside three good ones, then test on all of them."""
     for number in range(3):
-        sound(root / f"good{number}.wav")
-    path = write(root / name)
+        write_noise(root / f"good{number}.wav")
+    path = root / name
+    write(path)
     records = Records()
     data = datamodule(root)
     trainer = quiet_trainer(max_steps=STEPS, callbacks=[Finite()])

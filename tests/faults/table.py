@@ -22,7 +22,8 @@ import torch
 from callbacks.training.run_checkpoint import RunCheckpoint
 from codec.checkpoints.files import SafeCheckpointIO, newest_checkpoint
 from codec.checkpoints.reading import load_codec
-from tests.faults.audio import AUDIO, Outcome, audio_fault, datamodule, sound
+from tests.faults.audio import AUDIO, Outcome, audio_fault, datamodule
+from tests.support.speech import write_noise
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
 
 # -- processes ---------------------------------------------------------------------------------------------------
@@ -39,7 +40,7 @@ class KillWorker(L.Callback):
 def worker_killed(root: Path) -> Outcome:
     """Train with two data workers, of which one is killed (as the kernel does when memory runs out)."""
     for number in range(3):
-        sound(root / f"good{number}.wav")
+        write_noise(root / f"good{number}.wav")
     trainer = quiet_trainer(max_steps=200, callbacks=[KillWorker()])
     start = time.monotonic()
     try:

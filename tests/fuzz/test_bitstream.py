@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.channels.bitstream import bits_to_codes, code_bits, codes_to_bits
+from codec.channels.bitstream import bits_to_codes, codes_to_bits
+from codec.quantizers.codes import code_bits
 from tests.fuzz.limits import bounded_memory, fuzzed, unhurried
 
 DTYPES = [

@@ -22,13 +22,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import soundfile
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from tests.support.paths import ROOT
-from tests.support.training import voice
+from tests.support.speech import write_speech
 
 COMPARED = ("state_dict", "codec_ema", "optimizer_states", "gradient_norms", "codebook_usage", "skipped_steps")
 TIMINGS = "throughput/"
@@ -128,7 +127,7 @@ def configuration(speech: Path, folder: Path, *, batches: int, quantizer: str, a
             "optimization": {"accumulate": accumulate},
         }},
         "data": {"train": source, "val": source, "test": source, "num_workers": 1, "batch_size": 2,
-                 "crop_seconds": 0.6, "val_clips": 3, "gain_db": [-6.0, 3.0], "noise": source},
+                 "crop_seconds": 0.6, "val_clips": 3, "augmentation": {"gain_db": [-6.0, 3.0], "noise": source}},
         "channels": {"bit_error_rates": [0.0, 0.1], "fit_clips": 3, "num_workers": 1, "bootstrap": 100,
                      "metrics": [{"class_path": "callbacks.STOI"}, {"class_path": "callbacks.SISDR"}]},
         "trainer": {
@@ -145,11 +144,7 @@ def configuration(speech: Path, folder: Path, *, batches: int, quantizer: str, a
 
 def make_speech(folder: Path) -> Path:
     """Six short recordings."""
-    folder.mkdir(parents=True)
-    for number in range(6):
-        samples = voice(number, size=1, samples=16_000 + 77 * number)[0, 0].numpy()
-        soundfile.write(folder / f"{number}.wav", samples, 16_000)
-    return folder
+    return write_speech(folder, [1.0 + 0.005 * number for number in range(6)])
 
 
 def _worker_start(run: Run, process: subprocess.Popen, rng: random.Random) -> Callable[[], bool]:

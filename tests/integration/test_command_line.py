@@ -237,7 +237,8 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_would(monkeypatch, tmp_p
         "--data.num_workers",
         "1",
     ]
-    words += ["--data.gain_db", "[-6, 3]", "--data.noise", "data.FolderSource", "--data.noise.init_args.root", speech]
+    words += ["--data.augmentation.gain_db", "[-6, 3]", "--data.augmentation.noise", "data.FolderSource"]
+    words += ["--data.augmentation.noise.init_args.root", speech]
     run(monkeypatch, "fit", *words, "--trainer.max_steps", "5")
     last = tmp_path / "debug" / "checkpoints" / "last.ckpt"
     whole = torch.load(last, weights_only=True)

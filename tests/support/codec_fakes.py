@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from codec.codec import NeuralCodec
-from codec.decoders.vocos import ConvNeXtBackbone, VocosDecoder
-from codec.encoders.acoustic import SpectralEncoder
+from codec.decoders.backbones import ConvNeXtBackbone
+from codec.decoders.vocos import VocosDecoder
+from codec.encoders.spectral import SpectralEncoder
 from codec.quantizers import FSQ
 from codec.training.alternating import store_averages
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from codec import CodecModule
 from codec.checkpoints.reading import build_codec
-from codec.encoders.l3ac import MelEncoder
+from codec.encoders.spectral import MelEncoder
 from codec.training.distillation_module import DistillationModule
 from codec.training.distributed.ddp import AlternatingDDPStrategy
 from codec.training.losses import DistillationLoss, LatentDistance, LossInputs
@@ -23,7 +23,7 @@ QUANTIZERS: dict[str, dict[str, Any]] = {
     "RVQ": {"class_path": "codec.RVQ", "init_args": {"dim": 16, "codebooks": [EMA_CODEBOOK, EMA_CODEBOOK]}},
 }
 STUDENT = {
-    "class_path": "codec.encoders.l3ac.MelEncoder",
+    "class_path": "codec.encoders.spectral.MelEncoder",
     "init_args": {"dim": 16, "hop_length": 160, "bands": 20, "width": 8, "depth": 1},
 }
 
@@ -52,9 +52,9 @@ def save_teacher(path: Path, quantizer: str = "FSQ", *, dim: int = 16) -> Path:
             "decoder": {"class_path": "codec.VocosDecoder", "init_args": {"backbone": block, "hop_length": 160}},
         },
     }
-    module = CodecModule(
-        build_codec(copy.deepcopy(config)), discriminators(), reconstruction_loss=mel_loss(), optimizer=adam
-    )
+    codec = build_codec(copy.deepcopy(config))
+    settings = {"discriminators": discriminators(), "reconstruction_loss": mel_loss(), "optimizer": adam}
+    module = CodecModule(codec, **module_settings(settings))
     module.config = {"class_path": "codec.CodecModule", "init_args": {"codec": config}}
     trainer = quiet_trainer(max_steps=2)
     trainer.fit(module, VoiceData())

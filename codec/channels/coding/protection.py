@@ -1,4 +1,4 @@
-"""A channel behind forward error correction, for all bits of a frame or for the most sensitive ones alone."""
+"""A channel behind forward error correction, for all bits of a frame or for some (unequal error protection)."""
 
 from collections.abc import Sequence
 
@@ -6,30 +6,35 @@ import torch
 from torch import Tensor
 
 from codec.channels.base import Channel
-from codec.channels.coding.codes import ErrorCorrection
+from codec.channels.coding.base import ErrorCorrection
+from codec.errors import InvalidValue
 
 
 class ProtectedChannel(Channel):
-    """Encodes payload bits, sends them through a channel and decodes what arrives.
+    """Encodes payload bits, sends them through a channel and decodes what is received.
 
-    The protected bits of all frames of a clip, frame after frame, are one message of the code. Its channel bits are
-    spread evenly over the F frames, so that row f of what the inner channel sees, `[B, F, m]`, is frame f's share: M/F
-    of the M coded bits, rounded down or up (termination and padding are among them), then the frame's unprotected bits.
-    Rows have one width m; where a share is rounded down, the last coded place is empty: the channel draws for it, but
-    it is not counted as sent. The inner channel sees as many frames as without protection, so one that draws once a
-    frame loses the same frames; one that draws once a bit draws for more bits, so its errors differ.
+    The protected bits of all F frames of a clip, in order, are one message of the code, of M coded bits (termination
+    and padding included). They are spread evenly over the frames: the inner channel gets `[B, F, m]`, where row f holds
+    M/F coded bits, rounded down or up, then the unprotected bits of frame f. All rows have the same width m; a row with
+    one coded bit less has an unused place, for which the channel draws but which is not counted as sent. The inner
+    channel sees as many frames as without protection, so a channel that draws once per frame loses the same frames; a
+    channel that draws once per bit draws more often, so its errors differ.
 
-    With `interleave` D, the coded bits of D consecutive frames are dealt to their rows in turn: row r carries bits
-    r, r + D, r + 2D, … A burst inside a row, or the loss of one, then hits every D-th coded bit. Unprotected bits stay
-    in their frame.
+    With `interleave` D, the coded bits of D consecutive frames are distributed to their rows in turn: row r carries
+    bits r, r + D, r + 2D, … A burst inside a row, or the loss of a row, then hits every D-th coded bit. Unprotected
+    bits stay in their frame.
 
-    `family` and `error_rate` are those of the inner channel.
+    `family` and `error_rate` are those of the inner channel. Without frames, nothing is sent.
+
+    >>> channel = ProtectedChannel(FrameErasureChannel(0.0), Repetition(3), protected_bits=[0])
+    >>> channel.channel_bits(frames=10, frame_bits=8)
+    100
 
     Args:
         channel: carries the coded and the unprotected bits.
-        code: protects.
-        protected_bits: positions in a frame, from 0, of the bits to protect (unequal protection); None for all.
-        interleave: D, frames whose coded bits are mixed; 1 for none. More than a clip has are all of its frames.
+        code: the error-correcting code.
+        protected_bits: positions in a frame, from 0, of the bits to protect (unequal error protection); None for all.
+        interleave: D, frames over which coded bits are interleaved, at most those of the clip; 1 for none.
 
     Raises:
         ValueError: `interleave` is below 1; no position, or one twice or below 0; when called, one beyond the frame.
@@ -44,13 +49,12 @@ class ProtectedChannel(Channel):
         interleave: int = 1,
     ) -> None:
         if interleave < 1:
-            raise ValueError(f"interleave {interleave} must be at least 1 frame, which is no interleaving.")
+            raise InvalidValue("interleave", interleave, "must be at least 1 frame, which is no interleaving")
         if protected_bits is not None and (
             not protected_bits or min(protected_bits) < 0 or len(set(protected_bits)) < len(protected_bits)
         ):
-            raise ValueError(
-                f"protected_bits {list(protected_bits)} must be different bits of a frame, counted from 0; null is all."
-            )
+            allowed = "must be different bits of a frame, counted from 0, or null for all"
+            raise InvalidValue("protected_bits", list(protected_bits), allowed)
         self.channel, self.code, self.interleave = channel, code, interleave
         self.protected_bits = None if protected_bits is None else sorted(protected_bits)
         self.family, self.error_rate = channel.family, channel.error_rate
@@ -65,27 +69,27 @@ class ProtectedChannel(Channel):
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for a clip of `frames` frames of `frame_bits` payload bits, termination and padding included.
 
-        Where the channel adds parity of its own, it counts whole rows.
+        An inner channel that itself adds parity counts complete rows, with their unused places.
         """
         protected, unprotected = self._split(frame_bits)
         coded = self.code.coded_length(frames * len(protected))
         width = -(-coded // frames) + len(unprotected) if frames else 0
-        whole = self.channel.channel_bits(frames, width)
-        return whole if whole != frames * width else coded + frames * len(unprotected)
+        sent = self.channel.channel_bits(frames, width)
+        return sent if sent != frames * width else coded + frames * len(unprotected)
 
     def expansion(self, frames: int, frame_bits: int) -> float:
-        """Bits sent per payload bit: the factor from the codec's bit rate to the channel's."""
+        """Bits sent per payload bit: the channel's bit rate over the codec's."""
         return self.channel_bits(frames, frame_bits) / (frames * frame_bits)
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         """Transmit uint8 payload `[..., F, n]`; each clip of F frames is protected on its own.
 
         Returns:
-            The same shape: uint8 if every bit is decided, else float32, where a decoded bit is 0, 1, or 0.5 if nothing
-            of it arrived, and an unprotected bit is what the inner channel made of it.
+            The same shape: uint8 if every bit is decided, else float32, where a decoded bit is 0, 1, or 0.5 if all its
+            channel bits were lost, and an unprotected bit is as the inner channel returned it.
         """
         if bits.ndim < 2:
-            raise ValueError(f"bits of shape {list(bits.shape)} must be [..., F, n], one frame of n bits a row.")
+            raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
         if not bits.numel():
             return bits.clone()
         frames, frame_bits = bits.shape[-2:]
@@ -97,28 +101,33 @@ class ProtectedChannel(Channel):
         rows = coded.new_zeros(len(payload), frames * width).index_copy(1, places, coded)
         sent = torch.cat([rows.unflatten(1, (frames, width)), payload[..., unprotected]], 2)  # [B, F, m]
 
-        arrived = self.channel(sent, generator)
-        decoded = self.code.decode(arrived[..., :width].flatten(1)[:, places], frames * len(protected))
-        kept = arrived[..., width:]
-        soft = decoded.is_floating_point() or (kept.is_floating_point() and bool(unprotected))
-        received = torch.empty_like(payload, dtype=torch.float32 if soft else torch.uint8)
-        received[..., protected] = decoded.unflatten(1, (frames, -1)).to(received.dtype)
-        received[..., unprotected] = kept.to(received.dtype)
-        return received.view(bits.shape)
+        received = self.channel(sent, generator)
+        decoded = self.code.decode(received[..., :width].flatten(1)[:, places], frames * len(protected))
+        plain = received[..., width:]
+        soft = decoded.is_floating_point() or (plain.is_floating_point() and bool(unprotected))
+        merged = torch.empty_like(payload, dtype=torch.float32 if soft else torch.uint8)
+        merged[..., protected] = decoded.unflatten(1, (frames, -1)).to(merged.dtype)
+        merged[..., unprotected] = plain.to(merged.dtype)
+        return merged.view(bits.shape)
 
     def _split(self, frame_bits: int) -> tuple[list[int], list[int]]:
         """Positions of protected and of unprotected bits in a frame."""
         protected = list(range(frame_bits)) if self.protected_bits is None else self.protected_bits
         if protected[-1] >= frame_bits:
-            raise ValueError(f"protected_bits {protected} must lie below the {frame_bits} bits of a frame.")
+            raise InvalidValue("protected_bits", protected, f"must lie below the {frame_bits} bits of a frame")
         return protected, sorted(set(range(frame_bits)) - set(protected))
 
 
 def coded_places(coded_bits: int, frames: int, *, interleave: int) -> Tensor:
-    """Where each coded bit travels in `frames` rows of ⌈coded_bits / frames⌉ places.
+    """Place of each coded bit in `frames` rows of ⌈coded_bits / frames⌉ places each.
+
+    Args:
+        coded_bits: number of coded bits.
+        frames: number of rows.
+        interleave: consecutive rows over which coded bits are distributed in turn.
 
     Returns:
-        int64 `[coded_bits]`, different indices into the rows laid end to end.
+        int64 `[coded_bits]`, different indices into the concatenated rows.
     """
     first_rows = torch.arange(0, frames, interleave)  # of each interleaved block
     starts = first_rows * coded_bits // frames

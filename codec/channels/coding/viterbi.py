@@ -4,18 +4,19 @@ import numpy as np
 
 
 def viterbi(llrs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """The likeliest path through a trellis of 2^m states from state zero to state zero; the last m bits are zeros.
+    """Input bits of the most likely path through a trellis of 2^m states, from state zero to state zero.
 
-    A register holds the newest bit in front of the m before it, which are the state; dropping its oldest bit leaves the
-    next state. A path costs the ratios of the ones that it sends; of two that cost the same, the one whose bit that
-    leaves the register is zero survives. A survivor takes one bit, a message T · 2^m / 8 bytes.
+    A register holds the newest bit and, in lower places, the m bits before it, which are the state; without its oldest
+    bit it is the next state. The cost of a path is the sum of the log-likelihood ratios of the channel bits that are
+    one on it. Of two paths of equal cost into a state, the one whose oldest bit is zero survives. Each survivor is
+    stored as one bit, so a message takes T · 2^m / 8 bytes.
 
     Args:
         llrs: float64 `[B, T, n]`, log P(0)/P(1) of the n channel bits of each of T steps.
         outputs: float64 `[n, 2^(m+1)]`, the channel bits that each register sends.
 
     Returns:
-        uint8 `[B, T]`.
+        uint8 `[B, T]`; the last m bits are zeros.
     """
     batch, steps, _ = llrs.shape
     states = outputs.shape[1] // 2
@@ -24,7 +25,7 @@ def viterbi(llrs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     costs[:, 0] = 0.0
     candidates = np.empty((batch, 2, states))
     keep_zero, keep_one = (candidates.reshape(batch, states, 2)[:, :, oldest] for oldest in (0, 1))
-    survivors = []  # of each chunk, uint8 [steps, B, states / 8]: the oldest bit on the best path into each state
+    survivors = []  # per chunk, uint8 [steps, B, states / 8]: the oldest bit on the best path into each state
     for start in range(0, steps, chunk):
         branches = (llrs[:, start : start + chunk].swapaxes(0, 1) @ outputs).reshape(-1, batch, 2, states)
         oldest = np.empty((len(branches), batch, states), dtype=bool)

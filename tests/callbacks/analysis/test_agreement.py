@@ -19,8 +19,8 @@ from callbacks.analysis.agreement_counts import AgreementRow, compare, summarise
 from callbacks.analysis.encoder_cost import encoder_costs
 from callbacks.metrics.speech import STOI
 from codec import FSQ, RVQ, LearnedCodebook
-from codec.encoders.acoustic import Encoder, SpectralEncoder
-from codec.encoders.l3ac import MelEncoder
+from codec.encoders.base import Encoder
+from codec.encoders.spectral import MelEncoder, SpectralEncoder
 from tests.support.agreement_ranks import CLIPS, module, report
 from tests.support.codec_fakes import CountingModule, loader, tiny_codec, trainer
 from tests.support.paths import ROOT

@@ -16,8 +16,8 @@ from callbacks.analysis.error_spread import ErrorSpread
 from callbacks.metrics.speech import SISDR
 from codec import FSQ, GrayMap, LearnedCodebook, Link, PermutedMap, Repetition
 from codec.codec import NeuralCodec
-from codec.decoders.vocos import Decoder
-from codec.encoders.acoustic import Encoder
+from codec.decoders.base import Decoder
+from codec.encoders.base import Encoder
 from codec.quantizers import RVQ
 from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
 

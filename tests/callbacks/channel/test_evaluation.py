@@ -71,7 +71,7 @@ def test_scores_are_those_of_a_plain_loop(tmp_path: Path, module: CountingModule
 def test_a_draw_depends_on_seed_clip_and_repeat() -> None:
     codes = torch.randint(256, (1, 1, 50), generator=torch.Generator().manual_seed(0))
     channel = BinarySymmetricChannel(0.1)
-    connection = Link().connect(tiny_codec())
+    connection = Link().connect(tiny_codec().quantizer)
     sent = transmit(connection, codes, [channel], clip_id="a", seed=7, repeats=2)
     for repeat in range(2):
         bits = channel(codes_to_bits(codes, (256,))[0], draw_generator(7, "a", "bsc", repeat))

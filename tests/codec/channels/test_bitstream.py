@@ -1,4 +1,4 @@
-"""Bits: exact round trips, bit order, invalid words, refusals."""
+"""Bits: exact round trips, bit order, invalid codewords, refusals."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.channels.bitstream import bits_to_codes, code_bits, codes_to_bits
+from codec.channels.bitstream import bits_to_codes, codes_to_bits
+from codec.quantizers.codes import code_bits
 
 
 @settings(max_examples=200, deadline=None)
@@ -39,14 +40,14 @@ def test_codes_as_they_are_stored_are_taken_too():
     assert bits_to_codes(bits, np.array([4, 8])).codes.tolist() == codes.tolist()
 
 
-def test_words_outside_the_codebook_are_erasures():
-    bits = torch.tensor([[1, 1, 1, 0, 0, 1]], dtype=torch.uint8)  # words 7 and 1 of a codebook of 5
+def test_codewords_outside_the_codebook_are_erasures():
+    bits = torch.tensor([[1, 1, 1, 0, 0, 1]], dtype=torch.uint8)  # codewords 7 and 1 of a codebook of 5
     codes, erased = bits_to_codes(bits, (5,))
     assert codes.tolist() == [[[0, 1]]]
     assert erased.tolist() == [[[True, False]]]
 
 
-def test_sixteen_bits_leave_no_invalid_word():
+def test_sixteen_bits_leave_no_invalid_codeword():
     assert code_bits((4**8,)) == (16,)
     bits = torch.randint(2, (4, 16 * 50), dtype=torch.uint8)
     assert not bits_to_codes(bits, (4**8,)).erased.any()

@@ -20,7 +20,7 @@ from codec import (
     Repetition,
 )
 from codec.channels import AWGNChannel, BinarySymmetricChannel
-from codec.channels.index_maps import _entries, binary_switching
+from codec.channels.index_maps import binary_switching
 from codec.channels.link import Connection, bit_displacements
 
 MAPS = [NaturalMap(), GrayMap(), PermutedMap(), PermutedMap(3)]
@@ -44,7 +44,7 @@ def random_codes(quantizer, frames=40, batch=2):
 @pytest.mark.parametrize("index_map", [*MAPS, BinarySwitchingMap()])
 def test_every_map_is_a_bijection_that_brings_codes_back(quantizer, index_map):
     for k, size in enumerate(quantizer.codebook_sizes):
-        assert sorted(index_map.table(quantizer, k).tolist()) == list(range(size))
+        assert sorted(index_map.codeword_table(quantizer, k).tolist()) == list(range(size))
     connection, codes = Connection(Link(index_map=index_map), quantizer), random_codes(quantizer)
     bits = connection.send(codes)
     assert bits.shape == (2, 40, connection.bits_per_frame) and bits.dtype == torch.uint8
@@ -52,11 +52,11 @@ def test_every_map_is_a_bijection_that_brings_codes_back(quantizer, index_map):
     assert torch.equal(reception.codes, codes) and not reception.erased.any()
 
 
-def test_maps_leave_words_without_a_code_as_erasures():
-    quantizer = fsq((5, 5, 5))  # 125 of 128 words
+def test_maps_leave_codewords_without_a_code_as_erasures():
+    quantizer = fsq((5, 5, 5))  # 125 of 128 codewords
     for index_map in (NaturalMap(), PermutedMap()):
         connection = Connection(Link(index_map=index_map), quantizer)
-        everything = torch.tensor([[int(b) for b in f"{word:07b}"] for word in range(128)], dtype=torch.uint8)
+        everything = torch.tensor([[int(b) for b in f"{number:07b}"] for number in range(128)], dtype=torch.uint8)
         reception = connection.receive(everything[None])
         assert int(reception.erased.sum()) == 3
         assert sorted(reception.codes[~reception.erased].tolist()) == list(range(125))
@@ -96,11 +96,13 @@ def test_squared_error_of_one_flip_is_the_known_one():
             assert moved.mean().item() * spread == pytest.approx(error)
 
 
-def single_flip_cost(words, distances, bits):
-    """Σᵢ Σⱼ d(i, j) over codes whose words differ in one bit, by brute force."""
-    place = {int(word): code for code, word in enumerate(words)}
+def single_flip_cost(codewords, distances, bits):
+    """Σᵢ Σⱼ d(i, j) over codes whose codewords differ in one bit, by brute force."""
+    code_at = {int(codeword): code for code, codeword in enumerate(codewords)}
     return sum(
-        float(distances[code, place[int(word) ^ (1 << bit)]]) for code, word in enumerate(words) for bit in range(bits)
+        float(distances[code, code_at[int(codeword) ^ (1 << bit)]])
+        for code, codeword in enumerate(codewords)
+        for bit in range(bits)
     )
 
 
@@ -109,14 +111,14 @@ def test_binary_switching_ends_where_no_exchange_helps(bits):
     generator = torch.Generator().manual_seed(bits)
     entries = torch.randn(2**bits, 4, generator=generator, dtype=torch.float64)
     distances = torch.cdist(entries, entries).square()
-    words = binary_switching(distances, bits)
-    assert sorted(words.tolist()) == list(range(2**bits))
-    cost = single_flip_cost(words, distances, bits)
+    codewords = binary_switching(distances, bits)
+    assert sorted(codewords.tolist()) == list(range(2**bits))
+    cost = single_flip_cost(codewords, distances, bits)
     assert cost < single_flip_cost(torch.arange(2**bits), distances, bits)
     for a in range(2**bits):
         for b in range(a):
-            other = words.clone()
-            other[[a, b]] = words[[b, a]]
+            other = codewords.clone()
+            other[[a, b]] = codewords[[b, a]]
             assert single_flip_cost(other, distances, bits) >= cost - 1e-9
 
 
@@ -124,9 +126,9 @@ def test_binary_switching_finds_gray_order_on_a_line():
     """Points on a circle: the optimum is a Gray cycle, in which circle neighbours are one flip apart."""
     angle = torch.arange(8, dtype=torch.float64) * torch.pi / 4
     ring = torch.stack((angle.cos(), angle.sin()), 1)
-    words = binary_switching(torch.cdist(ring, ring).square(), 3)
+    codewords = binary_switching(torch.cdist(ring, ring).square(), 3)
     gray = single_flip_cost(torch.arange(8) ^ (torch.arange(8) >> 1), torch.cdist(ring, ring).square(), 3)
-    assert single_flip_cost(words, torch.cdist(ring, ring).square(), 3) <= gray + 1e-9
+    assert single_flip_cost(codewords, torch.cdist(ring, ring).square(), 3) <= gray + 1e-9
 
 
 def test_binary_switching_lowers_the_displacement_of_a_learned_codebook():
@@ -139,7 +141,7 @@ def test_binary_switching_lowers_the_displacement_of_a_learned_codebook():
 def test_entries_are_what_a_code_adds():
     quantizer = rvq()
     codes = random_codes(quantizer)
-    parts = [_entries(quantizer, k)[codes[:, k]] for k in range(2)]
+    parts = [quantizer.entry_latents(torch.arange(16), k).double()[codes[:, k]] for k in range(2)]
     constant = quantizer.decode(codes, torch.ones_like(codes, dtype=torch.bool)).double()  # the projections' biases
     torch.testing.assert_close(
         (parts[0] + parts[1]).transpose(1, 2) - constant, quantizer.decode(codes).double(), atol=1e-5, rtol=1e-5
@@ -152,10 +154,10 @@ def receive_with_losses(connection, codes, lost):
     return connection.receive(bits)
 
 
-def test_a_lost_bit_loses_its_word_alone():
+def test_a_lost_bit_loses_its_codeword_alone():
     connection, codes = Connection(Link(), rvq()), random_codes(rvq())
     bits = connection.send(codes).float()
-    bits[0, 3, 5] = 0.5  # second codebook's word
+    bits[0, 3, 5] = 0.5  # second codebook's codeword
     reception = connection.receive(bits)
     assert reception.erased.nonzero().tolist() == [[0, 1, 3]]
     assert reception.codes[0, 1, 3] == 0
@@ -202,16 +204,16 @@ def test_when_all_is_lost_concealment_gives_zeros():
 @pytest.mark.parametrize("index_map", MAPS)
 @pytest.mark.parametrize("levels", [(4, 4), (5, 3)])
 def test_the_posterior_mean_is_bayes(index_map, levels):
-    """Against a plain sum over all codes, word by word."""
+    """Against a plain sum over all codes, codeword by codeword."""
     quantizer = fsq(levels)
     if isinstance(index_map, GrayMap) and levels != (4, 4):
         return
     connection = Connection(Link(index_map=index_map, concealment=PosteriorMean()), quantizer)
     bits = torch.rand(1, 3, connection.bits_per_frame)
     every = torch.arange(quantizer.codebook_sizes[0])[None, None]
-    words, vectors = connection.send(every)[0], quantizer.decode(every)[0].T  # [size, n], [size, D]
+    codewords, vectors = connection.send(every)[0], quantizer.decode(every)[0].T  # [size, n], [size, D]
     for frame in range(3):
-        p = torch.where(words == 1, bits[0, frame], 1 - bits[0, frame]).prod(1)
+        p = torch.where(codewords == 1, bits[0, frame], 1 - bits[0, frame]).prod(1)
         expected = (p / p.sum()) @ vectors
         torch.testing.assert_close(connection.latents(connection.receive(bits))[0, :, frame], expected)
 
@@ -251,7 +253,7 @@ def test_sensitive_bits_are_protected_first():
     quantizer = FSQ(2, (4, 4))
     connection = Connection(Link(code=Hamming74(), protected_bits=2), quantizer)
     channel = connection.protect(BinarySymmetricChannel(0.1))
-    assert channel.protected_bits == [0, 2]  # words are high bit first: level 1's pair, then level 0's
+    assert channel.protected_bits == [0, 2]  # codewords are high bit first: level 1's pair, then level 0's
     assert channel.channel_bits(10, 4) == 10 * 2 * 7 // 4 + 10 * 2
     with pytest.raises(ValueError, match="protected_bits 9"):
         Connection(Link(code=Hamming74(), protected_bits=9), quantizer)
@@ -267,7 +269,7 @@ def test_a_later_codebook_says_nothing_without_the_first():
     for concealment in (RepeatLast(), InterpolatedLatent()):
         connection = Connection(Link(concealment=concealment), quantizer)
         bits = connection.send(codes).float()
-        bits[:, :, 0] = 0.5  # a bit of the first codebook's word in every frame
+        bits[:, :, 0] = 0.5  # a bit of the first codebook's codeword in every frame
         torch.testing.assert_close(connection.latents(connection.receive(bits)), zero)
 
 

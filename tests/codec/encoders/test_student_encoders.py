@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from codec.checkpoints.reading import build
-from codec.encoders.acoustic import Encoder
-from codec.encoders.l3ac import MelEncoder, StudentEncoder
+from codec.encoders.base import Encoder
+from codec.encoders.l3ac import StudentEncoder
 from codec.encoders.semantic import FusedEncoder, HubertEncoder
+from codec.encoders.spectral import MelEncoder
 from codec.layers.attention import LocalAttention, rotary
 from codec.layers.l3ac import PaddedConv, ResponseNorm
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.channels.bitstream import code_bits
 from codec.quantizers import FSQ, Dithered, DoubleTanhBound, ResidualFSQ, TanhBound
+from codec.quantizers.codes import code_bits
 from tests.codec.quantizers.test_fsq import one_hot
 
 

@@ -12,7 +12,7 @@ from callbacks import CodecEMA
 from codec import load_codec
 from codec.codec import CodecOutput
 from codec.encoders.feature_cache import TeacherCache
-from codec.encoders.l3ac import MelEncoder
+from codec.encoders.spectral import MelEncoder
 from codec.errors import InvalidValue
 from codec.training.losses import LatentDistance, Latents, LossInputs
 from tests.support.distilling import QuantizedCosine, save_teacher, student_of

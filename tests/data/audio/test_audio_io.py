@@ -10,7 +10,8 @@ import soundfile
 import torch
 from torchaudio.functional import resample
 
-from data.audio.reading import AudioReadError, check_readable, probe, read_crop, read_whole
+from data.audio.reading import check_readable, probe, read_crop, read_whole
+from data.errors import AudioReadError
 
 BAD = ("empty", "headeronly", "text", "nan", "folder", "link", "truncated.wav", "truncated.flac")
 

@@ -11,12 +11,20 @@ import pytest
 import soundfile
 import torch
 
-from data import AudioReadError, AudioSource, FolderSource, ManifestSource, ShardSource, SpeechDataModule
+from data import (
+    AudioReadError,
+    AudioSource,
+    Augmentation,
+    DataError,
+    FolderSource,
+    ManifestSource,
+    ShardSource,
+    SpeechDataModule,
+)
 from data.audio.decoded import DecodedClips, available_bytes
 from data.audio.reading import read_crop, read_whole
 from data.datamodule import MEMORY_SHARE
 from data.prepare import pack
-from data.sources.listed import Clip
 from tests.data.shards.test_shards import same
 from tests.data.test_datamodule import batches, place
 
@@ -39,8 +47,8 @@ def pair(source: AudioSource, **options: Any) -> list[SpeechDataModule]:
     return [SpeechDataModule(source, in_memory=in_memory, **options) for in_memory in (False, True)]
 
 
-def hold(clips: list[Clip], samples: int, *rates: int, highpass_hz: float | None = None) -> DecodedClips:
-    return DecodedClips(clips, samples, rates=rates, highpass_hz=highpass_hz, max_bytes=1 << 30)
+def hold(paths: list[Path], samples: int, *rates: int, highpass_hz: float | None = None) -> DecodedClips:
+    return DecodedClips([str(path) for path in paths], samples, rates=rates, highpass_hz=highpass_hz, max_bytes=1 << 30)
 
 
 def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +79,7 @@ def test_crop_is_the_one_read_by_seeking(
     rate, rates, highpass_hz, tolerance = case
     monkeypatch.setattr("data.audio.decoded.BLOCK_SECONDS", block_seconds)
     paths = [write(f"{seconds}.wav", seconds, rate=rate, subtype="FLOAT") for seconds in (2.0, 0.3, 3.3, 0.8)]
-    held = hold([Clip(str(path), path.name) for path in paths], 8000, *rates, highpass_hz=highpass_hz)
+    held = hold(paths, 8000, *rates, highpass_hz=highpass_hz)
     for number, path in enumerate(paths):
         for position in (0.0, 0.3, 0.77, 1 - 1e-9):
             expected = read_crop(path, 8000, rates=rates, position=position, highpass_hz=highpass_hz)
@@ -84,7 +92,7 @@ def test_crop_is_the_one_read_by_seeking(
 
 def test_lossy_crop_is_a_slice_of_the_whole_file(write: Write) -> None:
     path = write("a.opus", 3.0, rate=48000, format="OGG", subtype="OPUS")
-    crop = hold([Clip(str(path), "a")], 48000, 48000).crop(0, 0.7)
+    crop = hold([path], 48000, 48000).crop(0, 0.7)
     assert crop is not None and torch.equal(
         crop.waves[0], read_whole(path, (48000,))[0][:, crop.start : crop.start + 48000]
     )
@@ -100,7 +108,7 @@ def test_stream_is_the_one_read_by_seeking(
         pack(corpus, tmp_path / "packed", shard_bytes=60_000)
         source = ShardSource(str(tmp_path / "packed"))
     noise = FolderSource(str(write("noise/a.wav", 2.0).parent))
-    seeking, memory = pair(source, gain_db=(-6.0, 6.0), noise=noise, noise_probability=0.5, num_workers=workers)
+    seeking, memory = pair(source, augmentation=Augmentation((-6.0, 6.0), noise), num_workers=workers)
     expected = batches(seeking, 6)
     for other in batches(memory, 6), _from_batch(memory, 2):
         first = 6 - len(other)
@@ -221,8 +229,8 @@ def test_what_does_not_fit_is_refused_before_decoding(
         return module.setup("fit")
     forbid_reading(monkeypatch)
     size, limit = needed / 1e9, 0.75 * needed / 1e9
-    sentence = rf"0\.00 h of training clips take {size:.2f} GB of memory, .* {limit:.2f} GB here; .*in_memory to false"
-    with pytest.raises(ValueError, match=sentence):
+    sentence = rf"in_memory True needs {size:.2f} GB of memory for 0\.00 h of .* {limit:.2f} GB here: set it to false"
+    with pytest.raises(DataError, match=sentence):
         module.setup("fit")
     assert events == ["barrier"]
 

@@ -6,7 +6,7 @@ import subprocess
 
 from torch.utils.data import DataLoader, Dataset
 
-from data.datamodule import start_worker
+from data.audio.workers import start_worker
 
 
 class Pids(Dataset):

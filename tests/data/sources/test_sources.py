@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from data import DataError
+from data.sources.base import spread_clips, unique_clips
 from data.sources.corpora import LibriSpeechSource, LibriTTSSource, VCTKSource
-from data.sources.listed import FolderSource, ManifestSource, spread_clips, unique_clips
+from data.sources.folder import FolderSource
+from data.sources.manifest import ManifestSource
 
 
 def manifest(folder: Path, text: str, name: str = "list.tsv") -> str:
@@ -41,10 +44,10 @@ def test_names_that_are_not_utf8_become_printable_ids(tmp_path: Path) -> None:
 
 
 def test_empty_folder_names_folder_and_extensions(tmp_path: Path) -> None:
-    with pytest.raises(ValueError) as found:
+    with pytest.raises(DataError) as found:
         FolderSource(str(tmp_path), [".wav", ".flac"]).clips()
     assert str(tmp_path) in str(found.value) and ".wav, .flac" in str(found.value)
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist"):
         FolderSource(str(tmp_path / "no")).clips()
 
 
@@ -55,7 +58,7 @@ def test_tsv_manifest(tmp_path: Path, column: str) -> None:
     a, b = ManifestSource(path).clips()
     assert a == (str(tmp_path / "a.wav"), "a.wav", 1.5, "ann") and (b.seconds, b.speaker) == (None, None)
     assert [clip.id for clip in ManifestSource(path, "test").clips()] == ["b.wav"]
-    with pytest.raises(ValueError, match="no split 'dev'; its splits are: test, train"):
+    with pytest.raises(DataError, match="no split 'dev': choose from test, train"):
         ManifestSource(path, "dev").clips()
 
 
@@ -73,23 +76,23 @@ def test_jsonl_manifest_and_root(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ("file_path\tseconds\na.wav\t1\n", "l.tsv", "line 1: no column path or audio"),
-        ("path\tseconds\na.wav\tlong\n", "l.tsv", "line 2: the duration 'long' is not a number"),
-        ("path\tseconds\na.wav\tnan\n", "l.tsv", "line 2: the duration 'nan'"),
-        ("path\tspeaker\na.wav\tx\n\tx\n", "l.tsv", "line 3: no path"),
+        ("file_path\tseconds\na.wav\t1\n", "l.tsv", "line 1 has no column path or audio"),
+        ("path\tseconds\na.wav\tlong\n", "l.tsv", "line 2 has the duration 'long', which is not a number"),
+        ("path\tseconds\na.wav\tnan\n", "l.tsv", "line 2 has the duration 'nan'"),
+        ("path\tspeaker\na.wav\tx\n\tx\n", "l.tsv", "line 3 has no path"),
         ("path\n", "l.tsv", "lists no clips"),
-        ("path\ngone.wav\n", "l.tsv", "gone.wav, which does not exist; set `root`"),
-        ('{"path": "a.wav"}\n{"path": \n', "l.jsonl", "line 2: not JSON"),
-        ("3\n", "l.jsonl", "line 1: '3' is not an object"),
+        ("path\ngone.wav\n", "l.tsv", "gone.wav, which does not exist: set `root`"),
+        ('{"path": "a.wav"}\n{"path": \n', "l.jsonl", "line 2 is not JSON"),
+        ("3\n", "l.jsonl", "line 1 is '3', not an object"),
     ],
 )
 def test_manifest_mistakes(tmp_path: Path, text: str, name: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(DataError, match=message):
         ManifestSource(manifest(tmp_path, text, name)).clips()
 
 
 def test_missing_manifest(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist"):
         ManifestSource(str(tmp_path / "no.tsv")).clips()
 
 
@@ -108,9 +111,9 @@ def test_corpus_layouts(write: Callable[..., Path], tmp_path: Path) -> None:
     ]
     assert [clip.speaker for clip in VCTKSource(root).clips()] == ["p225", "p226"]
     assert [Path(c.path).name for c in VCTKSource(root, ["p225"], microphone="mic1").clips()] == ["p225_001_mic1.flac"]
-    with pytest.raises(ValueError, match=r"no speakers \['p999'\]"):
+    with pytest.raises(DataError, match=r"no speakers \['p999'\]"):
         VCTKSource(root, ["p999"]).clips()
-    with pytest.raises(ValueError, match="set `download: true`"):
+    with pytest.raises(DataError, match="set `download: true`"):
         LibriTTSSource(root, ["test-clean"]).clips()
 
 
@@ -128,7 +131,7 @@ def test_prepare_downloads_only_when_asked(tmp_path: Path, monkeypatch: pytest.M
 def test_ids_are_unique_and_subsets_spread(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     clips = FolderSource(str(tmp_path)).clips()
-    with pytest.raises(ValueError, match=r"'a\.wav'; give the sources different `name`s"):
+    with pytest.raises(DataError, match=r"'a\.wav': give the sources different `name`s"):
         unique_clips(clips + clips)
     assert spread_clips(list(range(10)), 3) == [0, 3, 6]  # type: ignore[arg-type]
     assert spread_clips(clips, 5) == clips

@@ -7,7 +7,9 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from codec.channels.coding.codes import ConvolutionalCode, Hamming74, Repetition, log_likelihood_ratios
+from codec.channels.coding.base import log_likelihood_ratios
+from codec.channels.coding.block_codes import Hamming74, Repetition
+from codec.channels.coding.convolutional import ConvolutionalCode
 from tests.benchmarks import fec as benchmark
 
 SHORT = ("5", "7")
@@ -23,7 +25,7 @@ def random_bits(*shape, seed=0):
     return torch.randint(2, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
-def words(length):
+def binary_numbers(length):
     """All messages of a length, uint8 [2^length, length]."""
     return torch.tensor(list(itertools.product((0, 1), repeat=length)), dtype=torch.uint8)
 
@@ -95,7 +97,7 @@ def test_ratios_are_finite_symmetric_and_zero_for_erasures():
 
 @pytest.mark.parametrize("times", [1, 2, 3, 4, 5])
 def test_repetition_is_a_majority_vote_with_ties_for_the_first_copy(times):
-    received = words(times)  # each pattern is what arrives of one bit
+    received = binary_numbers(times)  # each pattern is what arrives of one bit
     decoded = Repetition(times).decode(received, 1)[:, 0]
     for pattern, bit in zip(received.tolist(), decoded.tolist(), strict=True):
         ones = sum(pattern)
@@ -124,7 +126,7 @@ def test_repetition_errs_as_its_closed_form(times, p):
 
 
 def test_hamming_corrects_every_single_error():
-    payload = words(4)
+    payload = binary_numbers(4)
     sent = Hamming74().encode(payload)
     assert min(int((a != b).sum()) for a, b in itertools.combinations(sent, 2)) == 3
     for place in range(7):
@@ -133,8 +135,8 @@ def test_hamming_corrects_every_single_error():
         assert torch.equal(Hamming74().decode(received, 4), payload)
 
 
-def test_hamming_decodes_every_word_to_the_nearest_codeword():
-    payload, received = words(4), words(7)
+def test_hamming_decodes_every_pattern_to_the_nearest_codeword():
+    payload, received = binary_numbers(4), binary_numbers(7)
     sent = torch.tensor([[a, b, c, d, a ^ b ^ d, a ^ c ^ d, b ^ c ^ d] for a, b, c, d in payload.tolist()])
     distances = (received[:, None] != sent).sum(2)  # [128, 16]
     assert (distances.min(1).values <= 1).all()
@@ -142,7 +144,7 @@ def test_hamming_decodes_every_word_to_the_nearest_codeword():
 
 
 def test_hamming_takes_the_likeliest_codeword_of_probabilities():
-    payload = words(4)
+    payload = binary_numbers(4)
     sent = Hamming74().encode(payload).double()
     received = torch.rand((500, 7), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     likelihoods = (sent * received[:, None] + (1 - sent) * (1 - received[:, None])).prod(2)
@@ -151,7 +153,7 @@ def test_hamming_takes_the_likeliest_codeword_of_probabilities():
 
 def test_hamming_errs_as_its_closed_form():
     """By count of wrong payload bits over all error patterns of a weight, which is exact, and through noise."""
-    patterns = words(7)
+    patterns = binary_numbers(7)
     wrong = Hamming74().decode(patterns, 4).sum(1)
     for p in (0.01, 0.2, 0.5):
         weights = patterns.sum(1).double()

@@ -7,7 +7,8 @@ import torch
 from scipy.stats import binomtest
 
 from codec.channels import BinarySymmetricChannel, Channel, FrameErasureChannel
-from codec.channels.coding.codes import ConvolutionalCode, Hamming74, Repetition
+from codec.channels.coding.block_codes import Hamming74, Repetition
+from codec.channels.coding.convolutional import ConvolutionalCode
 from codec.channels.coding.protection import ProtectedChannel, coded_places
 
 CODES = [Repetition(3), Hamming74(), ConvolutionalCode()]

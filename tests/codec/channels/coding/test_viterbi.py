@@ -5,9 +5,10 @@ import itertools
 import pytest
 import torch
 
-from codec.channels.coding.codes import ConvolutionalCode, log_likelihood_ratios
+from codec.channels.coding.base import log_likelihood_ratios
+from codec.channels.coding.convolutional import ConvolutionalCode
 from tests.benchmarks import fec as benchmark
-from tests.codec.channels.coding.test_fec import SHORT, random_bits, words
+from tests.codec.channels.coding.test_fec import SHORT, binary_numbers, random_bits
 
 
 def shift_register(message, generators):
@@ -49,7 +50,7 @@ def test_default_code_has_the_published_weights():
 @pytest.mark.parametrize("generators", [SHORT, ("133", "171"), ("5", "7", "7"), ("133", "145", "175")])
 def test_viterbi_finds_what_exhaustive_search_finds(generators):
     """Over all messages of 8 bits: hard decisions by distance, which may tie, probabilities by likelihood."""
-    code, messages = ConvolutionalCode(generators), words(8)
+    code, messages = ConvolutionalCode(generators), binary_numbers(8)
     sent = torch.tensor([shift_register(message, generators) for message in messages.tolist()])
     hard = random_bits(300, code.coded_length(8), seed=5)
     distances = (hard[:, None] != sent).sum(2)  # [300, 256]

@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +21,12 @@ import soundfile
 import torch
 
 from data.audio.reading import read_whole, within_full_scale
-from data.demo.espeak import Utterance, require_espeak, speak
-from data.demo.texts import HELD_OUT, TEXTS
+from data.errors import DataError
 from data.sampling import seeded_generator
-from data.sources.listed import AudioSource, Clip, ManifestSource
+from data.sources.base import AudioSource, Clip
+from data.sources.demo.espeak import Utterance, speak
+from data.sources.demo.texts import HELD_OUT, TEXTS
+from data.sources.manifest import ManifestSource
 
 VERSION = 1  # raise it when the way of making the corpus changes
 SAMPLE_RATE = 16000
@@ -56,12 +59,12 @@ class Voice(NamedTuple):
 class DemoSource(AudioSource):
     """One split ("train", "val" or "test") of the demo corpus in `root`, by default the user's cache folder.
 
-    Raises ValueError for another split, ModuleNotFoundError (with the remedy) without the `demo` extra.
+    Raises DataError for another split, and when the corpus has to be made without the `demo` extra.
     """
 
     def __init__(self, split: str, root: str | None = None, *, seed: int = 0) -> None:
         if split not in SPLITS:
-            raise ValueError(f"the demo corpus has the splits {', '.join(SPLITS)}, not {split!r}")
+            raise DataError("split", split, f"must be one of {', '.join(SPLITS)}")
         self.split, self.root, self.seed = split, root, seed
 
     def prepare(self) -> None:
@@ -99,6 +102,12 @@ def make_demo_corpus(root: str | None = None, seed: int = 0, *, voices: int | No
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+def require_espeak() -> None:
+    """Raise DataError unless the wheel of espeak-ng is installed."""
+    if find_spec("espeakng_loader") is None:
+        raise DataError("espeak-ng", None, "speaks the demo corpus and is not installed", "pip install '.[demo]'")
 
 
 def _cache_folder() -> Path:

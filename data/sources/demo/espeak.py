@@ -29,16 +29,6 @@ class Utterance(NamedTuple):
     range: int
 
 
-def require_espeak() -> None:
-    """Raises ModuleNotFoundError with the remedy when the wheel is not installed."""
-    try:
-        import espeakng_loader  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the demo corpus is spoken by espeak-ng, which is not installed: pip install '.[demo]'"
-        ) from error
-
-
 def speak(voice: str, utterances: list[Utterance]) -> None:
     """Say all `utterances` with one voice ("language+variant") into WAV files. Raises RuntimeError."""
     done = subprocess.run(

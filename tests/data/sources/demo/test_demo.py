@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from data.demo.corpus import SENTENCES, VOICES, DemoSource, _sentences, _voices, make_demo_corpus
-from data.demo.texts import HELD_OUT, TEXTS
+from data import DataError
 from data.sampling import seeded_generator
+from data.sources.demo.corpus import SENTENCES, VOICES, DemoSource, _sentences, _voices, make_demo_corpus
+from data.sources.demo.texts import HELD_OUT, TEXTS
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -61,8 +62,8 @@ def test_corpus_is_reproducible_and_atomic(tmp_path: Path) -> None:
 
 
 def test_another_seed_is_another_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.demo.corpus.require_espeak", lambda: None)
-    monkeypatch.setattr("data.demo.corpus._make", lambda folder, *_: (folder / "manifest.tsv").touch())
+    monkeypatch.setattr("data.sources.demo.corpus.require_espeak", lambda: None)
+    monkeypatch.setattr("data.sources.demo.corpus._make", lambda folder, *_: (folder / "manifest.tsv").touch())
     names = {make_demo_corpus(str(tmp_path), seed).name for seed in (0, 1)}
     assert len(names) == 2
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -80,8 +81,8 @@ def test_the_slower_of_two_processes_takes_the_corpus_of_the_faster(
             (faster / "manifest.tsv").write_text("fast")
 
     nested: list[bool] = []
-    monkeypatch.setattr("data.demo.corpus.require_espeak", lambda: None)
-    monkeypatch.setattr("data.demo.corpus._make", make)
+    monkeypatch.setattr("data.sources.demo.corpus.require_espeak", lambda: None)
+    monkeypatch.setattr("data.sources.demo.corpus._make", make)
     folder = make_demo_corpus(str(tmp_path))
     assert (folder / "manifest.tsv").read_text() == "fast" and list(tmp_path.iterdir()) == [folder]
 
@@ -91,8 +92,8 @@ def test_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (folder / "half.flac").touch()
         raise RuntimeError("stopped")
 
-    monkeypatch.setattr("data.demo.corpus.require_espeak", lambda: None)
-    monkeypatch.setattr("data.demo.corpus._make", fail)
+    monkeypatch.setattr("data.sources.demo.corpus.require_espeak", lambda: None)
+    monkeypatch.setattr("data.sources.demo.corpus._make", fail)
     with pytest.raises(RuntimeError, match="stopped"):
         make_demo_corpus(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
@@ -100,10 +101,10 @@ def test_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_missing_wheel_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "espeakng_loader", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install '\.\[demo\]'"):
+    with pytest.raises(DataError, match=r"pip install '\.\[demo\]'"):
         make_demo_corpus(str(tmp_path))
 
 
 def test_unknown_split() -> None:
-    with pytest.raises(ValueError, match="train, val, test, not 'dev'"):
+    with pytest.raises(DataError, match="split dev must be one of train, val, test"):
         DemoSource("dev")

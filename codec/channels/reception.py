@@ -1,0 +1,32 @@
+"""What a receiver knows of the codes that were sent, and what a concealment may ask it."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from codec.quantizers.base import Quantizer
+
+
+class Reception(NamedTuple):
+    """Codes as received.
+
+    Attributes:
+        codes: hard decisions, int64 `[B, K, F]`; 0 where erased.
+        erased: bool `[B, K, F]`; True where a bit of the codeword was lost, or the codeword stands for no code.
+        bits: as received, `[B, F, n]`: uint8, or float32 probabilities of a one.
+    """
+
+    codes: Tensor
+    erased: Tensor
+    bits: Tensor
+
+
+class Receiver(Protocol):
+    """What a concealment needs of a receiver; `codec.channels.link.Connection` is one."""
+
+    @property
+    def quantizer(self) -> Quantizer:
+        """Turns codes into latents."""
+
+    def code_probabilities(self, bits: Tensor) -> list[Tensor]:
+        """P(code | bits) of each codebook, float32 `[B, F, size]`, for bits or probabilities `[B, F, n]`."""

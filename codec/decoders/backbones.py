@@ -1,0 +1,115 @@
+"""Backbones at the frame rate: Vocos's ConvNeXt blocks (arXiv 2306.00814), NeuCodec's transformer (2509.09550)."""
+
+from torch import Tensor, nn
+
+from codec.decoders.base import Backbone
+from codec.layers.attention import Attention, LocalAttention, TransformerBlock
+from codec.layers.blocks import ConvNeXtBlock, FrameConv, ResNetBlock, run
+
+
+class ConvNeXtBackbone(Backbone):
+    """Vocos's own backbone: conv7, LayerNorm, ConvNeXt blocks, LayerNorm.
+
+    Args:
+        dim: latent width D.
+        width: of the backbone.
+        depth: ConvNeXt blocks.
+        expansion: of their inner width.
+        causal: a frame depends on itself and earlier ones only, for streaming.
+    """
+
+    def __init__(
+        self, dim: int = 256, width: int = 384, *, depth: int = 8, expansion: int = 3, causal: bool = False
+    ) -> None:
+        super().__init__()
+        self.dim, self.width, self.causal = dim, width, causal
+        self.embed = FrameConv(dim, width, 7, causal=causal)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.blocks = nn.Sequential(
+            *[ConvNeXtBlock(width, expansion * width, scale=1 / depth, causal=causal) for _ in range(depth)]
+        )
+        self.out_norm = nn.LayerNorm(width, eps=1e-6)
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        reach = 3 * (len(self.blocks) + 1)
+        return (2 * reach, 0) if self.causal else (reach, reach)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        x = self.norm(self.embed(latents).transpose(1, 2)).transpose(1, 2)
+        return self.out_norm(self.blocks(x).transpose(1, 2))
+
+
+class TransformerBackbone(Backbone):
+    """NeuCodec's backbone: conv7, 2 ResNet blocks, transformer blocks, 2 ResNet blocks, LayerNorm.
+
+    The defaults are the paper's size, with the head 185.6 M parameters. A linear layer comes first where the latents
+    have another width, as with the paper's of 2,048.
+
+    Args:
+        dim: latent width D.
+        width: of the backbone, a multiple of 32.
+        depth: transformer blocks.
+        heads: attention heads.
+        head_width: channels of a head, width / heads by default; even.
+        hidden: width inside the MLPs, 4 x width by default.
+        dropout: inside the ResNet blocks.
+        positions: RoPE over time. Off for the released weights of NeuCodec and X-Codec 2: their code turns queries and
+            keys by the number of their *head*, both by the same angle, which leaves every score as it was.
+        checkpointing: keep only the blocks' inputs for the backward pass and compute the rest again: less memory, about
+            a third more time.
+        causal: a frame depends on itself and earlier ones only, for streaming; its norms are then over each frame.
+        window: frames before its own that a frame of a causal block attends to.
+
+    Raises:
+        ValueError: the widths do not go together.
+    """
+
+    def __init__(
+        self,
+        dim: int = 1024,
+        width: int = 1024,
+        *,
+        depth: int = 12,
+        heads: int = 16,
+        head_width: int | None = None,
+        hidden: int | None = None,
+        dropout: float = 0.1,
+        positions: bool = True,
+        checkpointing: bool = False,
+        causal: bool = False,
+        window: int = 50,
+    ) -> None:
+        super().__init__()
+        head_width = width // heads if head_width is None else head_width
+        if head_width % 2 or head_width < 2 or width % 32:
+            raise ValueError(
+                f"width {width} must be a multiple of 32, and {heads} heads of even width (now {head_width})."
+            )
+        self.dim, self.width, self.checkpointing = dim, width, checkpointing
+        self.positions, self.dropout = positions, dropout
+        self.causal, self.window = causal, window
+        self.project: nn.Module = nn.Identity() if dim == width else nn.Linear(dim, width)
+        self.embed = FrameConv(width, width, 7, causal=causal)
+        self.prior = nn.Sequential(*[ResNetBlock(width, dropout=dropout, causal=causal) for _ in range(2)])
+        blocks = []
+        for _ in range(depth):
+            attention: nn.Module = (
+                LocalAttention(width, heads, window=window, causal=True, head_width=head_width, positions=positions)
+                if causal
+                else Attention(width, heads, head_width=head_width, positions=positions)
+            )
+            blocks.append(TransformerBlock(width, attention, hidden or 4 * width))
+        self.blocks = nn.Sequential(*blocks)
+        self.post = nn.Sequential(*[ResNetBlock(width, dropout=dropout, causal=causal) for _ in range(2)])
+        self.out_norm = nn.LayerNorm(width, eps=1e-6)
+
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        return (6 + 4 * 4 + len(self.blocks) * self.window, 0) if self.causal else None
+
+    def forward(self, latents: Tensor) -> Tensor:
+        x = self.project(latents.transpose(1, 2)).transpose(1, 2)  # [B, C, F]
+        x = run(self.prior, self.embed(x), checkpointing=self.checkpointing).transpose(1, 2)  # [B, F, C]
+        x = run(self.blocks, x, checkpointing=self.checkpointing).transpose(1, 2)
+        return self.out_norm(run(self.post, x, checkpointing=self.checkpointing).transpose(1, 2))

@@ -1,0 +1,26 @@
+"""The contract of encoders: whole frames of audio in, one latent a frame out."""
+
+from abc import ABC, abstractmethod
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module, ABC):
+    """Turns audio into latents, one vector of width `dim` per `hop_length` samples.
+
+    Attributes:
+        dim: latent width D.
+        hop_length: samples per frame.
+    """
+
+    dim: int
+    hop_length: int
+
+    def whole_frames(self, audio: Tensor) -> Tensor:
+        """Audio `[B, 1, T]` as `forward` wants it: silence appended up to whole frames."""
+        return F.pad(audio, (0, -audio.shape[-1] % self.hop_length))
+
+    @abstractmethod
+    def forward(self, audio: Tensor) -> Tensor:
+        """Encode whole frames of float audio in [−1, 1], `[B, 1, F * hop_length]`, to `[B, D, F]`."""

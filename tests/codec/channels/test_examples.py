@@ -1,0 +1,19 @@
+"""The examples in the docstrings of channels and codes."""
+
+import doctest
+import importlib
+
+import pytest
+import torch
+
+import codec
+
+
+@pytest.mark.parametrize("name", [
+    "base", "bit_errors", "frame_losses", "composed", "bitstream",
+    "coding.block_codes", "coding.convolutional", "coding.protection",
+])  # fmt: skip
+def test_examples_give_what_they_show(name):
+    module = importlib.import_module(f"codec.channels.{name}")
+    found = doctest.testmod(module, extraglobs={**vars(codec), "torch": torch})
+    assert found.attempted > 0 and found.failed == 0
