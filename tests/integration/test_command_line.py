@@ -75,7 +75,7 @@ def test_a_mistyped_word_fails_at_parse_with_the_nearest_valid_one(monkeypatch, 
 
 
 @pytest.mark.parametrize(("text", "nearest"), [
-    ("model: {init_args: {optimization: {gradient_clp: 1}}}", "'gradient_clip' instead of 'gradient_clp'"),
+    ("model: {init_args: {compild: true}}", "'compiled' instead of 'compild'"),
     ("trainr: {max_steps: 3}", "'trainer.max_steps' instead of 'trainr.max_steps'"),
     ("chanels: {repeats: 3}", "'channels.repeats' instead of 'chanels.repeats'"),
 ])  # fmt: skip
@@ -92,7 +92,8 @@ def test_a_mistyped_key_in_a_file_fails_likewise(monkeypatch, capsys, tmp_path, 
     ([f"{CODEC}.quantizer.init_args.levels", "[1, 4]"],
      "levels [1, 4] must each be at least 2, for example [4, 4, 4, 4]."),
     (["--model.init_args.optimization.accumulate", "0"], "accumulate 0 must be at least 1 batch per optimizer step."),
-    (["--model.init_args.optimization.gradient_clip", "-1"], "gradient_clip -1.0 must be a norm above 0, or 0 for no clipping."),
+    (["--model.init_args.optimization.gradient_clip", "-1"],
+     "gradient_clip -1.0 must be a norm above 0, or 0 for no clipping."),
     (["--model.init_args.adversary.start", "-5"],
      "adversary.start -5 and adversary.crop 4800 must be 0 or more."),
     (["--trainer.gradient_clip_val", "1"],
