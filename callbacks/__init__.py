@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from callbacks.analysis.bit_sensitivity import BitSensitivity
     from callbacks.analysis.error_spread import ErrorSpread
     from callbacks.channel.evaluation import ChannelEvaluation
-    from callbacks.metrics.speech import PESQ, SISDR, STOI, MelDistance, SpeechMetric, Unscorable
+    from callbacks.metrics import PESQ, SISDR, STOI, MelDistance, SpeechMetric, Unscorable
     from callbacks.output.prediction_writer import PredictionWriter
     from callbacks.scoring.pool import ScoringPool
     from callbacks.training.codebook_usage import CodebookUsage
@@ -30,18 +30,18 @@ _HOMES = {
     "CodebookUsage": "callbacks.training.codebook_usage",
     "CodecEMA": "callbacks.training.ema",
     "ErrorSpread": "callbacks.analysis.error_spread",
-    "MelDistance": "callbacks.metrics.speech",
-    "PESQ": "callbacks.metrics.speech",
+    "MelDistance": "callbacks.metrics",
+    "PESQ": "callbacks.metrics",
     "PredictionWriter": "callbacks.output.prediction_writer",
     "Preflight": "callbacks.training.preflight",
     "RunCheckpoint": "callbacks.training.run_checkpoint",
-    "SISDR": "callbacks.metrics.speech",
-    "STOI": "callbacks.metrics.speech",
+    "SISDR": "callbacks.metrics",
+    "STOI": "callbacks.metrics",
     "ScoringPool": "callbacks.scoring.pool",
-    "SpeechMetric": "callbacks.metrics.speech",
+    "SpeechMetric": "callbacks.metrics",
     "Throughput": "callbacks.training.throughput",
     "TrainingCurves": "callbacks.training.training_curves",
-    "Unscorable": "callbacks.metrics.speech",
+    "Unscorable": "callbacks.metrics",
 }
 
 __all__ = [

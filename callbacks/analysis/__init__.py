@@ -1,1 +1,1 @@
-"""Analyses of a codec: bits, error spread, agreement of two encoders, cost."""
+"""Analyses of a codec: importance of bits, spread of errors, agreement of two encoders, cost."""

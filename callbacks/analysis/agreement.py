@@ -16,14 +16,17 @@ from callbacks.analysis.agreement_tables import Report, format_report, write_rep
 from callbacks.analysis.encoder_cost import EncoderCost, encoder_costs
 from callbacks.channel.evaluation_callback import EvaluationCallback
 from callbacks.channel.scorer import ChannelScorer, check_unique, clip_of
-from callbacks.metrics.speech import PESQ, STOI, SpeechMetric
-from callbacks.output.loggers import gather_objects, log_folder, log_scalars
+from callbacks.channel.transmission import channels_to_score
+from callbacks.metrics import PESQ, STOI, SpeechMetric
+from callbacks.output.loggers import gather_objects, log_folder, log_scalars, print_report
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.differences import differences
+from callbacks.scoring.differences import Difference
+from callbacks.scoring.differences import compare as compare_scores
 from callbacks.scoring.pool import default_workers
-from callbacks.scoring.scores import summarise
-from codec.channels import BinarySymmetricChannel, Channel
+from callbacks.scoring.scores import ChannelRow
+from codec.channels import Channel
 from codec.codec import NeuralCodec
+from codec.errors import InvalidValue
 from codec.training.comparison_module import EvaluatedSystem
 
 NAMES = ("teacher", "student")
@@ -38,19 +41,19 @@ class AgreementReport(EvaluationCallback):
     clips and do not depend on their number. Evaluation batches hold one whole clip, as for `ChannelEvaluation`.
 
     Args:
-        bit_error_rates: of the binary symmetric channels to score behind.
+        bit_error_rates: of the binary symmetric channels.
         channels: further channels.
         metrics: what to measure; PESQ and STOI if None.
         repeats: draws per clip and channel.
         seed: of the draws and intervals.
-        num_workers: scoring processes of this rank; None for its share of the cores, 0 to score inline.
-        bootstrap: resamples behind the intervals.
+        num_workers: scoring processes of this rank; None for its share of the cores, 0 to score in this process.
+        bootstrap: number of resamples for the intervals.
         confidence: probability mass of the intervals.
-        cost_seconds: duration of the clip on which cost is measured; 0 to leave that out.
+        cost_seconds: duration in seconds of the clip on which costs are measured; 0 for no measurement.
         cost_repeats: timings of each encoder.
 
     Raises:
-        ValueError: channels with equal names, or in use a module that has no `teacher`.
+        InvalidValue: channels share a name, or the module has no `teacher`.
     """
 
     def __init__(
@@ -67,10 +70,7 @@ class AgreementReport(EvaluationCallback):
         cost_seconds: float = 4.0,
         cost_repeats: int = 15,
     ) -> None:
-        self.channels: list[Channel] = [*(BinarySymmetricChannel(rate) for rate in bit_error_rates), *(channels or [])]
-        names = [channel.name for channel in self.channels]
-        if len(set(names)) < len(names):
-            raise ValueError(f"channels {names} must have unique names.")
+        self.channels = channels_to_score(bit_error_rates, channels)
         self.metrics = [PESQ(), STOI()] if metrics is None else metrics
         self.repeats, self.seed, self.num_workers = repeats, seed, num_workers
         self.bootstrap = Bootstrap(bootstrap, confidence, seed)
@@ -79,7 +79,7 @@ class AgreementReport(EvaluationCallback):
         self.report: Report | None = None
         self._clips: list[ClipAgreement] = []
         self._scorer: ChannelScorer | None = None
-        self._contestants: list[EvaluatedSystem] = []
+        self._systems: list[EvaluatedSystem] = []
         self._threads = torch.get_num_threads()
         self._checkpoint_step = 0
 
@@ -97,9 +97,9 @@ class AgreementReport(EvaluationCallback):
 
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._clips, self._threads = [], torch.get_num_threads()
-        self._contestants = [EvaluatedSystem(name, codec) for name, codec in codecs_of(pl_module).items()]
+        self._systems = [EvaluatedSystem(name, codec) for name, codec in codecs_of(pl_module).items()]
 
-    def _take(
+    def _evaluate(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None, batch: Any
     ) -> None:
         if trainer.sanity_checking:
@@ -111,13 +111,13 @@ class AgreementReport(EvaluationCallback):
                 "teacher": teacher.encode(batch["audio"]),
                 "student": student.encode(batch["audio"]) if found is None else found,
             }
-        clip = clip_of(batch, {"codes": codes}, self._contestants, sample_rate=student.sample_rate)
+        clip = clip_of(batch, {"codes": codes}, self._systems, sample_rate=student.sample_rate)
         self._clips.append(compare(clip.clip_id, student.quantizer, codes["teacher"], codes["student"]))
         if self._scorer is not None:
-            self._scorer.add(self._contestants, clip, sample_rate=student.output_sample_rate)
+            self._scorer.add(self._systems, clip, sample_rate=student.output_sample_rate)
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather over ranks and report; every rank issues the same collectives."""
+        """Gather over ranks and report; all ranks issue the same collectives."""
         if trainer.sanity_checking:
             return
         clips = sorted(chain(*gather_objects(self._clips)), key=lambda clip: clip.clip_id)
@@ -132,22 +132,20 @@ class AgreementReport(EvaluationCallback):
     def _report(self, trainer: Trainer, pl_module: LightningModule, clips: list[ClipAgreement]) -> None:
         scored = self._scorer.collect()[0] if self._scorer is not None else []
         gathered = sorted(chain(*gather_objects(scored)), key=lambda clip: clip.clip_id)
-        torch.set_num_threads(self._threads)  # whatever the scorers in use have left
+        torch.set_num_threads(self._threads)  # the scorers may have changed it
         folder = log_folder(trainer)
         scores = {name: [clip for clip in gathered if clip.codec == name] for name in NAMES}
-        settings: dict[str, Any] = {"bootstrap": self.bootstrap}
-        rows = [
-            row
-            for found in scores.values()
-            for row in summarise(found, self.channels, self.metrics, repeats=self.repeats, **settings)
-            if gathered
-        ]
-        gaps = differences(scores, rows, self.channels, self.metrics, **settings)
+        rows: list[ChannelRow] = []
+        gaps: list[Difference] = []
+        if gathered:
+            rows, gaps = compare_scores(
+                scores, self.channels, self.metrics, repeats=self.repeats, bootstrap=self.bootstrap
+            )
         if trainer.is_global_zero:
             self.report = Report(self.agreement, rows, gaps, self._costs(pl_module), clips)
             write_report(folder, self.report)
-            print(f"\n{format_report(self.report, self.metrics, confidence=self.bootstrap.confidence)}\n", flush=True)
-            print(f"Every clip's counts: {folder / 'agreement.json'}.\n", flush=True)
+            tables = format_report(self.report, self.metrics, confidence=self.bootstrap.confidence)
+            print_report(tables, f"Every clip's counts: {folder / 'agreement.json'}.")
 
     def _costs(self, pl_module: LightningModule) -> list[EncoderCost]:
         if self.cost_seconds == 0:
@@ -170,12 +168,14 @@ def codecs_of(module: LightningModule) -> dict[str, NeuralCodec]:
     """The module's teacher and student.
 
     Raises:
-        ValueError: the module has none.
+        InvalidValue: the module has no teacher.
     """
     teacher, student = getattr(module, "teacher", None), getattr(module, "codec", None)
     if not isinstance(teacher, NeuralCodec) or not isinstance(student, NeuralCodec):
-        raise ValueError(
-            f"AgreementReport needs a module with a teacher, which {type(module).__name__} has not: use it with "
-            "codec.DistillationModule."
+        raise InvalidValue(
+            "module",
+            type(module).__name__,
+            "has no teacher for AgreementReport",
+            "use it with codec.DistillationModule",
         )
     return {"teacher": teacher, "student": student}

@@ -1,4 +1,4 @@
-"""How far two encoders' codes agree, clip by clip and in all, each figure beside what independent codes would reach."""
+"""How far two encoders' codes agree, for each clip and in total, compared with independent codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codec.quantizers import FSQ, Quantizer
 
 
 class Symbols(NamedTuple):
-    """What codes are made of: FSQ's levels, one per dimension and ordered; else the codes, one per codebook."""
+    """The parts of a code: FSQ's levels, one per dimension and ordered; else the code of each codebook."""
 
     sizes: tuple[int, ...]
     ordered: bool
@@ -38,9 +38,9 @@ class ClipAgreement(NamedTuple):
 
 
 class AgreementRow(NamedTuple):
-    """One figure in all: its value, and its value were the student's codes independent of the teacher's.
+    """One figure over all clips: its value, and the value by chance (with student and teacher independent).
 
-    Shares and cosines lie in [0, 1] and [−1, 1]; NaN means that there is no value (chance of a single frame).
+    Shares and cosines lie in [0, 1] and [−1, 1]; NaN means that there is no value (by chance, of a single frame).
     """
 
     figure: str
@@ -49,7 +49,7 @@ class AgreementRow(NamedTuple):
 
 
 def symbols_of(quantizer: Quantizer) -> Symbols:
-    """How a quantizer's codes are taken apart."""
+    """The symbols of a quantizer's codes."""
     if isinstance(quantizer, FSQ):
         return Symbols(tuple(quantizer.levels_tensor.tolist()), ordered=True)
     return Symbols(tuple(quantizer.codebook_sizes), ordered=False)
@@ -88,8 +88,8 @@ def summarise_agreement(
     """Figures over all frames of all clips, in the order given.
 
     Chance is the same figure over pairs of different frames, the teacher's code in one and the student's in the other:
-    what two encoders reach that know nothing of each other but use their codes as often as these do. It is counted
-    over all pairs, the cosine's over `draws` random ones.
+    the agreement of independent encoders that use each code as often as these. It is counted over all pairs; the
+    cosine's over `draws` random pairs.
     """
     symbols = symbols_of(quantizer)
     frames = sum(clip.frames for clip in clips)
@@ -104,10 +104,10 @@ def summarise_agreement(
     pairs = frames * (frames - 1) or math.nan
     chance, chance_near = (same - equal) / pairs, (neighbours - near) / pairs
     equal, near = equal / frames, near / frames
-    word = "level" if symbols.ordered else "codebook"
+    symbol = "level" if symbols.ordered else "codebook"
     rows = [
-        AgreementRow("exact code", exact / frames, (_equal_words(teacher, student) - exact) / pairs),
-        AgreementRow(f"same {word}", float(equal.mean()), float(chance.mean())),
+        AgreementRow("exact code", exact / frames, (_equal_pairs(teacher, student) - exact) / pairs),
+        AgreementRow(f"same {symbol}", float(equal.mean()), float(chance.mean())),
     ]
     if symbols.ordered:
         rows.append(AgreementRow("within one level", float(near.mean()), float(chance_near.mean())))
@@ -115,20 +115,20 @@ def summarise_agreement(
     rows.append(AgreementRow("cosine of quantizer outputs", sum(clip.cosine for clip in clips) / frames, independent))
     each = "dimension" if symbols.ordered else "codebook"
     for i in range(len(symbols.sizes)):
-        rows.append(AgreementRow(f"same {word}, {each} {i + 1}", float(equal[i]), float(chance[i])))
+        rows.append(AgreementRow(f"same {symbol}, {each} {i + 1}", float(equal[i]), float(chance[i])))
     return rows
 
 
 def _histograms(symbols: np.ndarray, size: int) -> np.ndarray:
-    """How often each value stands in each row of `[n, frames]`: int64 `[n, size]`."""
+    """Counts of each value in each row of `[n, frames]`: int64 `[n, size]`."""
     return np.stack([np.bincount(row, minlength=size) for row in symbols])
 
 
-def _equal_words(first: np.ndarray, second: np.ndarray) -> int:
-    """Pairs of a frame of one and a frame of the other, both `[n, frames]`, that are equal in all symbols."""
+def _equal_pairs(first: np.ndarray, second: np.ndarray) -> int:
+    """Number of pairs (frame of `first`, frame of `second`), both `[n, frames]`, that are equal in all symbols."""
     frames = first.shape[1]
     _, number = np.unique(np.concatenate((first, second), axis=1), axis=1, return_inverse=True)
-    number = number.reshape(-1)  # NumPy 2.0 alone gives it another shape
+    number = number.reshape(-1)  # NumPy 2.0 returns another shape than other versions
     p, q = (np.bincount(part, minlength=number.max() + 1) for part in (number[:frames], number[frames:]))
     return int((p * q).sum())
 

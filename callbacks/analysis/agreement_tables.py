@@ -1,25 +1,23 @@
-"""A student beside its teacher as a table for the terminal, and as `agreement.csv` and `agreement.json`."""
+"""The comparison of a student and its teacher as tables for the terminal, `agreement.csv` and `agreement.json`."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from callbacks.analysis.agreement_counts import AgreementRow, ClipAgreement
 from callbacks.analysis.encoder_cost import EncoderCost
-from callbacks.channel.tables import aligned, write_csv
-from callbacks.metrics.speech import SpeechMetric
-from callbacks.scoring.differences import Difference, format_differences
+from callbacks.channel.tables import aligned, format_differences
+from callbacks.metrics import SpeechMetric
+from callbacks.output.files import without_nan, write_csv, write_json
+from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow
 
 
 class Report(NamedTuple):
-    """All that `AgreementReport` finds: agreement, scores of both, student minus teacher, cost, counts per clip."""
+    """Results of `AgreementReport`: agreement, scores of both, student minus teacher, costs, counts of each clip."""
 
     agreement: list[AgreementRow]
     scores: list[ChannelRow]
@@ -39,11 +37,9 @@ def write_report(folder: Path, report: Report) -> None:
              "cosine": c.cosine / c.frames}
             for c in report.clips
         ],
-        **{name: [_finite(row._asdict()) for row in getattr(report, name)]
-           for name in ("agreement", "scores", "differences", "costs")},
+        **{name: without_nan(getattr(report, name)) for name in ("agreement", "scores", "differences", "costs")},
     }  # fmt: skip
-    text = json.dumps(document, indent=1, allow_nan=False)
-    (folder / "agreement.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "agreement.json", document)
 
 
 def format_report(report: Report, metrics: Sequence[SpeechMetric], *, confidence: float) -> str:
@@ -94,8 +90,3 @@ def _costs(costs: Sequence[EncoderCost]) -> list[list[str]]:
             ]
         )
     return table
-
-
-def _finite(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in mapping.items()}
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in plain.items()}

@@ -1,68 +1,51 @@
-"""What each bit of a frame is worth: the score lost, and the latent moved, when that bit alone is flipped."""
+"""The importance of each bit of a frame: score lost and displacement of the latent when that bit alone is flipped."""
 
 from __future__ import annotations
 
 from itertools import chain, pairwise
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from callbacks.analysis.single_system import single_system
 from callbacks.channel.evaluation import ChannelEvaluation
 from callbacks.channel.files import ClipAudio
 from callbacks.channel.scorer import Clip
-from callbacks.channel.tables import aligned, write_csv
+from callbacks.channel.tables import aligned
+from callbacks.checks import require
 from callbacks.figures.sensitivity import loss_label, sensitivity_figure
-from callbacks.metrics.speech import SpeechMetric
-from callbacks.output.loggers import gather_objects, log_folder, save_figure
-from callbacks.scoring.bootstrap import Bootstrap
+from callbacks.metrics import SpeechMetric
+from callbacks.metrics.base import decimals
+from callbacks.output.files import write_csv
+from callbacks.output.loggers import gather_objects, log_folder, print_report, save_figure
 from callbacks.scoring.scores import clip_means
+from callbacks.scoring.sensitivity import Sensitivity
 from codec.channels import BinarySymmetricChannel, SelectedBitsChannel
 from codec.channels.link import Link, bit_displacements
-from codec.training.comparison_module import evaluated_systems
-
-
-class Sensitivity(NamedTuple):
-    """What flipping some bits of a frame costs, by one metric.
-
-    `part` is "bit 3", "dimension 1", "codebook 0" or, where the codebooks have dimensions, "codebook 0, dimension 1";
-    `bits` are its positions in the frame. `loss` is the score without flips minus the score with them (for a metric
-    that is better when lower, the other way round), paired over clips, `low` and `high` its bounds. `displacement` is
-    the mean squared displacement of the latent for one flip, over the latent's variance, in about 4096 frames.
-    """
-
-    part: str
-    bits: str
-    flip_rate: float
-    metric: str
-    loss: float
-    low: float
-    high: float
-    displacement: float
-    pairs: int
 
 
 class BitSensitivity(ChannelEvaluation):
-    """In `test`, flips the bits of each position, dimension and codebook alone, and scores what is decoded.
+    """In `test`, flips the bits of each position, dimension or codebook alone, and scores the decoded signals.
 
-    Writes `sensitivity.csv` and a figure, and prints a table, the bit that moves the latent most
-    first: the order in which to protect them (`Link.protected_bits`). A permuted map has no dimensions.
+    Writes `sensitivity.csv` and a figure, and prints a table, bits with the largest displacement of the latent first:
+    the order for unequal error protection (`Link.protected_bits`). With a permuted index assignment, a dimension has
+    no bits of its own and is left out.
 
     Args:
-        flip_rate: Probability of a flip of each bit in question, in each frame.
-        link: Index map and concealment around the module's codec, without error correction.
+        flip_rate: Probability with which each of these bits is flipped, in each frame.
+        link: Index assignment and concealment for the module's codec, without error correction.
         clips: Clips to score, those whose ids hash lowest; None for all.
         metrics: What to measure; `default_metrics()` if None.
         repeats: Draws per clip and part.
         seed: Seed of the draws and of the bootstrap.
-        num_workers: Scoring processes of this rank; None for its share of the cores, 0 to score inline.
-        bootstrap: Resamples behind the intervals.
+        num_workers: Scoring processes of this rank; None for its share of the cores, 0 to score in this process.
+        bootstrap: Number of resamples for the intervals.
         confidence: Probability mass of the intervals.
 
     Raises:
-        ValueError: A number is out of range; a comparison of several codecs, or a link with error correction.
+        InvalidValue: A number is out of range, there are several systems, or the link has error correction.
     """
 
     def __init__(
@@ -99,12 +82,13 @@ class BitSensitivity(ChannelEvaluation):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "test":
             return
-        contestants, _ = evaluated_systems(pl_module, self.link)
-        if len(contestants) > 1:
-            raise ValueError("BitSensitivity analyses one codec: test its checkpoint alone, without a comparison.")
-        connection = contestants[0].connection
-        if connection.link.code is not None:
-            raise ValueError("BitSensitivity flips payload bits: take the error correction (`code`) out of its link.")
+        system, _ = single_system(self, pl_module, self.link)
+        connection = system.connection
+        require(
+            connection.link.code is None,
+            "BitSensitivity flips payload bits",
+            remedy="take the error correction (`code`) out of its link",
+        )
         self.parts = {f"bit {bit}": [bit] for bit in range(connection.bits_per_frame)} | connection.bit_groups()
         self.channels = [BinarySymmetricChannel(0.0)]
         self.channels += [SelectedBitsChannel(self.flips, bits) for bits in self.parts.values()]
@@ -137,19 +121,18 @@ class BitSensitivity(ChannelEvaluation):
         title = f"Bits of one part flipped with probability {self.flips.error_rate:g}: mean over {count} clips"
         figure = sensitivity_figure(self.sensitivities, self.metrics, title=title)
         save_figure(trainer, figure, folder / "sensitivity", tag="sensitivity")
-        print(f"\n{format_sensitivities(self.sensitivities, self.metrics, title=title)}\n", flush=True)
+        print_report(format_sensitivities(self.sensitivities, self.metrics, title=title))
 
     def _losses(self, codes: Tensor) -> list[Sensitivity]:
         """A row for each part and metric; `codes` [1, K, F] are those of all clips."""
         some = codes[..., :: max(1, codes.shape[-1] // 4096)]
-        displacements = bit_displacements(self._contestants[0].connection, some).tolist()
-        bootstrap = Bootstrap(self.bootstrap, self.confidence, self.seed)
+        displacements = bit_displacements(self._systems[0].connection, some).tolist()
         rows = []
         for metric in self.metrics:
             sign = 1 if metric.higher_is_better else -1
             clean, *flipped = (clip_means(self.clip_scores, c, metric.name) for c in range(len(self.channels)))
             losses = np.stack([sign * (clean - values) for values in flipped])  # [parts, clips]
-            interval = bootstrap.means(losses)
+            interval = self.bootstrap.means(losses)
             for i, (part, bits) in enumerate(self.parts.items()):
                 rows.append(
                     Sensitivity(
@@ -168,7 +151,7 @@ class BitSensitivity(ChannelEvaluation):
 
 
 def format_sensitivities(rows: list[Sensitivity], metrics: list[SpeechMetric], *, title: str) -> str:
-    """Parts as lines, bits from the most to the least sensitive by the latent's displacement, metrics as columns."""
+    """Parts as lines, bits by falling displacement of the latent, metrics as columns."""
     lines: dict[str, dict[str, Sensitivity]] = {}
     for row in rows:
         lines.setdefault(row.part, {})[row.metric] = row
@@ -180,7 +163,7 @@ def format_sensitivities(rows: list[Sensitivity], metrics: list[SpeechMetric], *
         cells = []
         for metric in metrics:
             row = lines[part][metric.name]
-            digits = 2 if metric.unit else 3
+            digits = max(2, decimals(metric.unit))  # also for dB: losses are small
             cells.append(
                 "none" if np.isnan(row.loss) else f"{row.loss:.{digits}f} ±{(row.high - row.low) / 2:.{digits}f}"
             )

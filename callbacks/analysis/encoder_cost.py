@@ -34,13 +34,13 @@ class EncoderCost(NamedTuple):
 def encoder_costs(
     encoders: Mapping[str, Encoder], *, sample_rate: int, seconds: float = 4.0, repeats: int = 15
 ) -> list[EncoderCost]:
-    """Measure encoders side by side on one clip of noise, where they are: they take turns, so that load meets them all.
+    """Measure encoders on one clip of noise; timings alternate, so that other load affects all of them equally.
 
     Args:
         encoders: in eval mode, by name.
         sample_rate: in Hz.
         seconds: duration of the clip, rounded to whole frames.
-        repeats: timings of each, after one to warm up.
+        repeats: timings of each, after a warm-up.
     """
     device = next(next(iter(encoders.values())).parameters()).device
     noise = torch.randn(round(seconds * sample_rate), generator=torch.Generator().manual_seed(0))

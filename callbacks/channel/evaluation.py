@@ -1,4 +1,4 @@
-"""Scores a codec's codes behind noisy channels in `fit`, `validate` and `test`, after NeuCodec (arXiv 2509.09550)."""
+"""Scores what a codec decodes behind noisy channels, after NeuCodec (arXiv 2509.09550)."""
 
 from __future__ import annotations
 
@@ -10,58 +10,63 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from callbacks.channel.document import codec_facts
 from callbacks.channel.evaluation_callback import EvaluationCallback
-from callbacks.channel.files import ClipAudio, Scored, codec_facts, show, write
-from callbacks.channel.scorer import ChannelScorer, Clip, check_unique, clip_of, order
-from callbacks.channel.tables import format_table
-from callbacks.metrics.speech import SpeechMetric, default_metrics
-from callbacks.output.loggers import gather_objects, log_folder, log_scalars
+from callbacks.channel.files import ClipAudio, Scored, show_in_tensorboard, write_results
+from callbacks.channel.scorer import ChannelScorer, Clip, check_unique, clip_of, hash_order
+from callbacks.channel.tables import format_differences, format_table
+from callbacks.channel.transmission import channels_to_score
+from callbacks.checks import require, require_at_least, require_unique
+from callbacks.metrics import SpeechMetric, default_metrics
+from callbacks.output.loggers import gather_objects, log_folder, log_scalars, print_report, publish
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.differences import Difference, differences, format_differences
+from callbacks.scoring.differences import Difference, compare
 from callbacks.scoring.pool import default_workers
-from callbacks.scoring.scores import ChannelRow, ClipScores, summarise
-from codec.channels import BinarySymmetricChannel, Channel
+from callbacks.scoring.scores import ChannelRow, ClipScores
+from codec.channels import Channel
 from codec.channels.link import Link
 from codec.training.comparison_module import EvaluatedSystem, evaluated_systems
 
 
 class ChannelEvaluation(EvaluationCallback):
-    """Sends every evaluated clip through each channel and scores what the decoder makes of it.
+    """Sends every evaluated clip through each channel and scores the decoded signals.
 
-    The encoder runs once per clip (the step's `"codes"` are reused), draws that arrive alike are decoded and scored
-    once, and worker processes score one clip while the next is decoded. A draw depends on the seed, the clip's id,
-    the channel's family and the repeat only, so scores do not depend on ranks, batches or order.
+    The encoder runs once per clip (the step's `"codes"` are reused), equal receptions are decoded and scored once, and
+    worker processes score one clip while the next is decoded. A draw depends only on the seed, the clip's id, the
+    channel's family and the repeat, so scores do not depend on ranks, batches or order.
 
     `validate` and `test` score every clip; in `fit`, validation scores the `fit_clips` clips whose ids hash lowest,
-    the same ones whatever the number of ranks. The sanity check is left alone. Evaluation batches hold one whole
-    clip: `audio` [1, 1, T], `id` [one string], and `target` [1, 1, T'] where the output rate differs.
+    the same ones for any number of ranks; its sanity check is not scored. Evaluation batches hold one whole clip:
+    `audio` [1, 1, T], `id` [one string], and `target` [1, 1, T'] where the output rate differs.
 
-    A module of several codecs (`codec.ComparisonModule`) has them all sent and scored on the same clips and draws; each
-    is then set against the first of its bit rate, in pairs.
+    The systems of a comparison (`codec.ComparisonModule`) are scored on the same clips and draws; the baseline of each
+    is the first system of its bit rate, and differences from it are paired.
 
     Results: `results` (rows), `differences`, loggers and, in `fit`, `trainer.callback_metrics` under names such as
     `channel/stoi/ber_0.01`; a table on the terminal; `channel.csv`, `channel.json` and a folder `channel/` with
-    figures and audio in the log folder, overwritten by each evaluation.
+    figures and audio in the log folder; each evaluation replaces them.
 
     Args:
         channels: Channels to score besides `bit_error_rates`.
-        link: Index map, error correction and concealment around the module's codec; a comparison has its own.
-        bit_error_rates: Short for one `BinarySymmetricChannel` each.
+        link: Index assignment, error correction and concealment for the module's codec; in a comparison each system
+            has its own.
+        bit_error_rates: One `BinarySymmetricChannel` is scored for each of them.
         metrics: What to measure; `default_metrics()` if None.
         repeats: Draws per clip and channel.
         seed: Seed of the channel draws and of the bootstrap.
         fit_clips: Clips to score when validating in `fit`; None for all, 0 for none.
-        fit_every_n_validations: In `fit`, score at the first and then every n-th validation; the others repeat
-            the last values to `trainer.callback_metrics`, so that a checkpoint callback finds what it monitors.
+        fit_every_n_validations: In `fit`, score the first and then every n-th validation; the others repeat the last
+            values in `trainer.callback_metrics`, where a checkpoint callback finds what it monitors.
         audio_clips: Clips of which audio and spectrograms are kept.
-        audio_channels: Channels heard and shown for those, spread evenly over all; the first is always among them.
-        num_workers: Scoring processes of this rank; None for its share of the cores, 0 to score inline.
+        audio_channels: Number of channels whose audio and spectrograms are kept, spread evenly over all, the first
+            included.
+        num_workers: Scoring processes of this rank; None for its share of the cores, 0 to score in this process.
         decode_batch: Receptions decoded at once.
-        bootstrap: Resamples behind the intervals.
+        bootstrap: Number of resamples for the intervals.
         confidence: Probability mass of the intervals.
 
     Raises:
-        ValueError: No channel at all, channels with equal names, or a number out of range.
+        InvalidValue: There is no channel, two have one name, or a number is out of range.
     """
 
     def __init__(
@@ -82,36 +87,23 @@ class ChannelEvaluation(EvaluationCallback):
         bootstrap: int = 1000,
         confidence: float = 0.95,
     ) -> None:
-        symmetric = [BinarySymmetricChannel(rate) for rate in bit_error_rates]
-        self.channels: list[Channel] = [*symmetric, *(channels or [])]
-        for channel in self.channels:
-            lacking = [name for name in ("name", "family", "error_rate") if not hasattr(channel, name)]
-            if lacking:
-                raise ValueError(f"channel {type(channel).__name__} lacks {', '.join(lacking)}: set them in __init__")
-        names = [channel.name for channel in self.channels]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"channels {names} must be at least one, with unique names")
-        for name, value in (("repeats", repeats), ("fit_every_n_validations", fit_every_n_validations),
-                            ("audio_channels", audio_channels), ("decode_batch", decode_batch)):  # fmt: skip
-            if value < 1:
-                raise ValueError(f"{name} is {value} but must be at least 1")
-        for name, count in (("fit_clips", fit_clips), ("audio_clips", audio_clips), ("num_workers", num_workers),
-                            ("bootstrap", bootstrap)):  # fmt: skip
-            if count is not None and count < 0:
-                raise ValueError(f"{name} is {count} but must be 0 or more")
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence is {confidence} but must lie in (0, 1)")
+        self.channels = channels_to_score(bit_error_rates, channels)
+        require_unique("channels", [channel.name for channel in self.channels])
+        require_at_least(1, repeats=repeats, fit_every_n_validations=fit_every_n_validations)
+        require_at_least(1, audio_channels=audio_channels, decode_batch=decode_batch)
+        require_at_least(0, fit_clips=fit_clips, audio_clips=audio_clips, num_workers=num_workers, bootstrap=bootstrap)
+        require(0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1")
         self.link = link
         self.metrics = default_metrics() if metrics is None else metrics
         self.repeats, self.seed = repeats, seed
         self.fit_clips, self.fit_every_n_validations = fit_clips, fit_every_n_validations
         self.audio_clips, self.audio_channels = audio_clips, audio_channels
         self.num_workers, self.decode_batch = num_workers, decode_batch
-        self.bootstrap, self.confidence = bootstrap, confidence
+        self.bootstrap = Bootstrap(bootstrap, confidence, seed)
         self.results: list[ChannelRow] = []
         self.differences: list[Difference] = []
         self.clip_scores: list[ClipScores] = []
-        self._contestants: list[EvaluatedSystem] = []
+        self._systems: list[EvaluatedSystem] = []
         self._sample_rate = 0
         self._scorer: ChannelScorer | None = None
         self._active = False
@@ -154,68 +146,64 @@ class ChannelEvaluation(EvaluationCallback):
         self._validations = state_dict["validations"]
         self._values = state_dict["values"]
 
-    # What they do.
+    # Scoring and reporting.
 
-    def _take(
+    def _evaluate(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None, batch: Any
     ) -> None:
         """Score the clip of one batch now, or under a limit keep it if its id is among the lowest so far."""
         if not self._active:
             return
         assert self._scorer is not None
-        clip = clip_of(batch, outputs, self._contestants, sample_rate=self._input_rate(pl_module))
+        clip = clip_of(batch, outputs, self._systems, sample_rate=self._input_rate(pl_module))
         limit = self._limit(trainer)
         if limit is not None:
-            self._waiting = sorted([*self._waiting, clip], key=lambda clip: order(clip.clip_id))[:limit]
+            self._waiting = sorted([*self._waiting, clip], key=lambda clip: hash_order(clip.clip_id))[:limit]
         else:
             self._score(clip)
 
     def _score(self, clip: Clip) -> None:
-        """Send and decode a clip of this rank, and queue what comes of it for scoring."""
+        """Send and decode a clip of this rank, and queue the signals for scoring."""
         assert self._scorer is not None
-        self._scorer.add(self._contestants, clip, sample_rate=self._sample_rate)
+        self._scorer.add(self._systems, clip, sample_rate=self._sample_rate)
 
     def _connect(self, pl_module: LightningModule) -> None:
-        """Fit links to the codecs as they are now: training moves learned codebooks."""
+        """Fit links to the codecs as they are now, since training moves learned codebooks."""
         if self._active:
-            self._contestants, self._sample_rate = evaluated_systems(pl_module, self.link)
+            self._systems, self._sample_rate = evaluated_systems(pl_module, self.link)
 
     def _input_rate(self, pl_module: LightningModule) -> int:
         module: Any = pl_module
         return module.sample_rate if hasattr(module, "sample_rate") else module.codec.sample_rate
 
     def _limit(self, trainer: Trainer) -> int | None:
-        """How many clips to score, None for all."""
+        """Number of clips to score, None for all."""
         return self.fit_clips if trainer.state.fn == TrainerFn.FITTING else None
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score what waits, gather over ranks and report; every rank issues the same collectives."""
+        """Score the clips kept under a limit, gather over ranks and report; all ranks issue the same collectives."""
         if not self._active:
             if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-                self._publish(pl_module)
+                publish(pl_module, self._values)
             return
         assert self._scorer is not None
         self._active = False
         limit = self._limit(trainer)
         if limit is not None:
             waiting = {clip.clip_id: clip for clip in self._waiting}
-            chosen = sorted(chain(*gather_objects(list(waiting))), key=order)[:limit]
+            chosen = sorted(chain(*gather_objects(list(waiting))), key=hash_order)[:limit]
             for clip_id in chosen:
                 if clip_id in waiting:
                     self._score(waiting[clip_id])
             self._waiting = []
         gathered = gather_objects(self._scorer.collect())
         self.clip_scores = sorted(chain(*(scores for scores, _ in gathered)), key=lambda clip: clip.clip_id)
-        by_codec = {c.name: [s for s in self.clip_scores if s.codec == c.name] for c in self._contestants}
+        by_codec = {c.name: [s for s in self.clip_scores if s.codec == c.name] for c in self._systems}
         for scores in by_codec.values():
             check_unique(clip.clip_id for clip in scores)
-        bootstrap = Bootstrap(self.bootstrap, self.confidence, self.seed)
-        self.results = [
-            row
-            for scores in by_codec.values()
-            for row in summarise(scores, self.channels, self.metrics, repeats=self.repeats, bootstrap=bootstrap)
-        ]
-        self.differences = differences(by_codec, self.results, self.channels, self.metrics, bootstrap=bootstrap)
+        self.results, self.differences = compare(
+            by_codec, self.channels, self.metrics, repeats=self.repeats, bootstrap=self.bootstrap
+        )
         self._report(trainer, pl_module, self._scorer.first_audio(chain(*(audio for _, audio in gathered))))
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, audio: list[ClipAudio]) -> None:
@@ -223,28 +211,27 @@ class ChannelEvaluation(EvaluationCallback):
         step = trainer.global_step if fitting else self._checkpoint_step or trainer.global_step
         self._values = {row.key: row.mean for row in self.results}
         if fitting:
-            self._publish(pl_module)
+            publish(pl_module, self._values)
         log_scalars(trainer, self._values, step=step)
         folder = log_folder(trainer)
         if not trainer.is_global_zero:
             return
         facts = self._facts(stage=str(trainer.state.fn), step=step)
         scores = Scored(self.results, self.differences, self.clip_scores)
-        figures = write(folder, scores, audio, metrics=self.metrics, facts=facts)
-        show(trainer, figures, audio, sample_rate=self._sample_rate, step=step)
-        print(f"\n{format_table(self.results, self.metrics, confidence=self.confidence)}\n", flush=True)
+        figures = write_results(folder, scores, audio, metrics=self.metrics, facts=facts)
+        show_in_tensorboard(trainer, figures, audio, sample_rate=self._sample_rate, step=step)
+        confidence = self.bootstrap.confidence
+        paragraphs = [format_table(self.results, self.metrics, confidence=confidence)]
         if self.differences:
-            print(f"{format_differences(self.differences, self.metrics, confidence=self.confidence)}\n", flush=True)
+            paragraphs.append(format_differences(self.differences, self.metrics, confidence=confidence))
         if not fitting:
-            print(f"Every clip's scores, figures and audio: {folder / 'channel.json'} and beside it.\n", flush=True)
-
-    def _publish(self, pl_module: LightningModule) -> None:
-        """For checkpoint callbacks; all ranks hold the same values, so nothing is left to reduce."""
-        for name, value in self._values.items():
-            pl_module.log(name, value, logger=False, sync_dist=False, rank_zero_only=False)
+            paragraphs.append(
+                f"Every clip's scores: {folder / 'channel.json'}; figures and audio: {folder / 'channel'}."
+            )
+        print_report(*paragraphs)
 
     def _facts(self, *, stage: str, step: int) -> dict[str, Any]:
-        codecs = {contestant.name: codec_facts(contestant) for contestant in self._contestants}
+        codecs = {system.name: codec_facts(system) for system in self._systems}
         return {
             "stage": stage,
             "step": step,
@@ -255,8 +242,8 @@ class ChannelEvaluation(EvaluationCallback):
                 "metrics": [metric.name for metric in self.metrics],
                 "repeats": self.repeats,
                 "seed": self.seed,
-                "bootstrap": self.bootstrap,
-                "confidence": self.confidence,
+                "bootstrap": self.bootstrap.resamples,
+                "confidence": self.bootstrap.confidence,
             },
         }
 

@@ -1,4 +1,4 @@
-"""The base of callbacks that score clips in validation and in test alike."""
+"""The base of callbacks that score clips in validation and in test."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class EvaluationCallback(Callback):
-    """Turns the hooks of both stages into `_start`, `_take` for each batch, `_finish` and, at the end, `_close`."""
+    """Turns the hooks of both stages into `_start`, `_evaluate` for each batch, `_finish` and, at the end, `_close`."""
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start(trainer, pl_module)
@@ -25,7 +25,7 @@ class EvaluationCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._take(trainer, pl_module, outputs, batch)
+        self._evaluate(trainer, pl_module, outputs, batch)
 
     def on_test_batch_end(
         self,
@@ -36,7 +36,7 @@ class EvaluationCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._take(trainer, pl_module, outputs, batch)
+        self._evaluate(trainer, pl_module, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._finish(trainer, pl_module)
@@ -53,13 +53,13 @@ class EvaluationCallback(Callback):
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Before the first batch; in the sanity check too."""
 
-    def _take(
+    def _evaluate(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None, batch: Any
     ) -> None:
-        """After each batch, with what the module's step gave."""
+        """After each batch, with the output of the module's step."""
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After the last batch."""
 
     def _close(self) -> None:
-        """When the trainer is done, or failed; may be called twice."""
+        """When the trainer has finished or failed; may be called twice."""

@@ -11,18 +11,19 @@ import numpy as np
 from lightning.pytorch import Trainer
 from matplotlib.figure import Figure
 
-from callbacks.channel.tables import write_csv, write_json
-from callbacks.figures.panels import render, spectrogram_figure
+from callbacks.channel.document import channel_document
+from callbacks.figures.panels import render
 from callbacks.figures.quality import quality_figure
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.figures.spectrogram import spectrogram_figure
+from callbacks.metrics import SpeechMetric
+from callbacks.output.files import write_csv, write_json
 from callbacks.output.loggers import tensorboard_writers
 from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow, ClipScores
-from codec.training.comparison_module import EvaluatedSystem
 
 
 class ClipAudio(NamedTuple):
-    """A clip to hear and see: its reference [T] and the decoder's signal [T] behind some channels, by name."""
+    """Audio kept of one clip: its reference [T], and the decoder's signal [T] behind some channels, by name."""
 
     clip_id: str
     reference: np.ndarray
@@ -30,31 +31,14 @@ class ClipAudio(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """The outcome of an evaluation: rows, in a comparison paired differences, and the scores of every clip."""
+    """Results of an evaluation: rows, paired differences (in a comparison), and the scores of every clip."""
 
     rows: Sequence[ChannelRow]
     differences: Sequence[Difference]
     clips: Sequence[ClipScores]
 
 
-def codec_facts(contestant: EvaluatedSystem) -> dict[str, Any]:
-    """What `channel.json` says of a codec and its link."""
-    codec, connection = contestant.codec, contestant.connection
-    return {
-        "bit_rate": codec.bit_rate,
-        "frame_rate": codec.frame_rate,
-        "bits_per_frame": codec.bits_per_frame,
-        "codebook_sizes": list(codec.quantizer.codebook_sizes),
-        "sample_rate": codec.sample_rate,
-        "output_sample_rate": codec.output_sample_rate,
-        "parameters": sum(parameter.numel() for parameter in codec.parameters()),
-        "index_map": connection.index_map.name,
-        "concealment": type(connection.concealment).__name__,
-        "error_correction": connection.link.code.name if connection.link.code else None,
-    }
-
-
-def write(
+def write_results(
     folder: Path,
     scored: Scored,
     audio: Sequence[ClipAudio],
@@ -76,15 +60,11 @@ def write(
     write_csv(folder / "channel.csv", scored.rows, leave_out=("reasons",))
     if scored.differences:
         write_csv(folder / "differences.csv", scored.differences)
-    stated = {
-        "metrics": [
-            {name: getattr(m, name) for name in ("name", "label", "unit", "higher_is_better")} for m in metrics
-        ],
-        "audio": _write_audio(media, audio, sample_rate=facts["sample_rate"]),
-    }
-    write_json(folder / "channel.json", scored.rows, scored.clips, facts={**facts, **stated})
-    figures: dict[str, Figure] = {}
     rate = facts["sample_rate"]
+    index = _write_audio(media, audio, sample_rate=rate)
+    document = channel_document(facts, metrics, index, rows=scored.rows, clips=scored.clips)
+    write_json(folder / "channel.json", document)
+    figures: dict[str, Figure] = {}
     if scored.clips:
         for name, rows in _figures(scored.rows).items():
             figures[name] = quality_figure(rows, metrics, title=_title(scored.clips, facts, rows))
@@ -99,52 +79,51 @@ def write(
 
 
 def _write_audio(media: Path, audio: Sequence[ClipAudio], *, sample_rate: int) -> list[dict[str, Any]]:
-    """Write WAV files, and return for each clip its id and the files by signal, as `channel.json` states them."""
+    """Write WAV files; returns for each clip its id and the files by signal, as `channel.json` states them."""
     import soundfile
 
     index = []
     for number, clip in enumerate(audio):
         files = {}
         for name, signal in {"original": clip.reference, **clip.decoded}.items():
-            path = media / f"audio_{number}_{_safe(name)}.wav"
+            path = media / f"audio_{number}_{_file_name(name)}.wav"
             soundfile.write(path, np.clip(signal, -1, 1), sample_rate, subtype="PCM_16")
             files[name] = f"{media.name}/{path.name}"
         index.append({"id": clip.clip_id, "files": files})
     return index
 
 
-def show(
+def show_in_tensorboard(
     trainer: Trainer, images: Mapping[str, np.ndarray], audio: Sequence[ClipAudio], *, sample_rate: int, step: int
 ) -> None:
-    """Give the figures and the audio to TensorBoard, where there is one."""
+    """Give the figures and the audio to every TensorBoard logger."""
     for writer in tensorboard_writers(trainer):
         for name, image in images.items():
             writer.add_image(f"channel/{name}", image, step, dataformats="HWC")
         for number, clip in enumerate(audio):
             for name, signal in {"original": clip.reference, **clip.decoded}.items():
-                clipped = np.clip(np.pad(signal, (0, max(0, 2 - len(signal)))), -1, 1)  # one sample alone is refused
+                clipped = np.clip(
+                    np.pad(signal, (0, max(0, 2 - len(signal)))), -1, 1
+                )  # TensorBoard refuses a single sample
                 writer.add_audio(f"channel/clip_{number}/{name}", clipped[None], step, sample_rate=sample_rate)
 
 
 def _figures(rows: Sequence[ChannelRow]) -> dict[str, list[ChannelRow]]:
-    """Rows of each figure: all in one for a single codec; a figure for each kind of channel where codecs compare."""
+    """Rows of each figure: one figure for a single codec; in a comparison one for each kind of channel."""
     curves = list(dict.fromkeys(row.curve for row in rows))
     if len({row.codec for row in rows}) == 1 or len(curves) == 1:
         return {"quality": list(rows)}
-    return {f"quality_{_safe(curve)}": [row for row in rows if row.curve == curve] for curve in curves}
+    return {f"quality_{_file_name(curve)}": [row for row in rows if row.curve == curve] for curve in curves}
 
 
 def _title(clips: Sequence[ClipScores], facts: Mapping[str, Any], rows: Sequence[ChannelRow]) -> str:
-    codec, settings = facts.get("codec"), facts["settings"]
+    codec = facts.get("codec")
     count = len({clip.clip_id for clip in clips})
-    what = (
-        f"{codec['bit_rate'] / 1000:g} kbit/s at {codec['frame_rate']:g} frames/s, step {facts['step']}"
-        if codec
-        else ""
-    )
-    what = what or f"channel {rows[0].curve}"
-    return f"{what}: mean over {count} clips, band: {100 * settings['confidence']:g} % interval"
+    subject = f"channel {rows[0].curve}"
+    if codec:
+        subject = f"{codec['bit_rate'] / 1000:g} kbit/s at {codec['frame_rate']:g} frames/s, step {facts['step']}"
+    return f"{subject}: mean over {count} clips, band: {100 * facts['settings']['confidence']:g} % interval"
 
 
-def _safe(name: str) -> str:
+def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)

@@ -1,4 +1,4 @@
-"""Scores clips behind channels, one after the other: transmit, decode, and hand to the scoring processes."""
+"""Sends clips through channels, one after the other, decodes them, and passes the signals to the scoring pool."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from torch import Tensor
 
 from callbacks.channel.files import ClipAudio
 from callbacks.channel.transmission import decode_receptions, transmit
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.scoring.pool import ScoringPool
 from callbacks.scoring.scores import ClipScores
 from codec.channels import Channel
+from codec.errors import InvalidValue
 from codec.training.comparison_module import EvaluatedSystem, encode_at
 
 
 @dataclass
 class Clip:
-    """A clip whose codes are to be sent: reference [T] at the scoring rate, each codec's codes [1, K, F] on the CPU."""
+    """A clip to transmit: its reference [T] at the scoring rate, and each codec's codes [1, K, F] on the CPU."""
 
     clip_id: str
     reference: np.ndarray
@@ -31,46 +32,51 @@ class Clip:
 
 
 def clip_of(
-    batch: Any, outputs: Tensor | Mapping[str, Any] | None, contestants: Sequence[EvaluatedSystem], *, sample_rate: int
+    batch: Any, outputs: Tensor | Mapping[str, Any] | None, systems: Sequence[EvaluatedSystem], *, sample_rate: int
 ) -> Clip:
-    """The clip of an evaluation batch, with the step's `"codes"`, or encoded if the step has not returned them.
+    """The clip of an evaluation batch, with the step's `"codes"`, or encoded here if the step has not returned them.
 
     Args:
         batch: `audio` [1, 1, T] at `sample_rate`, `id`, and `target` where the output rate differs.
         outputs: of the step; its `"codes"` are a tensor, or in a comparison a tensor for each name.
-        contestants: codecs to encode with.
+        systems: evaluated systems to encode with.
         sample_rate: of the input, in Hz.
 
     Raises:
-        ValueError: The batch holds anything but one clip.
+        InvalidValue: The batch does not hold exactly one clip.
     """
     audio = batch["audio"]
     if audio.ndim != 3 or audio.shape[:2] != (1, 1) or len(batch["id"]) != 1:
-        raise ValueError(
-            f"channel evaluation needs one whole clip per batch, audio [1, 1, T]; got {tuple(audio.shape)}: "
-            "use batch size 1 for validation and test"
+        raise InvalidValue(
+            "a batch's audio",
+            list(audio.shape),
+            "must be one whole clip [1, 1, T] for channel evaluation",
+            "use batch size 1 for validation and test",
         )
     codes = outputs.get("codes") if isinstance(outputs, Mapping) else None
     if codes is None:
-        codes = {c.name: encode_at(c.codec, audio, sample_rate) for c in contestants}
+        codes = {c.name: encode_at(c.codec, audio, sample_rate) for c in systems}
     if isinstance(codes, Tensor):
-        codes = {contestants[0].name: codes}
+        codes = {systems[0].name: codes}
     reference = batch.get("target", audio)[0, 0].float().cpu().numpy()
     return Clip(batch["id"][0], reference, {name: found.detach().cpu() for name, found in codes.items()})
 
 
-def order(clip_id: str) -> bytes:
+def hash_order(clip_id: str) -> bytes:
     """Sort key: a fixed pseudo-random order of clips, which mixes speakers and corpora."""
     return hashlib.sha256(clip_id.encode()).digest()
 
 
 def check_unique(ids: Iterable[str]) -> None:
-    """Raise ValueError where an id occurs twice."""
+    """Raise InvalidValue where an id occurs twice."""
     twice = sorted({a for a, b in pairwise(sorted(ids)) if a == b})
     if twice:
-        raise ValueError(
-            f"clips {twice[:3]} were evaluated twice: give each clip its own id, and each rank its own clips "
-            "(a DistributedSampler pads with duplicates; set use_distributed_sampler=False)"
+        raise InvalidValue(
+            "clips",
+            twice[:3],
+            "were evaluated twice",
+            "give each clip its own id, and each rank its own clips (a DistributedSampler pads with duplicates; set "
+            "use_distributed_sampler=False)",
         )
 
 
@@ -84,7 +90,7 @@ class ChannelScorer:
         repeats: Draws per clip and channel.
         seed: Seed of the draws.
         decode_batch: Receptions decoded at once.
-        audio_clips: Number of clips, the first by `order`, whose audio is kept.
+        audio_clips: Number of clips, the first by `hash_order`, whose audio is kept.
         audio_channels: Number of channels whose audio is kept, spread evenly, the first always among them.
     """
 
@@ -109,50 +115,48 @@ class ChannelScorer:
         self._audio: list[ClipAudio] = []
         self._threads: int | None = None
 
-    def add(self, contestants: Sequence[EvaluatedSystem], clip: Clip, *, sample_rate: int) -> None:
-        """Transmit and decode one clip with every codec, and queue its signals for scoring."""
+    def add(self, systems: Sequence[EvaluatedSystem], clip: Clip, *, sample_rate: int) -> None:
+        """Transmit and decode one clip with every system, and queue its signals for scoring."""
         self._leave_cores_to_scoring()
         kept = ClipAudio(clip.clip_id, clip.reference, {})
-        for contestant in contestants:
-            kept.decoded.update(self._add(contestant, clip, sample_rate))
+        for system in systems:
+            kept.decoded.update(self._add(system, clip, sample_rate))
         self._audio = self.first_audio([*self._audio, kept])
 
-    def _add(self, contestant: EvaluatedSystem, clip: Clip, sample_rate: int) -> dict[str, np.ndarray]:
-        """One codec's part of `add`; returns the signals to keep, by name."""
-        codec, codes = contestant.codec, clip.codes[contestant.name]
-        channels = [contestant.connection.protect(channel) for channel in self.channels]
-        sent = transmit(
-            contestant.connection, codes, channels, clip_id=clip.clip_id, seed=self.seed, repeats=self.repeats
-        )
+    def _add(self, system: EvaluatedSystem, clip: Clip, sample_rate: int) -> dict[str, np.ndarray]:
+        """The same with one system; returns the signals to keep, by name."""
+        codec, codes = system.codec, clip.codes[system.name]
+        channels = [system.connection.protect(channel) for channel in self.channels]
+        sent = transmit(system.connection, codes, channels, clip_id=clip.clip_id, seed=self.seed, repeats=self.repeats)
         number, frames = len(self._scores), codes.shape[-1]
         crossing = [channel.channel_bits(frames, codec.bits_per_frame) for channel in channels]
         scores = ClipScores(
             clip.clip_id,
-            codec=contestant.name,
+            codec=system.name,
             seconds=len(clip.reference) / sample_rate,
             bits=frames * codec.bits_per_frame,
-            words=codes.numel(),
+            codewords=codes.numel(),
             bit_rates=np.array(crossing) * codec.frame_rate / frames,
             signals=sent.signals,
             bit_errors=sent.bit_errors,
-            erased_words=sent.erased_words,
+            erased_codewords=sent.erased_codewords,
         )
         self._scores.append(scores)
         heard = {c: int(sent.signals[c, 0]) for c in self.heard}
         audio: dict[int, np.ndarray] = {}
         signals = decode_receptions(
-            contestant, sent, sample_rate=sample_rate, length=len(clip.reference), batch_size=self.decode_batch
+            system, sent, sample_rate=sample_rate, length=len(clip.reference), batch_size=self.decode_batch
         )
         for index, signal in enumerate(signals):
             self.pool.submit((number, index), clip.reference, signal, sample_rate=sample_rate)
             if index in heard.values():
                 audio[index] = signal
-        before = f"{contestant.name}, " if contestant.name else ""
-        return {f"{before}{self.channels[c].name}": audio[index] for c, index in heard.items()}
+        prefix = f"{system.name}, " if system.name else ""
+        return {f"{prefix}{self.channels[c].name}": audio[index] for c, index in heard.items()}
 
     def first_audio(self, audio: Iterable[ClipAudio]) -> list[ClipAudio]:
         """The clips whose audio is kept, of those given."""
-        return sorted(audio, key=lambda kept: order(kept.clip_id))[: self.audio_clips]
+        return sorted(audio, key=lambda kept: hash_order(kept.clip_id))[: self.audio_clips]
 
     def collect(self) -> tuple[list[ClipScores], list[ClipAudio]]:
         """Wait for the scores of all clips since the last call, and return them with the audio kept."""
@@ -176,7 +180,7 @@ class ChannelScorer:
         self.pool.close()
 
     def _leave_cores_to_scoring(self) -> None:
-        """Use few threads while processes score: PyTorch's threads burn a core as they wait for each other."""
+        """Use few threads while processes score: waiting threads of PyTorch keep a core busy."""
         if self.pool.num_workers and self._threads is None:
             self._threads = torch.get_num_threads()
             torch.set_num_threads(max(1, self._threads - self.pool.num_workers))

@@ -1,67 +1,14 @@
-"""Channel scores as a table for the terminal, and as `channel.csv` and `channel.json`."""
+"""Channel scores and differences as tables for the terminal."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
-
-from callbacks.metrics.speech import SpeechMetric
-from callbacks.scoring.scores import ChannelRow, ClipScores
-
-SAME_RATE = 1.02  # bit rates within this factor count as equal: a code's termination differs by clip
-
-
-def write_csv(path: Path, rows: Sequence[NamedTuple], *, leave_out: Sequence[str] = ()) -> None:
-    """One line per row; the columns are the rows' fields, empty where there is no value."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        columns = [column for column in (rows[0]._fields if rows else ()) if column not in leave_out]
-        writer.writerow(columns)
-        for row in rows:
-            cells = (getattr(row, column) for column in columns)
-            writer.writerow("" if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells)
-
-
-def write_json(
-    path: Path, rows: Sequence[ChannelRow], clips: Sequence[ClipScores], *, facts: Mapping[str, object]
-) -> None:
-    """`facts`, the rows with the reasons of what was unscorable, and every clip's score of every draw."""
-    document = {
-        **facts,
-        "rows": [_finite(row._asdict()) for row in rows],
-        "clips": [_clip(clip, rows) for clip in clips],
-    }
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _clip(clip: ClipScores, rows: Sequence[ChannelRow]) -> dict[str, object]:
-    channels = list(dict.fromkeys(row.channel for row in rows))
-    metrics = list(dict.fromkeys(row.metric for row in rows))
-    draws = {}
-    for c, channel in enumerate(channels):
-        unscorable = {metric: clip.reasons(c, metric) for metric in metrics}
-        draws[channel] = {
-            "bit_error_rate": clip.bit_errors[c].tolist(),
-            "erased_words": clip.erased_words[c].tolist(),
-            "scores": {metric: _numbers(clip.values(c, metric)) for metric in metrics},
-            "unscorable": {metric: reasons for metric, reasons in unscorable.items() if reasons},
-        }
-    named = {"codec": clip.codec} if clip.codec else {}
-    return {"id": clip.clip_id, **named, "seconds": clip.seconds, "bits": clip.bits, "channels": draws}
-
-
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in values.tolist()]
-
-
-def _finite(mapping: Mapping[str, object]) -> dict[str, object]:
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in mapping.items()}
+from callbacks.metrics import SpeechMetric
+from callbacks.metrics.base import decimals
+from callbacks.scoring.differences import FEWEST_PAIRS, SAME_RATE, Difference
+from callbacks.scoring.scores import ChannelRow
 
 
 def format_table(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *, confidence: float) -> str:
@@ -69,14 +16,14 @@ def format_table(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *,
     if not rows:
         return "Channel evaluation: no clips."
     lines: dict[tuple[str, str], dict[str, ChannelRow]] = {}
-    for channel in dict.fromkeys(row.channel for row in rows):  # a channel's codecs stand together
+    for channel in dict.fromkeys(row.channel for row in rows):  # all codecs of a channel, then the next channel
         for row in rows:
             if row.channel == channel:
                 lines.setdefault((channel, row.codec), {})[row.metric] = row
     several = len({row.codec for row in rows}) > 1
     rates = {f"{row.bit_rate / 1000:.3g}" for row in rows}
     head = ["channel", *(["codec"] if several else []), *(["kbit/s"] if several or len(rates) > 1 else [])]
-    table = [[*head, "bit errors", *(m.label + (f" ({m.unit})" if m.unit else "") for m in metrics), "unscorable"]]
+    table = [[*head, "bit errors", *(m.label_with_unit for m in metrics), "unscorable"]]
     for (channel, codec), found in lines.items():
         first = next(iter(found.values()))
         named = {"channel": channel, "codec": codec, "kbit/s": f"{first.bit_rate / 1000:.3g}"}
@@ -95,7 +42,7 @@ def format_table(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *,
 
 
 def aligned(table: Sequence[Sequence[str]], *, left: int) -> list[str]:
-    """Lines of a table whose first row is its head; the first `left` columns start at the left."""
+    """Lines of a table, its head first; the first `left` columns are left-aligned, the rest right-aligned."""
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     lines = [
         "  ".join(
@@ -109,7 +56,7 @@ def aligned(table: Sequence[Sequence[str]], *, left: int) -> list[str]:
 
 
 def _rate_note(rows: Sequence[ChannelRow]) -> list[str]:
-    """Says so where codecs or channels do not use the same number of bits per second."""
+    """A note if codecs or channels differ in bit rate."""
     found = {(row.codec, row.bit_rate) for row in rows}
     rates = [rate for _, rate in found]
     if min(rates) <= 0 or max(rates) / min(rates) < SAME_RATE:
@@ -118,7 +65,7 @@ def _rate_note(rows: Sequence[ChannelRow]) -> list[str]:
 
 
 def _cell(row: ChannelRow) -> str:
-    digits = 1 if row.unit == "dB" else 2 if row.unit else 3
+    digits = decimals(row.unit)
     value = "none" if math.isnan(row.mean) else f"{row.mean:.{digits}f}"
     if not math.isnan(row.low):
         value += f" ±{(row.high - row.low) / 2:.{digits}f}"
@@ -137,5 +84,40 @@ def _notes(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> list[
                 f"{codec}{row.channel}, {labels[row.metric]}: {row.unscorable} of {draws} unscorable: {reasons}"
             )
     if notes:
-        notes.insert(0, "[n]: n draws are unscorable and missing from the mean.")
+        notes.insert(0, "[n]: n draws are unscorable and left out of the mean.")
     return notes
+
+
+def format_differences(rows: Sequence[Difference], metrics: Sequence[SpeechMetric], *, confidence: float) -> str:
+    """Channels and codecs as lines, metrics as columns, each "difference [low, high]", * where 0 lies outside."""
+    lines: dict[tuple[str, str, str], dict[str, Difference]] = {}
+    for row in rows:
+        lines.setdefault((row.channel, row.codec, row.baseline), {})[row.metric] = row
+    table = [["channel", "codec", "minus", *(m.label_with_unit for m in metrics)]]
+    for (channel, codec, baseline), found in lines.items():
+        first = next(iter(found.values()))
+        rates = "" if first.equal_rate else f" ({first.bit_rate / 1000:.3g} : {first.baseline_bit_rate / 1000:.3g})"
+        table.append([channel, codec, baseline + rates, *(_difference_cell(found[m.name], m) for m in metrics)])
+    title = f"Differences over the same clips and draws, [{100 * confidence:g} % interval], * where it leaves out 0:"
+    equal = all(row.equal_rate for row in rows)
+    note = [] if equal else ["(a : b): the bit rates in kbit/s differ, so this is no comparison at one rate."]
+    if any(row.pairs < FEWEST_PAIRS for row in rows):
+        note.append(f"Fewer than {FEWEST_PAIRS} clips: too few for these intervals to mean much, so no *.")
+    note += [
+        f"{row.codec}, {row.channel}, {row.metric}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score of "
+        "either codec and are left out."
+        for row in rows
+        if row.unpaired
+    ]
+    return "\n".join([title, *aligned(table, left=3), *note])
+
+
+def _difference_cell(row: Difference, metric: SpeechMetric) -> str:
+    digits = decimals(metric.unit)
+    if math.isnan(row.difference):
+        return "none"
+    text = f"{row.difference:+.{digits}f}"
+    if math.isnan(row.low):
+        return text
+    clear = row.pairs >= FEWEST_PAIRS and (row.low > 0 or row.high < 0)
+    return f"{text} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]{'*' if clear else ' '}"

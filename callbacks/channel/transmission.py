@@ -1,4 +1,4 @@
-"""One clip's codes through every channel draw, decoded: what equals an earlier reception is not decoded again."""
+"""One clip's codes sent through every channel draw and decoded; equal receptions are decoded once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.channels import Channel, decide, draw_generator
+from callbacks.checks import require, require_unique
+from codec.channels import BinarySymmetricChannel, Channel, decide, draw_generator
 from codec.channels.link import Connection
+from codec.errors import InvalidValue
 from codec.training.comparison_module import EvaluatedSystem, decode_at
 
 
@@ -22,13 +24,13 @@ class Transmission(NamedTuple):
             first draw.
         signals: Reception that each draw produced [C, R], int64; a draw without an error shares its reception.
         bit_errors: Share of bits that arrived wrong or not at all [C, R].
-        erased_words: Number of erased words [C, R], int64.
+        erased_codewords: Number of codewords that name no code [C, R], int64.
     """
 
     received: list[Tensor]
     signals: np.ndarray
     bit_errors: np.ndarray
-    erased_words: np.ndarray
+    erased_codewords: np.ndarray
 
 
 def transmit(
@@ -55,7 +57,7 @@ def transmit(
             decided, lost = decide(arrived)
             bit_errors[c, r] = (lost | (decided != sent)).double().mean()
             if arrived.is_floating_point() and torch.equal(decided.float(), arrived):
-                arrived = decided  # nothing soft about it
+                arrived = decided  # all probabilities are 0 or 1
             key = bytes(str(arrived.dtype), "ascii") + arrived.numpy().tobytes()
             if key not in numbers:
                 numbers[key] = len(received)
@@ -65,31 +67,48 @@ def transmit(
     return Transmission(received, signals, bit_errors, np.array(erased)[signals])
 
 
+def channels_to_score(bit_error_rates: Sequence[float], channels: Sequence[Channel] | None) -> list[Channel]:
+    """A binary symmetric channel for each bit error rate, then the other channels.
+
+    Raises:
+        InvalidValue: A channel lacks an attribute, or two have one name.
+    """
+    every = [*(BinarySymmetricChannel(rate) for rate in bit_error_rates), *(channels or [])]
+    for channel in every:
+        lacking = [name for name in ("name", "family", "error_rate") if not hasattr(channel, name)]
+        require(not lacking, "channel", type(channel).__name__, f"lacks {', '.join(lacking)}", "set them in __init__")
+    if every:
+        require_unique("channels", [channel.name for channel in every])
+    return every
+
+
 def _checked(channel: Channel, sent: Tensor, arrived: object) -> Tensor:
-    """What a channel returned, if it is what the contract says; raises ValueError, naming the channel, if not."""
+    """What a channel returned, on the CPU; InvalidValue if it breaks the contract of `codec.channels.Channel`."""
     if not isinstance(arrived, Tensor) or arrived.shape != sent.shape:
         found = list(arrived.shape) if isinstance(arrived, Tensor) else type(arrived).__name__
-        raise ValueError(f"channel {channel.name} returned {found} for bits {list(sent.shape)}: keep the shape.")
+        raise InvalidValue("channel", channel.name, f"returned {found} for bits {list(sent.shape)}", "keep the shape")
     inside = arrived.dtype in (torch.uint8, torch.float32) and bool(((arrived >= 0) & (arrived <= 1)).all())
     if not inside:
-        raise ValueError(
-            f"channel {channel.name} returned {arrived.dtype} from {arrived.min()} to {arrived.max()}: return uint8 "
-            "bits 0 and 1, or float32 probabilities of a one."
+        raise InvalidValue(
+            "channel",
+            channel.name,
+            f"returned {arrived.dtype} from {arrived.min()} to {arrived.max()}",
+            "return uint8 bits 0 and 1, or float32 probabilities of a one",
         )
     return arrived.cpu()
 
 
 @torch.no_grad()
 def decode_receptions(
-    contestant: EvaluatedSystem, transmission: Transmission, *, sample_rate: int, length: int, batch_size: int
+    system: EvaluatedSystem, transmission: Transmission, *, sample_rate: int, length: int, batch_size: int
 ) -> Iterator[np.ndarray]:
     """Decode each distinct reception, `batch_size` at a time, and yield float32 signals [length] in order."""
-    device = next(contestant.codec.parameters()).device
+    device = next(system.codec.parameters()).device
     for start in range(0, len(transmission.received), batch_size):
         part = transmission.received[start : start + batch_size]
         if any(bits.is_floating_point() for bits in part):
             part = [bits.float() for bits in part]
-        reception = contestant.connection.receive(torch.stack(part).to(device))
-        latents = contestant.connection.latents(reception)
-        audio = decode_at(contestant.codec, latents, sample_rate, length=length)
+        reception = system.connection.receive(torch.stack(part).to(device))
+        latents = system.connection.latents(reception)
+        audio = decode_at(system.codec, latents, sample_rate, length=length)
         yield from audio[:, 0].float().cpu().numpy()  # [S, length]

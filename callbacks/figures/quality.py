@@ -1,4 +1,4 @@
-"""Quality against the share of bits that a channel damages: one panel per metric, one line per codec or channel."""
+"""Quality against the share of bits that a channel damages: a panel for each metric, a line for each codec."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from callbacks.figures.panels import BLUE, panels
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.figures.panels import BLUE, hide, panels, set_title
+from callbacks.metrics import SpeechMetric
 from callbacks.scoring.scores import ChannelRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEAST = 1e-6  # an error rate below it stands with 0
+LEAST = 1e-6  # lower error rates are drawn at 0
 MARKERS = "osD^vPX*"
 COLOURS = [BLUE, *(f"C{number}" for number in range(1, 10)), "#000000"]  # 11 colours and 8 markers: 88 pairs
 
@@ -24,7 +24,7 @@ COLOURS = [BLUE, *(f"C{number}" for number in range(1, 10)), "#000000"]  # 11 co
 def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *, title: str) -> Figure:
     """Mean over clips against the expected share of bits wrong or lost, intervals as bands.
 
-    The axis is logarithmic and has a place of its own for 0, at the left end.
+    The axis is logarithmic; 0 has its own place at the left end.
     """
     columns = 2 if len(metrics) == 4 else min(3, len(metrics))
     lines = -(-len(metrics) // columns)
@@ -33,17 +33,16 @@ def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], 
     figure, axes = panels(lines, columns, panel=(3.3, 2.2), gaps=(0.85, 0.85), margins=(0.75, 0.2, 0.6 + legend, 0.75))
     for axis, metric in zip(axes, metrics, strict=False):
         _quality_panel(axis, [row for row in rows if row.metric == metric.name], metric, rows)
-    for axis in axes[len(metrics) :]:
-        axis.set_visible(False)
+    hide(axes[len(metrics) :])
     if len(labels) > 1:
         handles = axes[0].get_legend_handles_labels()
         figure.legend(*handles, loc="lower center", ncols=columns, fontsize=8, frameon=False)
-    figure.suptitle(fill(title, 55 * columns), fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
+    set_title(figure, fill(title, 55 * columns))
     return figure
 
 
 def _label(row: ChannelRow, rows: Sequence[ChannelRow]) -> str:
-    """What tells a row's line from the others: its codec, its kind of channel, or both."""
+    """What distinguishes a row's line from the others: its codec, its kind of channel, or both."""
     several_codecs = len({other.codec for other in rows}) > 1
     several_curves = len({other.curve for other in rows}) > 1
     return ", ".join([row.codec] * several_codecs + [row.curve] * (several_curves or not several_codecs))
@@ -53,7 +52,7 @@ def _quality_panel(
     axis: Axes, rows: Sequence[ChannelRow], metric: SpeechMetric, all_rows: Sequence[ChannelRow]
 ) -> None:
     place = _logarithmic([row.bit_error_rate for row in all_rows])
-    shade = 0.18 if len({_label(row, all_rows) for row in rows}) <= 4 else 0.07  # bands of many lines lie on each other
+    shade = 0.18 if len({_label(row, all_rows) for row in rows}) <= 4 else 0.07  # the bands of many lines overlap
     for number, label in enumerate(dict.fromkeys(_label(row, all_rows) for row in rows)):
         found = [row for row in rows if _label(row, all_rows) == label]
         found.sort(key=lambda row: row.bit_error_rate)
@@ -64,7 +63,7 @@ def _quality_panel(
         axis.plot(x, [r.mean for r in found], f"{marker}-", color=colour, markersize=4, linewidth=1.2, label=label)
         for where, row in zip(x, found, strict=True):
             if row.unscorable:
-                # Above its rate, where no curve crosses it: along the top edge, a row per line.
+                # Along the top edge, where no curve crosses it, one row of text for each line.
                 axis.text(
                     where, 0.97 - 0.07 * number, f"{row.unscorable}/{row.unscorable + row.scored}",
                     transform=axis.get_xaxis_transform(), ha="center", va="top", fontsize=7, color="#a02020",
@@ -81,14 +80,14 @@ def _label_axes(
     unscorable: bool,
 ) -> None:
     rates = sorted({row.bit_error_rate if row.bit_error_rate >= LEAST else 0.0 for row in all_rows})
-    if len(rates) > 9:  # as many as fit: round numbers
+    if len(rates) > 9:  # only round numbers, and as many as fit
         low, high = min(rate for rate in rates if rate > 0), max(rates)
         round_rates = [m * 10.0**e for e in range(-6, 1) for m in (1, 2, 5)]
         rates = [0.0] * (rates[0] == 0) + [rate for rate in round_rates if 0.7 * low <= rate <= 1.3 * high]
         rates = rates if len(rates) <= 10 else [r for r in rates if r == 0 or f"{r:e}"[0] == "1"]
     axis.set_xticks([place(rate) for rate in rates], [f"{100 * rate:.3g}" for rate in rates])
     axis.set_xlabel("bits wrong or lost on the channel (%)")
-    axis.set_ylabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
+    axis.set_ylabel(metric.label_with_unit)
     note = "higher is better" if metric.higher_is_better else "lower is better"
     axis.set_title(note + ("; red: unscorable draws" if unscorable else ""), fontsize=8, color="#555555")
     axis.margins(x=0.06, y=0.15)
@@ -96,7 +95,7 @@ def _label_axes(
 
 
 def _logarithmic(rates: Sequence[float]) -> Callable[[float], float]:
-    """Place of a rate on the axis: its decimal logarithm; 0 stands half a decade left of the least rate."""
+    """A function from a rate to its place: the decimal logarithm; 0 is half a decade left of the lowest rate."""
     positive = [rate for rate in rates if rate >= LEAST]
     zero = float(np.log10(min(positive))) - 0.5 if positive else 0.0
     return lambda rate: float(np.log10(rate)) if rate >= LEAST else zero

@@ -1,4 +1,4 @@
-"""Figures of the analysis callbacks: score lost per bit, and how far in time an error spreads."""
+"""Figures of the analysis callbacks: the score lost with each bit, and how far in time an error spreads."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from callbacks.figures.panels import BLUE, panels
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.figures.panels import BLUE, hide, panels, set_title
+from callbacks.metrics import SpeechMetric
+from callbacks.scoring.sensitivity import Sensitivity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from callbacks.analysis.bit_sensitivity import Sensitivity
-
 
 def loss_label(metric: SpeechMetric) -> str:
-    """What a positive loss is called: "STOI lost", "mel distance gained (dB)"."""
+    """Name of a positive loss: "STOI lost", "mel distance gained (dB)"."""
     change = "lost" if metric.higher_is_better else "gained"
     return f"{metric.label} {change}" + (f" ({metric.unit})" if metric.unit else "")
 
 
 def sensitivity_figure(rows: Sequence[Sensitivity], metrics: Sequence[SpeechMetric], *, title: str) -> Figure:
-    """Loss of each bit, with its interval, and of each group of bits: one panel per metric, and the displacement."""
+    """Loss of each bit and group of bits, with intervals: a panel for each metric, and one for the displacement."""
     count = len(metrics) + 1
     columns = min(2, count)
     parts = list(dict.fromkeys(row.part for row in rows))
@@ -47,19 +46,18 @@ def sensitivity_figure(rows: Sequence[Sensitivity], metrics: Sequence[SpeechMetr
         axis.set_xticks(places, parts, rotation=90, fontsize=7)
         axis.grid(alpha=0.3, axis="y")
         axis.margins(x=0.01)
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    figure.suptitle(title, fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
+    hide(axes[count:])
+    set_title(figure, title)
     return figure
 
 
 def spread_figure(milliseconds: np.ndarray, decibels: np.ndarray, *, title: str) -> Figure:
-    """Energy of an error over time, relative to its whole energy: both arguments [N]."""
+    """Energy of an error over time, relative to its total energy: both arguments [N]."""
     figure, axes = panels(1, 1, panel=(6.0, 2.6), gaps=(0, 0), margins=(0.8, 0.2, 0.6, 0.6))
     axes[0].plot(milliseconds, decibels, color=BLUE, linewidth=1.2)
     axes[0].axvline(0, color="#555555", linewidth=0.8, linestyle="--")
     axes[0].set_xlabel("time from the middle of the damaged frame (ms)")
     axes[0].set_ylabel("share of the error's energy\nper hop (dB)")
     axes[0].grid(alpha=0.3)
-    figure.suptitle(title, fontsize=10, y=1 - 0.12 / figure.get_figheight(), va="top")
+    set_title(figure, title)
     return figure

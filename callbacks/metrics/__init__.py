@@ -1,1 +1,14 @@
-"""Speech metrics on NumPy signals; free of PyTorch, so that a scoring worker starts quickly."""
+"""Intrusive speech metrics on NumPy signals; free of PyTorch, so that a scoring worker starts quickly."""
+
+from callbacks.metrics.base import SpeechMetric, Unscorable
+from callbacks.metrics.mel_distance import MelDistance
+from callbacks.metrics.pesq import PESQ
+from callbacks.metrics.si_sdr import SISDR
+from callbacks.metrics.stoi import STOI
+
+__all__ = ["PESQ", "SISDR", "STOI", "MelDistance", "SpeechMetric", "Unscorable", "default_metrics"]
+
+
+def default_metrics() -> list[SpeechMetric]:
+    """PESQ-WB, PESQ-NB, STOI, ESTOI, SI-SDR and the mel distance."""
+    return [PESQ("wb"), PESQ("nb"), STOI(), STOI(extended=True), SISDR(), MelDistance()]

@@ -1,1 +1,1 @@
-"""Where results go: loggers, the log folder, files of predictions."""
+"""Where results go: loggers, files, predictions."""

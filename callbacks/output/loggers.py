@@ -1,4 +1,4 @@
-"""Where results go: every logger for numbers, TensorBoard for images and sound, the log folder for files."""
+"""Where results go: numbers to every logger, images and audio to TensorBoard, files to the log folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks.figures.panels import render
@@ -26,6 +26,23 @@ def log_scalars(trainer: Trainer, values: Mapping[str, float], *, step: int) -> 
         found = {name: value for name, value in values.items() if not np.isnan(value)}
         for logger in trainer.loggers:
             logger.log_metrics(found, step=step)
+
+
+def publish(pl_module: LightningModule, values: Mapping[str, float]) -> None:
+    """Put numbers that are equal on all ranks into `trainer.callback_metrics`, where checkpoint callbacks look."""
+    for name, value in values.items():
+        pl_module.log(name, value, logger=False, sync_dist=False, rank_zero_only=False)
+
+
+def log_reduced(trainer: Trainer, pl_module: LightningModule, values: Mapping[str, float]) -> None:
+    """Log numbers that are equal on all ranks: for checkpoint callbacks, and at this batch in every logger."""
+    publish(pl_module, values)
+    log_scalars(trainer, values, step=trainer.global_step)
+
+
+def print_report(*paragraphs: str) -> None:
+    """Print paragraphs on the terminal, with an empty line before and after each."""
+    print("\n" + "\n\n".join(paragraphs) + "\n", flush=True)
 
 
 def tensorboard_writers(trainer: Trainer) -> list[SummaryWriter]:

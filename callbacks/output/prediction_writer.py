@@ -1,4 +1,4 @@
-"""Writes what `predict` makes of a folder of files: reconstructed audio and codes, in the same folders."""
+"""Writes the predictions for a folder of files: reconstructed audio and codes, in the same subfolders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from callbacks.checks import require
 from callbacks.output.loggers import gather_objects
+from codec.errors import InvalidValue, UnreadableFile
 from codec.training.comparison_module import ComparisonModule
 
 AUDIO_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".w64", ".wav"})
@@ -27,22 +29,22 @@ class PredictionWriter(Callback):
 
     `predict_step` returns `audio` [1, 1, T], `codes` [1, K, F], `id` [one string] and `length`, the samples of the
     input at the codec's input rate; the audio is cut to `codec.output_length(length)`. An id is a relative path with
-    "/" between folders; an audio extension is taken off, unless another file of this process has taken the name
+    "/" between folders; an audio extension is removed, unless another clip of this process already has the name
     (`a.wav` and `a.flac`). Existing files are replaced.
 
-    A comparison's `predict_step` returns `id` and, under `systems` by name, the rest for each codec; its files go to a
-    folder for each, named after the first system that has the codec. Links make no difference here: the log says which
-    systems are left out.
+    A comparison's `predict_step` returns `id` and, under `systems` by name, the rest for each codec. Each codec has a
+    folder, named after the first system with this codec; no channel takes part here, so the other systems with it would
+    have the same files, and the log names them.
 
     The archive holds `codes` [K, F] in the smallest unsigned type, `sample_rate` (Hz, of the encoder's input),
     `output_sample_rate` (Hz), `hop_length` (input samples per frame), `length` (input samples),
     `output_length` (output samples) and `codebook_sizes` [K].
 
-    At the end the log says how many files there are, of all ranks, which of them were clipped, and which hold zeros for
-    samples that were not finite.
+    At the end the log states the number of files of all ranks, which of them were clipped, and in which of them zeros
+    replace samples that were not finite.
 
     Args:
-        output_dir: Folder to write to; made when missing.
+        output_dir: Folder to write to; created if missing.
     """
 
     def __init__(self, output_dir: str | Path = "predictions") -> None:
@@ -56,14 +58,15 @@ class PredictionWriter(Callback):
         """Find the codecs and make the folders.
 
         Raises:
-            ValueError: Two systems would share a folder, or one cannot be made or written to.
+            InvalidValue: Two systems would share a folder.
+            UnreadableFile: A folder cannot be made or written to.
         """
         self._written, self._clipped, self._not_finite = set(), {}, {}
         module: Any = pl_module
         self._codecs = _codecs_by_system(module) if isinstance(module, ComparisonModule) else {"": module.codec}
         for system in self._codecs:
             folder = self.output_dir / folder_name(system)
-            with _refusals(folder):
+            with _writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 if not os.access(folder, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -78,15 +81,16 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         ids = outputs["id"]
-        if len(ids) != 1:
-            raise ValueError(f"a prediction holds one clip, not {len(ids)} ({ids[:3]}): use batch size 1 to predict")
+        require(
+            len(ids) == 1, f"{len(ids)} clips ({ids[:3]}) are in one prediction", remedy="use batch size 1 to predict"
+        )
         name = self._file_name(ids[0])
         for system, codec in self._codecs.items():
             prediction = outputs["systems"][system] if system else outputs
             path = self._path(folder_name(system) / name)
             length = int(prediction["length"])
             audio = prediction["audio"][0, 0, : codec.output_length(length)]
-            with _refusals(path):
+            with _writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._write_audio(path, audio, rate=codec.output_sample_rate)
                 _write_codes(path, prediction["codes"][0], codec=codec, length=length)
@@ -105,26 +109,26 @@ class PredictionWriter(Callback):
         rank_zero_info(f"{count} WAV files, each with its codes in a .codes.npz, are in {self.output_dir}.")
 
     def _file_name(self, clip_id: str) -> PurePosixPath:
-        """What the clip's files are called, folders included, without their extensions.
+        """Path of the clip's files below the output folder, without their extensions.
 
         Raises:
-            ValueError: The id is empty, or would leave `output_dir`.
+            InvalidValue: The id is empty, is used twice, or leads out of `output_dir`.
         """
         name = PurePosixPath(clip_id)
-        if name.is_absolute() or ".." in name.parts or not name.parts or "\0" in clip_id:
-            raise ValueError(f"clip id {clip_id!r} must be a relative path inside the output folder")
+        inside = bool(name.parts) and not name.is_absolute() and ".." not in name.parts and "\0" not in clip_id
+        require(inside, "clip id", repr(clip_id), "must be a relative path inside the output folder")
         short = name.with_suffix("") if name.suffix.lower() in AUDIO_SUFFIXES else name
         chosen = short if short not in self._written else name
-        if chosen in self._written:
-            raise ValueError(f"clip id {clip_id!r} was predicted twice: its files would replace each other")
+        twice = chosen in self._written
+        require(not twice, "clip id", repr(clip_id), "was predicted twice", "give each clip an id of its own")
         self._written.add(chosen)
         return chosen
 
     def _path(self, name: PurePosixPath) -> Path:
-        """A place in `output_dir`; ValueError where a link leads out."""
+        """A path in `output_dir`; InvalidValue where a symbolic link leads out of it."""
         path = self.output_dir / name
-        if not path.parent.resolve().is_relative_to(self.output_dir.resolve()):
-            raise ValueError(f"clip id {str(name)!r} leads out of {self.output_dir} through a link")
+        inside = path.parent.resolve().is_relative_to(self.output_dir.resolve())
+        require(inside, "clip id", repr(str(name)), f"leads out of {self.output_dir} through a link")
         return path
 
     def _write_audio(self, path: Path, audio: Tensor, *, rate: int) -> None:
@@ -138,25 +142,26 @@ class PredictionWriter(Callback):
                 found[str(path.relative_to(self.output_dir))] = int(count)
         # PCM's largest value is 1 - 2^-15; the codec's range is symmetric.
         samples = np.round(np.clip(signal, -1, 1) * 32767).astype(np.int16)
-        wav = io.BytesIO()  # Python writes the file: its errors say what is wrong
+        wav = io.BytesIO()  # Python writes the file: its errors have a reason
         soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
         Path(f"{path}.wav").write_bytes(wav.getbuffer())
 
 
 @contextmanager
-def _refusals(place: Path) -> Iterator[None]:
-    """Inside, what the file system refuses is a ValueError with one sentence."""
+def _writing(path: Path) -> Iterator[None]:
+    """Inside, an error of the file system becomes an UnreadableFile that names the path."""
     try:
         yield
     except OSError as error:
-        raise ValueError(
-            f"{error.filename or place} cannot be written: {error.strerror or error}; give a folder with room for new "
-            "files as predictions.output_dir."
+        raise UnreadableFile(
+            str(error.filename or path),
+            allowed=f"cannot be written ({error.strerror or error})",
+            remedy="give a folder with room for new files as predictions.output_dir",
         ) from error
 
 
 def folder_name(system: str) -> PurePosixPath:
-    """A system's name as that of one visible folder: letters, digits, "_", "-" and "." stay, but not a "." in front."""
+    """A system's name as a folder's: "_" for a leading "." and for all but letters, digits, "_", "-" and "."."""
     return PurePosixPath(re.sub(r"^\.|[^\w.-]", "_", system))
 
 
@@ -164,19 +169,21 @@ def _codecs_by_system(comparison: ComparisonModule) -> dict[str, Any]:
     """Each distinct codec by the name of the first system that has it.
 
     Raises:
-        ValueError: Two of the names make one folder name, or two that differ in case alone.
+        InvalidValue: Two names give the same folder name, apart from upper and lower case.
     """
     owners: dict[str, str] = {}
     for first, *others in comparison.sharing:
         folder = str(folder_name(first.name))
-        other = owners.setdefault(folder.casefold(), first.name)  # some file systems do not tell case apart
+        other = owners.setdefault(folder.casefold(), first.name)  # some file systems ignore case
         if other != first.name:
-            raise ValueError(
-                f"systems {other!r} and {first.name!r} would share the folder {folder}: rename one of them."
+            raise InvalidValue(
+                "systems", f"{other!r} and {first.name!r}", f"would share the folder {folder}", "rename one of them"
             )
         if others:
             names = ", ".join(other.name for other in others)
-            rank_zero_info(f"No files of {names}: of the same codec as {first.name}, and no link takes part.")
+            rank_zero_info(
+                f"No files of {names}: its codec is that of {first.name}, and no channel takes part in predictions."
+            )
     return {first.name: first.codec for first, *_ in comparison.sharing}
 
 

@@ -15,18 +15,35 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from callbacks.figures.quality import quality_figure
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.report.runs import Runs
 from callbacks.report.systems import System
-from callbacks.report.tables import difference_table, error_table, fact_table, number, score_table, spoken
+from callbacks.report.tables import (
+    channel_labels,
+    difference_table,
+    error_table,
+    fact_table,
+    number,
+    score_table,
+    short_label,
+)
 from callbacks.scoring.scores import ChannelRow
+from codec.errors import UnreadableFile
 
-# The best that MP3 does at a variable rate: about 65 kbit/s for speech at 16 kHz, its own errors 25 dB below.
+# MP3's best quality at a variable rate: about 65 kbit/s for speech at 16 kHz, its own errors 25 dB below the signal.
 MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.0}
 
 
 class Player(NamedTuple):
-    """One signal to hear: what its button says, what a screen reader says, the channel's name, the score, the MP3."""
+    """One signal to hear.
+
+    Attributes:
+        short: label of its button.
+        label: label for a screen reader.
+        channel: name of the channel.
+        score: metric and value.
+        source: MP3 as a data URI.
+    """
 
     short: str
     label: str
@@ -36,7 +53,7 @@ class Player(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """One clip: the players of the original and of each system, or why there is none behind a channel."""
+    """One clip: the players of the original and of each system; a text where there is none behind a channel."""
 
     name: str
     seconds: float
@@ -68,7 +85,7 @@ def build(runs: Runs) -> str:
 
 def _clip(runs: Runs, clip_id: str) -> Clip:
     heard = [c.name for c in runs.channels if any(c.name in system.audio[clip_id] for system in runs.systems)]
-    original = Player("original", "original", "", "", sound(runs.originals[clip_id]))
+    original = Player("original", "original", "", "", mp3_uri(runs.originals[clip_id]))
     rows: list[tuple[str, list[Player | str]]] = [("original", [original])]
     rows += [(system.name, [_player(system, clip_id, channel) for channel in heard]) for system in runs.systems]
     return Clip(clip_id, runs.systems[0].clips[clip_id]["seconds"], rows)
@@ -76,40 +93,42 @@ def _clip(runs: Runs, clip_id: str) -> Clip:
 
 def _player(system: System, clip_id: str, channel: str) -> Player | str:
     if channel not in system.audio[clip_id]:
-        return f"{spoken(channel)[0]}: no {'audio' if channel in system.bit_rates else 'test'}"
+        return f"{short_label(channel)}: no {'audio' if channel in system.bit_rates else 'test'}"
     metric = next((metric for metric in system.metrics if metric.name == "stoi"), system.metrics[0])
     value = system.clips[clip_id]["channels"][channel]["scores"][metric.name][0]  # the draw that is heard
     score = f"{metric.label} {'unscored' if value is None else number(value, metric.unit)}"
-    short, long = spoken(channel)
-    return Player(short, f"{system.name}, {long}, {score}", channel, score, sound(system.audio[clip_id][channel]))
+    short, long = channel_labels(channel)
+    return Player(short, f"{system.name}, {long}, {score}", channel, score, mp3_uri(system.audio[clip_id][channel]))
 
 
-def sound(file: Path) -> str:
-    """A sound file as an MP3 in a data URI; ValueError where it is damaged, empty, or MP3 lacks its format."""
+def mp3_uri(file: Path) -> str:
+    """An audio file as an MP3 in a data URI; UnreadableFile where it is damaged or empty, or MP3 lacks its format."""
     import soundfile
 
     try:
         signal, rate = soundfile.read(file, dtype="float32", always_2d=True)  # [T, channels]
     except soundfile.SoundFileError as error:
-        raise ValueError(f"{file} is damaged ({error}): test the run again") from error
+        raise UnreadableFile(str(file), allowed=f"is damaged ({error})", remedy="test the run again") from error
     frames, channels = signal.shape
     if not frames:
-        raise ValueError(f"{file} holds no samples: test the run again")
+        raise UnreadableFile(str(file), allowed="holds no samples", remedy="test the run again")
     compressed = io.BytesIO()
     try:
         soundfile.write(compressed, signal, rate, **MP3)
     except soundfile.SoundFileError as error:
-        raise ValueError(
-            f"{file} has {channels} channels at {rate} Hz, and the page's MP3 takes one or two at 8000, 11025, 12000, "
-            "16000, 22050, 24000, 32000, 44100 or 48000 Hz: test the run at one of these rates"
+        raise UnreadableFile(
+            str(file),
+            allowed=f"has {channels} channels at {rate} Hz, and the page's MP3 takes one or two at 8000, 11025, 12000, "
+            "16000, 22050, 24000, 32000, 44100 or 48000 Hz",
+            remedy="test the run at one of these rates",
         ) from error
     return f"data:audio/mpeg;base64,{base64.b64encode(compressed.getvalue()).decode()}"
 
 
 def _curves(rows: Sequence[ChannelRow], metric: SpeechMetric) -> list[Markup]:
-    """One figure for all channels of a single system; where systems compare, one for each kind of channel.
+    """One figure for all channels of a single system; in a comparison, one for each kind of channel.
 
-    A system has the same colour in all figures: where it has no value it is in the legend alone.
+    A system has the same colour in all figures; one without values in a figure is only in its legend.
     """
     names = list(dict.fromkeys(row.codec for row in rows))
     found = [row for row in rows if row.metric == metric.name]
@@ -128,7 +147,7 @@ def _curves(rows: Sequence[ChannelRow], metric: SpeechMetric) -> list[Markup]:
 
 
 def _figure(rows: Sequence[ChannelRow], metric: SpeechMetric, title: str) -> Markup:
-    """The figure as inline SVG: text as text, no size of its own, ids that no other figure has."""
+    """The figure as inline SVG: text as text, no fixed size, ids that no other figure has."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
@@ -137,9 +156,9 @@ def _figure(rows: Sequence[ChannelRow], metric: SpeechMetric, title: str) -> Mar
         figure.savefig(written, format="svg", transparent=True)
     svg = written.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    before = re.sub(r"\W", "-", title) + "-"
+    prefix = re.sub(r"\W", "-", title) + "-"
     for reference in ('id="', "url(#", 'href="#'):
-        svg = svg.replace(reference, reference + before)
+        svg = svg.replace(reference, reference + prefix)
     width, height = (72 * inches for inches in figure.get_size_inches())
     label = Markup.escape(f"{title} against the share of bits wrong or lost; the numbers are in the table below")
     head = f'<svg role="img" aria-label="{label}" viewBox="0 0 {width:g} {height:g}" style="max-width: {width:g}pt">'

@@ -1,4 +1,4 @@
-"""Reads what tested runs leave in `channel.json`, and puts the systems of several runs side by side."""
+"""Reads the `channel.json` of tested runs, and compares the systems of several runs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from callbacks.report.systems import Setting, System, read_bootstrap, read_systems
+from callbacks.checks import require
+from callbacks.report.systems import Setting, System, read_bootstrap, read_systems, reading
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.differences import Difference, differences
-from callbacks.scoring.scores import ChannelRow, summarise
+from callbacks.scoring.scores import ChannelRow
+from codec.errors import InvalidValue, UnreadableFile
 
 SHOWN = 3  # clips that an error names before "..."
 
 
 class Runs(NamedTuple):
-    """Several runs on the same clips: `clips` are scored in all of them, `heard` of these can be listened to."""
+    """Several runs on the same clips: `clips` are scored in all of them, and all of them have audio of `heard`."""
 
     systems: list[System]
     clips: list[str]
@@ -37,17 +39,7 @@ class Runs(NamedTuple):
     def rows(self) -> list[ChannelRow]:
         """Every system's means over `clips`, by each of its own metrics, in the order of `channels`."""
         order = [channel.name for channel in self.channels]
-        rows = [
-            row
-            for system in self.systems
-            for row in summarise(
-                system.scores(self.clips, system.channels, repeats=system.repeats),
-                system.channels,
-                system.metrics,
-                repeats=system.repeats,
-                bootstrap=self.bootstrap,
-            )
-        ]
+        rows = [row for system in self.systems for row in system.rows(self.clips, self.bootstrap)]
         return sorted(rows, key=lambda row: order.index(row.channel))
 
     def differences(self, rows: Sequence[ChannelRow]) -> list[Difference]:
@@ -73,12 +65,12 @@ def read_runs(folders: Sequence[Path]) -> Runs:
     """The systems of all runs, on the clips that all of them scored.
 
     Raises:
-        ValueError: A folder without a complete `channel.json` or without audio, a folder given twice, runs of different
-            seeds, or no clip that all runs scored, or none to hear.
+        UnreadableFile: A folder has no complete `channel.json`, or no audio.
+        InvalidValue: A folder is given twice, runs have different seeds, or no clip is scored, or has audio, in all.
     """
     paths = [folder.resolve() for folder in folders]
     if twice := [str(folder) for folder, count in Counter(paths).items() if count > 1]:
-        raise ValueError(f"{', '.join(twice)} is given more than once: name each run once")
+        raise InvalidValue(", ".join(twice), allowed="is given more than once", remedy="name each run once")
     short = Counter(path.name for path in paths)
     runs = [
         _read(folder, path.name if short[path.name] == 1 else str(folder))
@@ -86,11 +78,12 @@ def read_runs(folders: Sequence[Path]) -> Runs:
     ]
     first = runs[0]
     for run in runs[1:]:
-        if run.bootstrap.seed != first.bootstrap.seed:
-            raise ValueError(
-                f"{first.name} has seed {first.bootstrap.seed} and {run.name} seed {run.bootstrap.seed}, so their "
-                "channels hit different bits: test both with one `channels.seed`"
-            )
+        require(
+            run.bootstrap.seed == first.bootstrap.seed,
+            f"{first.name} has seed {first.bootstrap.seed} and {run.name} seed {run.bootstrap.seed}, so their channels "
+            "damage different bits",
+            remedy="test both with one `channels.seed`",
+        )
     names = Counter(system.name for run in runs for system in run.systems)
     for system in (system for run in runs for system in run.systems):
         system.name = system.name if names[system.name] == 1 else f"{system.run}: {system.name}"
@@ -106,23 +99,25 @@ def read_runs(folders: Sequence[Path]) -> Runs:
 def _read(folder: Path, name: str) -> _Run:
     path, config = folder / "channel.json", folder / "config.yaml"
     if not path.is_file():
-        raise ValueError(f"{folder} has no channel.json: give the folder of a run after `python train.py test`")
-    try:
+        raise UnreadableFile(
+            str(folder), allowed="has no channel.json", remedy="give the folder of a run after `python train.py test`"
+        )
+    with reading(path, remedy="test the run again"):
         document = json.loads(path.read_text(encoding="utf-8"))
         if audio := document.get("audio"):
             systems = read_systems(folder, document, name)
             originals = {clip["id"]: folder / clip["files"]["original"] for clip in audio}
             bootstrap = read_bootstrap(document)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is incomplete or not of an evaluation ({type(error).__name__}: {error}): test the run again"
-        ) from error
     if not audio:
-        raise ValueError(f"{path} names no audio: test the run again, with `channels.audio_clips` of 1 or more")
+        raise UnreadableFile(
+            str(path), allowed="names no audio", remedy="test the run again, with `channels.audio_clips` of 1 or more"
+        )
     missing = [file for file in originals.values() if not file.is_file()]
     missing += [file for s in systems for files in s.audio.values() for file in files.values() if not file.is_file()]
     if missing:
-        raise ValueError(f"{missing[0]} and {len(missing) - 1} more audio files are missing: test the run again")
+        raise UnreadableFile(
+            f"{missing[0]} and {len(missing) - 1} more audio files", allowed="are missing", remedy="test the run again"
+        )
     text = config.read_text(encoding="utf-8") if config.is_file() else f"({name} has no config.yaml)"
     return _Run(name, systems, originals, text, bootstrap)
 
@@ -134,7 +129,7 @@ def _shared(lists: Sequence[Sequence[Any]]) -> list[Any]:
 
 
 def _common(found: dict[str, set[str]], what: str) -> tuple[list[str], list[str]]:
-    """The clips of all runs, sorted, and a note for each run that has others; `what` it is that they have of them."""
+    """The clips that are in all runs, sorted, and a note for each run with more; `what` is what runs have of them."""
     common = set.intersection(*found.values())
     others = {run: sorted(clips - common) for run, clips in found.items() if clips - common}
     listed = [
@@ -142,9 +137,10 @@ def _common(found: dict[str, set[str]], what: str) -> tuple[list[str], list[str]
         for run, clips in others.items()
     ]
     if not common:
-        raise ValueError(
-            f"no clip has {what} in all runs: {'; '.join(listed)}; test them on the same clips, by the same ids: an id "
-            "is a clip's path below `root`, so give the runs one folder, or set the same `root` of the ManifestSource"
+        raise InvalidValue(
+            f"no clip has {what} in all runs: {'; '.join(listed)}; test them on the same clips, by the same ids",
+            remedy="an id is a clip's path below `root`, so give the runs one folder, or set the same `root` of the "
+            "ManifestSource",
         )
     return sorted(common), [f"Left out, because another run lacks it: {text}." for text in listed]
 
@@ -153,7 +149,8 @@ def _same_recordings(runs: Sequence[_Run], clips: Sequence[str]) -> None:
     for run in runs[1:]:
         for clip in clips:
             a, b = (found.systems[0].clips[clip]["seconds"] for found in (runs[0], run))
-            if abs(a - b) > 1e-3:  # a millisecond: rates that differ round a length differently
-                raise ValueError(
-                    f"clip {clip} lasts {a:.3f} s in {runs[0].name} and {b:.3f} s in {run.name}: not the same recording"
-                )
+            require(
+                abs(a - b) <= 1e-3,  # a millisecond: a length is rounded differently at another sample rate
+                f"clip {clip} lasts {a:.3f} s in {runs[0].name} and {b:.3f} s in {run.name}",
+                remedy="not the same recording; test both runs on the same clips",
+            )

@@ -1,8 +1,9 @@
-"""A codec and its link as a tested run's `channel.json` states them, with the scores and the audio of every clip."""
+"""An evaluated system as a tested run's `channel.json` describes it, with the scores and the audio of every clip."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.checks import require, require_at_least
+from callbacks.metrics import SpeechMetric
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.scores import ClipScores
-from callbacks.scoring.worker import Scores
+from callbacks.scoring.scores import ChannelRow, ClipScores, summarise
+from callbacks.scoring.signals import Scores
+from codec.errors import UnreadableFile, first_line
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Setting:
 
 
 class StatedMetric(SpeechMetric):
-    """A metric as `channel.json` states it: it has a name and a unit, and its scores are there already."""
+    """A metric as `channel.json` states it: a name and a unit, for scores that exist already."""
 
     def __init__(self, name: str, label: str, *, unit: str, higher_is_better: bool) -> None:
         self.name, self.label, self.unit, self.higher_is_better = name, label, unit, higher_is_better
@@ -66,6 +69,11 @@ class System:
         """The scores of some clips behind some channels, of the first draws."""
         return [self._clip(clip_id, channels, repeats) for clip_id in clips]
 
+    def rows(self, clips: Sequence[str], bootstrap: Bootstrap) -> list[ChannelRow]:
+        """The means over some clips behind every channel, by every metric."""
+        scores = self.scores(clips, self.channels, repeats=self.repeats)
+        return summarise(scores, self.channels, self.metrics, repeats=self.repeats, bootstrap=bootstrap)
+
     def _clip(self, clip_id: str, channels: Sequence[Setting], repeats: int) -> ClipScores:
         entry = self.clips[clip_id]
         draws = [entry["channels"][channel.name] for channel in channels]
@@ -74,21 +82,33 @@ class System:
             codec=self.name,
             seconds=entry["seconds"],
             bits=entry["bits"],
-            words=entry["bits"] // self.facts["bits_per_frame"] * len(self.facts["codebook_sizes"]),
+            codewords=entry["bits"] // self.facts["bits_per_frame"] * len(self.facts["codebook_sizes"]),
             bit_rates=np.array([self.bit_rates[channel.name] for channel in channels]),
             signals=np.arange(len(draws) * repeats).reshape(len(draws), repeats),
             bit_errors=np.array([draw["bit_error_rate"][:repeats] for draw in draws]),
-            erased_words=np.array([draw["erased_words"][:repeats] for draw in draws]),
+            erased_codewords=np.array([draw["erased_codewords"][:repeats] for draw in draws]),
             scores=[_scores(draw, repeat) for draw in draws for repeat in range(repeats)],
         )
 
 
+@contextmanager
+def reading(path: Path, *, remedy: str) -> Iterator[None]:
+    """Inside, whatever is missing from a file's contents becomes an UnreadableFile."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UnreadableFile(
+            str(path), allowed=f"is incomplete or not of an evaluation ({reason})", remedy=remedy
+        ) from error
+
+
 def read_systems(folder: Path, document: dict[str, Any], run: str) -> list[System]:
-    """The systems in a `channel.json`; `run` names the run, and a system that has no name itself.
+    """The systems in a `channel.json`; `run` names the run, and a system without a name.
 
     Raises:
-        ValueError: The systems do not hold the same clips, or a clip lacks a number, or a null its reason. What else
-            the document lacks is a KeyError, TypeError or AttributeError.
+        InvalidValue: The systems have different clips, a clip lacks a number, or a null lacks its reason. Anything else
+            that is missing is a KeyError, TypeError or AttributeError; `reading` turns all of them into one error.
     """
     rows, settings = document["rows"], document["settings"]
     channels = {
@@ -99,9 +119,9 @@ def read_systems(folder: Path, document: dict[str, Any], run: str) -> list[Syste
     codecs = document.get("codecs") or {"": document["codec"]}
     found = []
     for codec, stated in codecs.items():
-        before = f"{codec}, " if codec else ""
+        prefix = f"{codec}, " if codec else ""
         audio = {
-            clip["id"]: {c: folder / clip["files"][before + c] for c in channels if before + c in clip["files"]}
+            clip["id"]: {c: folder / clip["files"][prefix + c] for c in channels if prefix + c in clip["files"]}
             for clip in document["audio"]
         }
         found.append(
@@ -118,25 +138,25 @@ def read_systems(folder: Path, document: dict[str, Any], run: str) -> list[Syste
             )
         )
     for system in found:
-        if not system.clips or system.clips.keys() != found[0].clips.keys():
-            odd = sorted(system.clips.keys() ^ found[0].clips.keys())
-            raise ValueError(f"clip {odd[0]} is not of all systems" if odd else "no clips are scored")
+        require(bool(system.clips or found[0].clips), "no clips are scored")
+        different = sorted(system.clips.keys() ^ found[0].clips.keys())
+        require(not different, "clip", "".join(different[:1]), "is not of all systems")
         _check(system)
     return found
 
 
 def read_bootstrap(document: dict[str, Any]) -> Bootstrap:
-    """How a `channel.json`'s intervals are made; ValueError where a setting is out of range."""
+    """The settings of a `channel.json`'s intervals; InvalidValue where one is out of range."""
     settings = document["settings"]
     bootstrap = Bootstrap(settings["bootstrap"], settings["confidence"], settings["seed"])
-    bootstrap.means(np.zeros((1, 2)))  # it checks its settings where they are used
+    bootstrap.means(np.zeros((1, 2)))  # which checks the settings
     return bootstrap
 
 
 def _check(system: System) -> None:
-    """ValueError where a number is missing, is none, or is a null without a reason."""
-    if not isinstance(system.repeats, int) or system.repeats < 1:
-        raise ValueError(f"repeats {system.repeats!r} is not a number of draws")
+    """InvalidValue where a number is missing or no number, or a null has no reason."""
+    require(isinstance(system.repeats, int), "repeats", repr(system.repeats), "is no number of draws")
+    require_at_least(1, repeats=system.repeats)
     rates = {f"the bit rate on {channel.name}": system.bit_rates[channel.name] for channel in system.channels}
     errors = {f"the error rate of {channel.name}": channel.error_rate for channel in system.channels}
     sizes = {f"the size of codebook {place}": size for place, size in enumerate(system.facts["codebook_sizes"])}
@@ -146,25 +166,28 @@ def _check(system: System) -> None:
         for channel in system.channels:
             draw, behind = entry["channels"][channel.name], f"of clip {clip_id} behind {channel.name}"
             metrics = [metric.name for metric in system.metrics]
-            lists = {name: draw[name] for name in ("bit_error_rate", "erased_words")}
+            lists = {name: draw[name] for name in ("bit_error_rate", "erased_codewords")}
             for name, values in (lists | {metric: draw["scores"][metric] for metric in metrics}).items():
-                if len(values) < system.repeats:
-                    raise ValueError(f"{name} {behind} is there for {len(values)} of {system.repeats} draws")
+                require(
+                    len(values) >= system.repeats,
+                    f"{name} {behind}",
+                    allowed=f"is there for {len(values)} of {system.repeats} draws",
+                )
                 reasons = draw["unscorable"].get(name, []) if name in metrics else []
-                if values.count(None) > sum(isinstance(reason, str) for reason in reasons):
-                    raise ValueError(f"{name} {behind} is null without a reason")
+                explained = values.count(None) <= sum(isinstance(reason, str) for reason in reasons)
+                require(explained, f"{name} {behind}", allowed="is null without a reason")
                 for value in values:
                     _check_numbers({f"{name} {behind}": 0 if value is None and name in metrics else value})
 
 
 def _check_numbers(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            raise ValueError(f"{name} is {str(value)[:40]!r} and no number")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        require(number, name, repr(str(value)[:40]), "is no number")
 
 
 def _scores(draw: dict[str, Any], repeat: int) -> Scores:
-    """One draw's scores; the reasons of a metric stand in the order of the draws that it could not score."""
+    """One draw's scores; a metric's reasons are in the order of its unscorable draws."""
     values = {metric: found[repeat] for metric, found in draw["scores"].items()}
     reasons = {
         metric: draw["unscorable"][metric][draw["scores"][metric][:repeat].count(None)]

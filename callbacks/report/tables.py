@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from math import isnan
 from typing import Any, NamedTuple
 
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
+from callbacks.metrics.base import decimals
 from callbacks.report.systems import System
 from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow
@@ -15,13 +16,13 @@ from callbacks.scoring.scores import ChannelRow
 FACTS = {
     "run": "run", "stage": "stage", "step": "step", "bit_rate": "bits/s", "frame_rate": "frames/s",
     "bits_per_frame": "bits a frame", "codebook_sizes": "codebook sizes", "parameters": "parameters",
-    "sample_rate": "input (Hz)", "output_sample_rate": "output (Hz)", "index_map": "index map",
+    "sample_rate": "input (Hz)", "output_sample_rate": "output (Hz)", "index_map": "index assignment",
     "concealment": "concealment", "error_correction": "error correction", "repeats": "draws", "seed": "seed",
 }  # fmt: skip
 
 
 class Cell(NamedTuple):
-    """A number in a table, its interval, and what is missing from it; empty where there is nothing to say."""
+    """A number in a table, its interval, and the number of missing draws; empty where there is none."""
 
     value: str = "–"
     interval: str = ""
@@ -29,7 +30,7 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table: `rows` are a head and the cells under `columns`, `notes` stand below."""
+    """A table: each of `rows` is a head and the cells under `columns`; `notes` are below the table."""
 
     caption: str
     corner: str
@@ -39,14 +40,15 @@ class Table(NamedTuple):
 
 
 def score_table(rows: Sequence[ChannelRow], metric: SpeechMetric) -> Table:
+    """The means of one metric, by system and channel."""
     found = [row for row in rows if row.metric == metric.name]
     notes = [
-        f"{row.codec}, {spoken(row.channel)[0]}: {row.unscorable} of {row.unscorable + row.scored} draws could not be "
-        f"scored and are missing: {', '.join(f'{why} ({count})' for why, count in sorted(row.reasons.items()))}."
+        f"{row.codec}, {short_label(row.channel)}: {row.unscorable} of {row.unscorable + row.scored} draws could not "
+        f"be scored and are missing: {', '.join(f'{why} ({count})' for why, count in sorted(row.reasons.items()))}."
         for row in found
         if row.unscorable
     ]
-    caption = f"{_titled(metric)}, {'higher' if metric.higher_is_better else 'lower'} is better"
+    caption = f"{metric.label_with_unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
     return _table(caption, found, lambda row: row.codec, _score, notes)
 
 
@@ -56,6 +58,7 @@ def _score(row: ChannelRow) -> Cell:
 
 
 def error_table(rows: Sequence[ChannelRow]) -> Table:
+    """The measured bit error rates and the bit rates, by system and channel."""
     caption = "Bits wrong or lost, and rate on the channel"
     first = list({(row.codec, row.channel): row for row in rows}.values())
     return _table(
@@ -68,9 +71,10 @@ def error_table(rows: Sequence[ChannelRow]) -> Table:
 
 
 def difference_table(rows: Sequence[Difference], metric: SpeechMetric) -> Table:
+    """The differences of one metric, by pair of systems and channel."""
     found = [row for row in rows if row.metric == metric.name]
     notes = [
-        f"{_pair(row)}, {spoken(row.channel)[0]}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score."
+        f"{_pair(row)}, {short_label(row.channel)}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score."
         for row in found
         if row.unpaired
     ]
@@ -79,11 +83,7 @@ def difference_table(rows: Sequence[Difference], metric: SpeechMetric) -> Table:
         missing = f"{row.unpaired} unpaired" if row.unpaired else ""
         return Cell(*_numbers(row.difference, row.low, row.high, metric.unit, sign="+"), missing)
 
-    return _table(f"{_titled(metric)}, differences", found, _pair, cell, notes)
-
-
-def _titled(metric: SpeechMetric) -> str:
-    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+    return _table(f"{metric.label_with_unit}, differences", found, _pair, cell, notes)
 
 
 def _pair(row: Difference) -> str:
@@ -94,8 +94,8 @@ def _pair(row: Difference) -> str:
 def _table(
     caption: str, rows: Sequence[Any], head: Callable[[Any], str], cell: Callable[[Any], Cell], notes: list[str]
 ) -> Table:
-    """Rows by `head` and channel; the longer of the two runs down the page."""
-    cells = {(head(row), spoken(row.channel)[0]): cell(row) for row in rows}
+    """A table of `head` by channel; whichever there are more of are the rows."""
+    cells = {(head(row), short_label(row.channel)): cell(row) for row in rows}
     heads, channels = (list(dict.fromkeys(key[side] for key in cells)) for side in (0, 1))
     if len(heads) > len(channels):
         lines = [(name, [cells.get((name, channel), Cell()) for channel in channels]) for name in heads]
@@ -110,12 +110,13 @@ def _numbers(mean: float, low: float, high: float, unit: str, *, sign: str = "")
 
 
 def number(value: float, unit: str, *, sign: str = "") -> str:
-    """One decimal for dB, two for other units, three for an index."""
-    text = f"{value:{sign}.{1 if unit == 'dB' else 2 if unit else 3}f}"
+    """A value with the decimals of its unit and a true minus."""
+    text = f"{value:{sign}.{decimals(unit)}f}"
     return text.replace("-", "−")
 
 
 def fact_table(systems: Sequence[System]) -> Table:
+    """The properties of every system."""
     lines = [(label, [Cell(_fact(system, key)) for system in systems]) for key, label in FACTS.items()]
     return Table("Systems", "", [system.name for system in systems], lines, [])
 
@@ -127,8 +128,13 @@ def _fact(system: System, key: str) -> str:
     return "none" if value is None else f"{value:,g}" if isinstance(value, float) else str(value)
 
 
-def spoken(channel: str) -> tuple[str, str]:
-    """A channel on a button and in words: a binary symmetric channel by its rate, any other by its name."""
+def short_label(channel: str) -> str:
+    """A channel's label on a button or in a table."""
+    return channel_labels(channel)[0]
+
+
+def channel_labels(channel: str) -> tuple[str, str]:
+    """A channel's short label and the label for a screen reader: a binary symmetric channel's rate, another's name."""
     rate = re.fullmatch(r"bsc-([\d.e-]+)", channel)
     if not rate:
         return channel, channel

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from callbacks.checks import require, require_at_least
+
 
 class Interval(NamedTuple):
     """Mean and confidence bounds of each row [M]; NaN where there are too few values."""
@@ -16,7 +18,13 @@ class Interval(NamedTuple):
 
 
 class Bootstrap(NamedTuple):
-    """How intervals are made: number of resamples, probability mass between the bounds, seed."""
+    """Settings of the intervals.
+
+    Attributes:
+        resamples: Number of bootstrap resamples; 0 gives no interval.
+        confidence: Probability mass between the bounds, in (0, 1).
+        seed: Seed of the resampling.
+    """
 
     resamples: int = 1000
     confidence: float = 0.95
@@ -33,7 +41,7 @@ def bootstrap_means(values: np.ndarray, *, resamples: int = 1000, confidence: fl
     All rows share the resampled clips, so rows that hold the same clips are compared as pairs.
 
     Args:
-        values: [M, clips]; NaN marks a clip without a value, which drops out of that row's mean.
+        values: [M, clips]; NaN marks a clip without a value, which that row's mean leaves out.
         resamples: Number of bootstrap resamples; 0 gives no interval.
         confidence: Probability mass between the bounds, in (0, 1).
         seed: Seed of the resampling.
@@ -42,10 +50,10 @@ def bootstrap_means(values: np.ndarray, *, resamples: int = 1000, confidence: fl
         Means [M], NaN for rows without a value; bounds [M], NaN for rows with fewer than two values.
 
     Raises:
-        ValueError: A number is out of range.
+        InvalidValue: A number is out of range.
     """
-    if not 0 < confidence < 1 or resamples < 0:
-        raise ValueError(f"confidence {confidence} must lie in (0, 1) and resamples {resamples} be >= 0")
+    require(0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1")
+    require_at_least(0, resamples=resamples)
     rows, clips = values.shape
     present = np.isfinite(values)
     filled = np.where(present, values, 0.0)

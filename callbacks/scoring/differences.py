@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from callbacks.channel.tables import SAME_RATE, aligned
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.scores import ChannelLabel, ChannelRow, ClipScores, paired_gaps
+from callbacks.scoring.scores import ChannelLabel, ChannelRow, ClipScores, paired_gaps, summarise
 
-FEWEST_PAIRS = 6  # below, a percentile interval is little more than the range of the values: no star
+SAME_RATE = 1.02  # bit rates within this factor count as equal: a convolutional code's tail weighs more in a short clip
+FEWEST_PAIRS = 6  # with fewer, a percentile interval is little more than the range of the values
 
 
 class Difference(NamedTuple):
@@ -38,6 +38,23 @@ class Difference(NamedTuple):
     equal_rate: bool
 
 
+def compare(
+    clips: Mapping[str, Sequence[ClipScores]],
+    channels: Sequence[ChannelLabel],
+    metrics: Sequence[SpeechMetric],
+    *,
+    repeats: int,
+    bootstrap: Bootstrap,
+) -> tuple[list[ChannelRow], list[Difference]]:
+    """Every codec's rows, and its differences from its baseline; `clips` holds each codec's, in the same order."""
+    rows = [
+        row
+        for found in clips.values()
+        for row in summarise(found, channels, metrics, repeats=repeats, bootstrap=bootstrap)
+    ]
+    return rows, differences(clips, rows, channels, metrics, bootstrap=bootstrap)
+
+
 def differences(
     clips: Mapping[str, Sequence[ClipScores]],
     rows: Sequence[ChannelRow],
@@ -53,75 +70,55 @@ def differences(
     found = []
     for c, channel in enumerate(channels):
         rates = {row.codec: row.bit_rate for row in rows if row.channel == channel.name}
-        pairs = [(name, baseline) for name in names if (baseline := baseline_of(name, rates)) != name]
-        for name, baseline in pairs:
-            found_gaps = [paired_gaps(clips[name], clips[baseline], c, metric.name) for metric in metrics]
-            gaps = np.stack([gap for gap, _ in found_gaps])  # [metrics, clips]
-            total = sum(len(clip.signals[c]) for clip in clips[name])
-            interval = bootstrap.means(gaps)
-            equal = same_rate(rates[name], rates[baseline])
-            for m, metric in enumerate(metrics):
-                found.append(
-                    Difference(
-                        channel=channel.name,
-                        metric=metric.name,
-                        codec=name,
-                        baseline=baseline,
-                        difference=float(interval.mean[m]),
-                        low=float(interval.low[m]),
-                        high=float(interval.high[m]),
-                        pairs=int(np.isfinite(gaps[m]).sum()),
-                        draws=found_gaps[m][1],
-                        unpaired=total - found_gaps[m][1],
-                        bit_rate=rates[name],
-                        baseline_bit_rate=rates[baseline],
-                        equal_rate=equal,
-                    )
-                )
+        for name in names:
+            baseline = baseline_of(name, rates)
+            if baseline != name:
+                found += _paired(clips, (name, baseline), c, channel, metrics, rates=rates, bootstrap=bootstrap)
     return found
 
 
+def _paired(
+    clips: Mapping[str, Sequence[ClipScores]],
+    pair: tuple[str, str],
+    c: int,
+    channel: ChannelLabel,
+    metrics: Sequence[SpeechMetric],
+    *,
+    rates: Mapping[str, float],
+    bootstrap: Bootstrap,
+) -> list[Difference]:
+    """A codec against its baseline behind channel number `c`, by every metric."""
+    name, baseline = pair
+    paired = [paired_gaps(clips[name], clips[baseline], c, metric.name) for metric in metrics]
+    gaps = np.stack([gap for gap, _ in paired])  # [metrics, clips]
+    total = sum(len(clip.signals[c]) for clip in clips[name])
+    interval = bootstrap.means(gaps)
+    return [
+        Difference(
+            channel=channel.name,
+            metric=metric.name,
+            codec=name,
+            baseline=baseline,
+            difference=float(interval.mean[m]),
+            low=float(interval.low[m]),
+            high=float(interval.high[m]),
+            pairs=int(np.isfinite(gaps[m]).sum()),
+            draws=paired[m][1],
+            unpaired=total - paired[m][1],
+            bit_rate=rates[name],
+            baseline_bit_rate=rates[baseline],
+            equal_rate=same_rate(rates[name], rates[baseline]),
+        )
+        for m, metric in enumerate(metrics)
+    ]
+
+
 def baseline_of(name: str, rates: Mapping[str, float]) -> str:
-    """The first codec of the same bit rate, or the first of all where `name` itself is that."""
+    """The first codec of the same bit rate; the first of all, where no other codec has that rate."""
     peers = [other for other, rate in rates.items() if same_rate(rate, rates[name])]
     return peers[0] if peers[0] != name else next(iter(rates)) if len(peers) == 1 else name
 
 
 def same_rate(a: float, b: float) -> bool:
-    """Whether two bit rates are equal but for the termination of codes."""
+    """Whether two bit rates are equal, apart from the tail bits of convolutional codes."""
     return max(a, b) < SAME_RATE * min(a, b)
-
-
-def format_differences(rows: Sequence[Difference], metrics: Sequence[SpeechMetric], *, confidence: float) -> str:
-    """Channels and codecs as lines, metrics as columns, each "difference [low, high]", * where 0 lies outside."""
-    lines: dict[tuple[str, str, str], dict[str, Difference]] = {}
-    for row in rows:
-        lines.setdefault((row.channel, row.codec, row.baseline), {})[row.metric] = row
-    table = [["channel", "codec", "minus", *(m.label + (f" ({m.unit})" if m.unit else "") for m in metrics)]]
-    for (channel, codec, baseline), found in lines.items():
-        first = next(iter(found.values()))
-        rates = "" if first.equal_rate else f" ({first.bit_rate / 1000:.3g} : {first.baseline_bit_rate / 1000:.3g})"
-        table.append([channel, codec, baseline + rates, *(_cell(found[m.name], m) for m in metrics)])
-    title = f"Differences over the same clips and draws, [{100 * confidence:g} % interval], * where it leaves out 0:"
-    like = all(row.equal_rate for row in rows)
-    note = [] if like else ["(a : b) where bit rates differ, in kbit/s: not like for like."]
-    if any(row.pairs < FEWEST_PAIRS for row in rows):
-        note.append(f"Fewer than {FEWEST_PAIRS} clips: too few for these intervals to mean much, so no *.")
-    lost = [row for row in rows if row.unpaired]
-    note += [
-        f"{row.codec}, {row.channel}, {row.metric}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score of "
-        "either codec and are left out."
-        for row in lost
-    ]
-    return "\n".join([title, *aligned(table, left=3), *note])
-
-
-def _cell(row: Difference, metric: SpeechMetric) -> str:
-    digits = 1 if metric.unit == "dB" else 2 if metric.unit else 3
-    if np.isnan(row.difference):
-        return "none"
-    text = f"{row.difference:+.{digits}f}"
-    if np.isnan(row.low):
-        return text
-    clear = row.pairs >= FEWEST_PAIRS and (row.low > 0 or row.high < 0)
-    return f"{text} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]{'*' if clear else ' '}"

@@ -1,4 +1,4 @@
-"""A pool of scoring processes: bounded queue, one thread per process, and a crash costs only the job that caused it."""
+"""A pool of scoring processes: bounded queue, one thread per process, and a crash loses only the job that caused it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from queue import SimpleQueue
 from threading import Semaphore
 from typing import TYPE_CHECKING
 
-from callbacks.scoring.worker import Scores, score
+from callbacks.checks import require, require_at_least, require_unique
+from callbacks.scoring.signals import Scores, score
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from callbacks.metrics.speech import SpeechMetric
+    from callbacks.metrics import SpeechMetric
 
 JOBS_PER_WORKER = 4  # in flight: enough to keep workers busy, few enough to bound memory
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class ScoringPool:
-    """Scores signals with a list of metrics in worker processes, or inline with `num_workers=0`.
+    """Scores signals with a list of metrics in worker processes, or in the caller with `num_workers=0`.
 
     Processes start with the first job and stay until `close`. A job whose process dies or exceeds `timeout` is
     answered with every metric unscorable and the cause as the reason, and a new process takes its place.
@@ -36,15 +37,13 @@ class ScoringPool:
         timeout: Longest time for one job, in seconds; it includes the start of a process.
 
     Raises:
-        ValueError: Metric names collide, or a number is out of range.
+        InvalidValue: Metrics share a name, there is none, or a number is out of range.
     """
 
     def __init__(self, metrics: Sequence[SpeechMetric], num_workers: int, *, timeout: float = 600.0) -> None:
-        names = [metric.name for metric in metrics]
-        if len(set(names)) < len(names) or not names:
-            raise ValueError(f"metrics {names} must be at least one, with unique names")
-        if num_workers < 0 or timeout <= 0:
-            raise ValueError(f"num_workers {num_workers} must be >= 0 and timeout {timeout} positive")
+        require_unique("metrics", [metric.name for metric in metrics])
+        require_at_least(0, num_workers=num_workers)
+        require(timeout > 0, "timeout", timeout, "must be positive")
         self.metrics = list(metrics)
         self.num_workers = num_workers
         self.timeout = timeout
@@ -58,10 +57,9 @@ class ScoringPool:
         """Queue one degraded signal [T] with its reference [T]; blocks while the queue is full.
 
         Raises:
-            ValueError: The key is already in use since the last `results`.
+            InvalidValue: The key is already in use since the last `results`.
         """
-        if key in self._results:
-            raise ValueError(f"key {key!r} was submitted twice; collect the results first")
+        require(key not in self._results, "key", repr(key), "was submitted twice", "collect the results first")
         if self.num_workers == 0:
             self._results[key] = score(self.metrics, reference, degraded, sample_rate=sample_rate)
             return
@@ -149,7 +147,11 @@ class _Worker:
         self.process.wait()
 
 
+def usable_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers(local_ranks: int = 1) -> int:
-    """The share of this machine's usable cores that falls to one of `local_ranks` processes; at least 1."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, usable // max(1, local_ranks))
+    """Each rank's share of the usable cores, when `local_ranks` processes share this machine; at least 1."""
+    return max(1, usable_cores() // max(1, local_ranks))

@@ -9,13 +9,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.worker import Scores
+from callbacks.scoring.signals import Scores
 
 
 class ChannelLabel(Protocol):
-    """What a channel says of itself (`codec.channels.Channel`)."""
+    """The names and the rate of a channel, as `codec.channels.Channel` has them."""
 
     name: str
     family: str
@@ -23,7 +23,7 @@ class ChannelLabel(Protocol):
 
     @property
     def curve(self) -> str:
-        """The line in a figure that this setting lies on."""
+        """Name of the curve in a figure to which this channel is a point."""
 
 
 @dataclass
@@ -32,14 +32,14 @@ class ClipScores:
 
     Attributes:
         clip_id: Stable name of the clip.
-        codec: Name of the codec in a comparison, empty for a module's own.
+        codec: Name of the evaluated system in a comparison; empty where the module has one codec.
         seconds: Duration of the reference.
         bits: Number of bits that stand for the codes.
-        words: Number of codes sent.
+        codewords: Number of codes sent.
         bit_rates: Bits per second that cross each channel [C], parity included, over whole frames.
         signals: Index into `scores` for each draw [C, R].
         bit_errors: Share of bits that arrived wrong or not at all [C, R].
-        erased_words: Words that named no code [C, R].
+        erased_codewords: Codewords that name no code [C, R].
         scores: One entry per distinct signal.
     """
 
@@ -47,11 +47,11 @@ class ClipScores:
     codec: str
     seconds: float
     bits: int
-    words: int
+    codewords: int
     bit_rates: np.ndarray
     signals: np.ndarray
     bit_errors: np.ndarray
-    erased_words: np.ndarray
+    erased_codewords: np.ndarray
     scores: list[Scores] = field(default_factory=list)
 
     def values(self, channel: int, metric: str) -> np.ndarray:
@@ -69,8 +69,8 @@ class ChannelRow(NamedTuple):
     """One metric behind one channel.
 
     `mean` is over clips, of each clip's mean over its scorable repeats; `low` and `high` bound it. NaN means that
-    there is no value. `scored` and `unscorable` count draws and add up to `clips * repeats`. `bit_rate` counts the bits
-    that cross the channel in a second, parity included.
+    there is no value. `scored` and `unscorable` count draws and add up to `clips * repeats`. `erased_codewords` is the
+    share of codewords that name no code. `bit_rate` counts the bits a second on the channel, parity included.
     """
 
     channel: str
@@ -86,7 +86,7 @@ class ChannelRow(NamedTuple):
     unscorable: int
     repeats: int
     measured_bit_error_rate: float
-    erased_words: float
+    erased_codewords: float
     reasons: dict[str, int]
     codec: str
     bit_rate: float
@@ -94,7 +94,7 @@ class ChannelRow(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Name for loggers, such as "channel/stoi/ber_0.01", with the codec's name before it in a comparison."""
+        """Name for loggers, such as "channel/stoi/ber_0.01", followed by the codec's name in a comparison."""
         setting = f"ber_{self.bit_error_rate:g}" if self.channel == f"bsc-{self.bit_error_rate:g}" else self.channel
         return f"channel/{self.metric}/{setting}" + (f"/{self.codec}" if self.codec else "")
 
@@ -107,44 +107,57 @@ def summarise(
     repeats: int,
     bootstrap: Bootstrap,
 ) -> list[ChannelRow]:
-    """One codec's rows, channels outermost, over its clips in the order given (sorted: reproducible)."""
+    """One codec's rows, channel by channel, over its clips.
+
+    The order of the clips decides the bootstrap's draws: sort them for the same intervals on any number of ranks.
+    """
     pairs = [(c, metric) for c in range(len(channels)) for metric in metrics]
-    counts = np.array([sum(np.isfinite(clip.values(c, m.name)).sum() for clip in clips) for c, m in pairs], dtype=int)
     means = np.stack([clip_means(clips, c, metric.name) for c, metric in pairs])
     interval = bootstrap.means(means)
-    rows = []
-    for row, (c, metric) in enumerate(pairs):
-        channel = channels[c]
-        bits = sum(clip.bits for clip in clips) * repeats
-        words = sum(clip.words for clip in clips) * repeats
-        seconds = sum(clip.seconds for clip in clips)
-        wrong = sum(float(clip.bit_errors[c].sum()) * clip.bits for clip in clips)
-        erased = sum(int(clip.erased_words[c].sum()) for clip in clips)
-        rows.append(
-            ChannelRow(
-                channel=channel.name,
-                family=channel.family,
-                bit_error_rate=channel.error_rate,
-                metric=metric.name,
-                unit=metric.unit,
-                mean=float(interval.mean[row]),
-                low=float(interval.low[row]),
-                high=float(interval.high[row]),
-                clips=len(clips),
-                scored=int(counts[row]),
-                unscorable=len(clips) * repeats - int(counts[row]),
-                repeats=repeats,
-                measured_bit_error_rate=wrong / bits if bits else 0.0,
-                erased_words=erased / words if words else 0.0,
-                reasons=dict(Counter(reason for clip in clips for reason in clip.reasons(c, metric.name))),
-                codec=clips[0].codec if clips else "",
-                bit_rate=round(float(sum(clip.bit_rates[c] * clip.seconds for clip in clips)) / seconds, 3)
-                if seconds
-                else 0.0,
-                curve=channel.curve,
-            )
-        )
-    return rows
+    return [
+        _row(clips, c, channels[c], metric, repeats=repeats, bounds=[float(bound[row]) for bound in interval])
+        for row, (c, metric) in enumerate(pairs)
+    ]
+
+
+def _row(
+    clips: Sequence[ClipScores],
+    c: int,
+    channel: ChannelLabel,
+    metric: SpeechMetric,
+    *,
+    repeats: int,
+    bounds: Sequence[float],
+) -> ChannelRow:
+    """The row of one metric behind channel number `c`; `bounds` are its mean, low and high."""
+    mean, low, high = bounds
+    scored = int(sum(np.isfinite(clip.values(c, metric.name)).sum() for clip in clips))
+    bits = sum(clip.bits for clip in clips) * repeats
+    codewords = sum(clip.codewords for clip in clips) * repeats
+    seconds = sum(clip.seconds for clip in clips)
+    wrong = sum(float(clip.bit_errors[c].sum()) * clip.bits for clip in clips)
+    erased = sum(int(clip.erased_codewords[c].sum()) for clip in clips)
+    crossing = float(sum(clip.bit_rates[c] * clip.seconds for clip in clips))
+    return ChannelRow(
+        channel=channel.name,
+        family=channel.family,
+        bit_error_rate=channel.error_rate,
+        metric=metric.name,
+        unit=metric.unit,
+        mean=mean,
+        low=low,
+        high=high,
+        clips=len(clips),
+        scored=scored,
+        unscorable=len(clips) * repeats - scored,
+        repeats=repeats,
+        measured_bit_error_rate=wrong / bits if bits else 0.0,
+        erased_codewords=erased / codewords if codewords else 0.0,
+        reasons=dict(Counter(reason for clip in clips for reason in clip.reasons(c, metric.name))),
+        codec=clips[0].codec if clips else "",
+        bit_rate=round(crossing / seconds, 3) if seconds else 0.0,
+        curve=channel.curve,
+    )
 
 
 def paired_gaps(

@@ -9,41 +9,9 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from callbacks.metrics.speech import SpeechMetric
-
-
-class Scores(NamedTuple):
-    """One degraded signal's values.
-
-    Attributes:
-        values: Metric name to value, None where unscorable.
-        reasons: Metric name to reason, for the unscorable metrics only.
-    """
-
-    values: dict[str, float | None]
-    reasons: dict[str, str]
-
-
-def score(metrics: Sequence[SpeechMetric], reference: np.ndarray, degraded: np.ndarray, *, sample_rate: int) -> Scores:
-    """Score one degraded signal [T] against its reference [T] with every metric, in order."""
-    from callbacks.metrics.speech import Unscorable
-
-    values: dict[str, float | None] = {}
-    reasons: dict[str, str] = {}
-    for metric in metrics:
-        try:
-            values[metric.name] = metric(reference, degraded, sample_rate)
-        except Unscorable as unscorable:
-            values[metric.name] = None
-            reasons[metric.name] = unscorable.reason
-    return Scores(values, reasons)
+from callbacks.scoring.signals import score
 
 
 def serve(connection: Connection) -> None:
@@ -69,9 +37,6 @@ def serve(connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    # Pickles name this module; under -m it would otherwise exist twice, as __main__ and under its own name.
-    from callbacks.scoring import worker as scoring_worker
-
     for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which closes the pipe when it ends
         signal.signal(number, signal.SIG_IGN)
-    scoring_worker.serve(Connection(int(sys.argv[1])))
+    serve(Connection(int(sys.argv[1])))

@@ -1,1 +1,1 @@
-"""Callbacks that watch, average and save a run."""
+"""Callbacks of a training run: checkpoints, averaged weights, checks, usage, speed and curves."""

@@ -10,36 +10,37 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.figures.panels import level_figure, render
-from callbacks.output.loggers import log_scalars, tensorboard_writers
+from callbacks.checks import require_at_least
+from callbacks.figures.levels import level_figure
+from callbacks.figures.panels import render
+from callbacks.output.loggers import log_reduced, tensorboard_writers
 from codec.quantizers.base import Quantizer
 
 KEY = "codebook_usage"
-LARGEST = 2**22  # entries; a histogram of a larger codebook would cost more memory than it tells
+LARGEST = 2**22  # entries; a histogram of a larger codebook would need too much memory
 
 
 class CodebookUsage(Callback):
     """Counts codes on every rank and logs, for `train` every `every_n_batches` batches and for each `val` epoch:
 
-    - `codebook/<stage>/usage_<k>`: different entries seen, over min(entries, codes seen), in [0, 1]: a large
-      codebook cannot show more entries than codes were counted;
+    - `codebook/<stage>/usage_<k>`: number of different entries seen over the largest number possible, min(entries,
+      codes seen), in [0, 1];
     - `codebook/<stage>/perplexity_<k>`: exp of the entropy in nats of the codes seen, 1 to the number of entries;
     - `codebook/<stage>/level_<i>_<l>`: for a scalar quantizer, the share of codes with level l in dimension i, in
       [0, 1], and after validation a figure of them.
 
-    Codebooks of more than 2^22 entries get levels only. Counts are summed over ranks in one all-reduce, and start
-    anew after each log. Steps return `"codes"` [B, K, F].
+    For codebooks of more than 2^22 entries only levels are logged. Counts are summed over ranks in one all-reduce, and
+    reset after each log. Steps return `"codes"` [B, K, F].
 
     Args:
         every_n_batches: Training batches between two logs.
 
     Raises:
-        ValueError: `every_n_batches` is below 1.
+        InvalidValue: `every_n_batches` is below 1.
     """
 
     def __init__(self, every_n_batches: int = 100) -> None:
-        if every_n_batches < 1:
-            raise ValueError(f"every_n_batches {every_n_batches} must be at least 1")
+        require_at_least(1, every_n_batches=every_n_batches)
         self.every_n_batches = every_n_batches
         self._counts: dict[str, _Counts] = {}
 
@@ -98,7 +99,7 @@ class CodebookUsage(Callback):
         return self._counts[stage]
 
     def _log(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        counts = self._counts_of(stage, pl_module)  # also on a rank that saw no clip
+        counts = self._counts_of(stage, pl_module)  # also on a rank without clips, which takes part in the sum
         summed = trainer.strategy.reduce(counts.histogram, reduce_op="sum")
         assert isinstance(summed, Tensor)
         usage, levels = counts.split(summed)
@@ -112,9 +113,7 @@ class CodebookUsage(Callback):
         shares = [histogram / histogram.sum() for histogram in levels if histogram.sum()]
         for i, share in enumerate(shares):
             values |= {f"codebook/{stage}/level_{i}_{level}": float(value) for level, value in enumerate(share)}
-        for name, value in values.items():
-            pl_module.log(name, value, logger=False, sync_dist=False, rank_zero_only=False)
-        log_scalars(trainer, values, step=trainer.global_step)
+        log_reduced(trainer, pl_module, values)
         if stage == "val" and shares:
             for writer in tensorboard_writers(trainer):
                 image = render(level_figure(shares, title="validation codes: levels used in each dimension"))

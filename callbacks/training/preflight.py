@@ -1,4 +1,4 @@
-"""What would end a run after its first hour is found before its first batch, and all of it is said at once."""
+"""Checks before the first batch for what would end a run later; all problems are reported in one list."""
 
 from __future__ import annotations
 
@@ -8,32 +8,49 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from callbacks.training.preflight_checks import CHECKS, after_sanity_check
+from callbacks.training.preflight_checks import CHECKS, NEED_DATA, after_sanity_check
 from callbacks.training.preflight_space import Finding
+from codec.errors import InvalidValue
 
 logger = logging.getLogger(__name__)
 
 
+class PreflightError(InvalidValue):
+    """A run that would fail later.
+
+    Attributes:
+        problems: all of them, each a sentence with its remedy.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"Preflight found {count}", allowed="(--preflight.enabled false starts the run all the same)")
+
+    def __str__(self) -> str:
+        return f"{self.problem}:" + "".join(f"\n- {problem}" for problem in self.problems)
+
+
 class Preflight(Callback):
-    """Checks a `fit` before its first batch, and ends it with a list of all that is wrong.
+    """Checks a `fit` before its first batch, and ends it with a list of all problems.
 
     Checked are: write access and free space of the checkpoints' folder; training crops from a few files; a few files of
-    the test clips; that there are validation clips; discriminators that join later, on a stretch as long as they will
-    see; every metric of `ChannelEvaluation`, on synthetic speech; what callbacks monitor; data workers against cores;
-    bfloat16 against the CPU.
-    What the data module refuses while it is set up joins the list; a checkpoint of another geometry is refused by the
-    module as it is loaded, right after this. Rank 0 checks, and all ranks stop together. Skipped in `fast_dev_run`.
+    the test clips; that there are validation clips; discriminators that join later, on a signal as long as they will
+    see; every metric of `ChannelEvaluation`, on synthetic speech; the values that callbacks monitor; the number of data
+    workers and cores; bfloat16 on CPUs.
+    An error of the data module in its setup is added to the list. A checkpoint of another geometry is refused later, as
+    the module loads it. Rank 0 checks, and all ranks stop together. Nothing is checked in `fast_dev_run`.
 
     Args:
         enabled: Whether to check.
 
     Raises:
-        ValueError: The list, in `fit`.
+        PreflightError: There are problems, in `fit`.
     """
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
-        self._waiting = True  # until `setup`, before which the data module is set up
+        self._waiting = True  # for `setup`, which comes after the data module's
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._waiting = False
@@ -43,13 +60,13 @@ class Preflight(Callback):
         _refuse(trainer.strategy.broadcast(problems))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Where data or loggers could not be set up, put the other problems beside that one."""
+        """If the data or a logger cannot be set up, report the other problems with that error."""
         if not (self._waiting and self._applies(trainer) and isinstance(exception, ValueError | OSError)):
             return
-        checks = [check for check in CHECKS if not getattr(check, "needs_data", False)]
+        checks = [check for check in CHECKS if check not in NEED_DATA]
         others = _problems(trainer, pl_module, checks) if trainer.is_global_zero else []
         if others:
-            trainer.strategy.on_exception(exception)  # Lightning's next act, which the new error precedes
+            trainer.strategy.on_exception(exception)  # Lightning would do this next; the new error comes first
             _refuse([*([str(exception)] if isinstance(exception, ValueError) else []), *others])
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,7 +83,7 @@ class Preflight(Callback):
 def _problems(
     trainer: Trainer, module: LightningModule, checks: Iterable[Callable[..., Iterable[Finding]]]
 ) -> list[str]:
-    """The texts of all fatal findings; the others are logged. A check that fails itself stops nobody."""
+    """The texts of all fatal findings; the others are logged. A check that itself fails does not stop the run."""
     found: list[Finding] = []
     for check in checks:
         try:
@@ -81,6 +98,4 @@ def _problems(
 
 def _refuse(problems: Sequence[str]) -> None:
     if problems:
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = "".join(f"\n- {problem}" for problem in problems)
-        raise ValueError(f"Preflight found {count} (--preflight.enabled false starts all the same):{lines}")
+        raise PreflightError(problems)

@@ -1,4 +1,4 @@
-"""The checks of `Preflight`: each looks at one thing and yields a sentence, with the remedy, per problem."""
+"""The checks of `Preflight`: each yields one sentence, with the remedy, for each problem."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from callbacks.channel.evaluation import ChannelEvaluation
-from callbacks.metrics.speech import SpeechMetric, Unscorable
+from callbacks.metrics import SpeechMetric, Unscorable
 from callbacks.scoring.bootstrap import Bootstrap
+from callbacks.scoring.pool import usable_cores
 from callbacks.scoring.scores import summarise
 from callbacks.training.preflight_space import Finding, checkpoint_space
+from codec.errors import first_line
 
 DRAWS = 16  # training crops to read
 FILES = 8  # of each test corpus to open
@@ -25,7 +27,7 @@ FILES = 8  # of each test corpus to open
 
 
 def training_clips(trainer: Any, module: Any) -> Iterator[Finding]:
-    """The first crops that training would draw; the data module names and counts the files that it cannot use."""
+    """The first crops of training; the data module records the files that it cannot use."""
     data: Any = trainer.datamodule
     if not hasattr(data, "bad_file_reasons"):
         return
@@ -48,7 +50,7 @@ def training_clips(trainer: Any, module: Any) -> Iterator[Finding]:
 
 
 def test_clips(trainer: Any, module: Any) -> Iterator[Finding]:
-    """A few files of each test corpus; `fit` itself does without them."""
+    """A few files of each test corpus; `fit` itself does not need them."""
     import soundfile
 
     for source in getattr(trainer.datamodule, "sources", {}).get("test", []):
@@ -61,14 +63,14 @@ def test_clips(trainer: Any, module: Any) -> Iterator[Finding]:
 
 
 def validation_clips(trainer: Any, module: Any) -> Iterator[Finding]:
-    """That there are any; the data module has opened them all."""
+    """There must be some; the data module has opened them all."""
     sources = getattr(trainer.datamodule, "sources", None)
     if sources is not None and not sources["val"] and trainer.limit_val_batches != 0:
         yield Finding("There are no validation clips: set data.val, or trainer.limit_val_batches 0 to do without.")
 
 
 def discriminators(trainer: Any, module: Any) -> Iterator[Finding]:
-    """Those that join after the first batch, on silence as long as the stretch that they will judge."""
+    """Those that join after the first batch, on silence as long as the signals that they will see."""
     crop = getattr(trainer.datamodule, "crop_samples", None)
     adversary = getattr(module, "adversary", None)
     if crop is None or adversary is None or not adversary.start:
@@ -82,8 +84,8 @@ def discriminators(trainer: Any, module: Any) -> Iterator[Finding]:
                 discriminator.eval()(torch.zeros(1, 1, samples))
         except (RuntimeError, ValueError) as error:
             yield Finding(
-                f"{type(discriminator).__name__} joins at batch {adversary.start} and cannot judge "
-                f"{samples} samples ({_first_line(error)}): make data.crop_seconds or adversary.crop longer."
+                f"{type(discriminator).__name__} joins at batch {adversary.start} and fails on "
+                f"{samples} samples ({first_line(error)}): make data.crop_seconds or adversary.crop longer."
             )
         finally:
             discriminator.train(training)
@@ -105,7 +107,7 @@ def metrics(trainer: Any, module: Any) -> Iterator[Finding]:
 
 
 def monitors(trainer: Any, module: Any) -> Iterator[Finding]:
-    """That what callbacks monitor comes up in validation, as far as it is known beforehand."""
+    """The values that callbacks monitor must be logged in validation, as far as this is known beforehand."""
     known = [
         row.key
         for evaluation in _evaluations(trainer)
@@ -123,9 +125,9 @@ def monitors(trainer: Any, module: Any) -> Iterator[Finding]:
 
 
 def workers(trainer: Any, module: Any) -> Iterator[Finding]:
-    """Data workers and ranks of this machine against the cores that they may use."""
+    """There should be no more data workers and ranks on this machine than cores."""
     each, ranks = getattr(trainer.datamodule, "num_workers", 0), trainer.num_devices
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if each and ranks * (each + 1) > cores:
         yield Finding(
             f"data.num_workers {each} makes {ranks * (each + 1)} processes on {cores} cores, ranks included: "
@@ -135,19 +137,18 @@ def workers(trainer: Any, module: Any) -> Iterator[Finding]:
 
 
 def precision(trainer: Any, module: Any) -> Iterator[Finding]:
-    """bfloat16 on a CPU that has no instructions for it."""
+    """bfloat16 is slow on a CPU without instructions for it."""
     on_cpu = trainer.strategy.root_device.type == "cpu"
     abilities = torch.cpu.get_capabilities()
     native = any(abilities.get(name) for name in ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16"))  # "bf16": ARM
     if on_cpu and "bf16" in str(trainer.precision) and not native:
         yield Finding(
-            f"trainer.precision {trainer.precision} is emulated, for this CPU has no bfloat16 instructions: "
+            f"trainer.precision {trainer.precision} is emulated, since this CPU has no bfloat16 instructions: "
             "--trainer.precision 32-true is several times as fast.",
             fatal=False,
         )
 
 
-training_clips.needs_data = True  # type: ignore[attr-defined]
 CHECKS = (
     checkpoint_space,
     training_clips,
@@ -159,10 +160,11 @@ CHECKS = (
     workers,
     precision,
 )
+NEED_DATA = (training_clips,)  # those that can run only after the data module's setup
 
 
 def after_sanity_check(trainer: Any) -> Iterator[Finding]:
-    """What is monitored of the module's own validation: a validation has just shown its names."""
+    """Monitored values of the module's own validation, whose names the sanity check has just shown."""
     logged = [name for name in trainer.callback_metrics if name.startswith("val/")]
     for owner, monitor in _monitored(trainer):
         if monitor.startswith("val/") and monitor not in logged:
@@ -183,8 +185,8 @@ def _failure(metric: SpeechMetric, reference: np.ndarray, degraded: np.ndarray, 
         metric(reference, degraded, rate)
     except Unscorable as unscorable:
         return unscorable.reason
-    except Exception as error:  # packages that do not import, and whatever else
-        return f"{type(error).__name__}: {_first_line(error)}"
+    except Exception as error:  # such as packages that cannot be imported
+        return f"{type(error).__name__}: {first_line(error)}"
     return ""
 
 
@@ -193,7 +195,7 @@ def _evaluations(trainer: Any) -> list[ChannelEvaluation]:
 
 
 def _monitored(trainer: Any) -> list[tuple[str, str]]:
-    """(callback's name, what it monitors) of all that do."""
+    """(callback's name, monitored value) of each callback that monitors one."""
     return [(type(c).__name__, c.monitor) for c in trainer.callbacks if isinstance(getattr(c, "monitor", None), str)]
 
 
@@ -201,7 +203,3 @@ def _unknown(owner: str, monitor: str, known: list[str]) -> Finding:
     nearest = difflib.get_close_matches(monitor, known, n=1, cutoff=0.0)
     remedy = f"the nearest that is logged is {nearest[0]}" if nearest else "nothing like it is logged"
     return Finding(f"{owner} monitors {monitor}, which no validation will log: {remedy}.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200].rstrip(".")

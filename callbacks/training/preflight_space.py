@@ -1,4 +1,4 @@
-"""Whether the checkpoints of a run will fit on the disk: how large they will be, and how many are kept at once."""
+"""Whether the checkpoints of a run fit on the disk: their size, and how many are kept at once."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from callbacks.training.run_checkpoint import RunCheckpoint
 from codec.checkpoints.files import checkpoint_folder
 from codec.training.lightning_internals import every_n_train_steps
 
-OPTIMIZER_STATES = 2  # numbers that Adam keeps beside each weight
+OPTIMIZER_STATES = 2  # numbers that Adam keeps for each weight
 
 
 class Finding(NamedTuple):
-    """One sentence about the run; fatal if the run would fail or be worthless."""
+    """One sentence about the run; fatal if the run would fail or be useless."""
 
     text: str
     fatal: bool = True
 
 
 def checkpoint_space(trainer: Any, module: Any) -> Iterator[Finding]:
-    """Write access to the checkpoints' folder, and room for as many as are kept at once."""
+    """Write access to the checkpoints' folder, and space for all that are kept at once."""
     size = checkpoint_bytes(trainer, module)
     for saver in trainer.checkpoint_callbacks:
         folder = Path(getattr(saver, "dirpath", None) or checkpoint_folder(trainer))
@@ -38,7 +38,7 @@ def checkpoint_space(trainer: Any, module: Any) -> Iterator[Finding]:
                 pass
         except OSError as error:
             yield Finding(
-                f"{folder} cannot be written ({error.strerror}): give a folder of yours as "
+                f"{folder} cannot be written ({error.strerror}): give a folder that you may write to as "
                 "trainer.logger.init_args.save_dir."
             )
             continue
@@ -62,7 +62,7 @@ def checkpoint_bytes(trainer: Any, module: Any) -> int:
 
 
 def kept_checkpoints(trainer: Any, saver: Any) -> int:
-    """How many files a checkpoint callback keeps at once, the one being written included."""
+    """Number of files that a checkpoint callback keeps at once, including the one being written."""
     if isinstance(saver, RunCheckpoint):
         return saver.recent + (saver.best if saver.monitor else 0) + 1
     if not isinstance(saver, ModelCheckpoint):

@@ -1,4 +1,4 @@
-"""How fast training is: seconds of audio per second over all ranks, batches per second, and waiting for data."""
+"""Speed of training: seconds of audio per second over all ranks, batches per second, and waiting for data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.output.loggers import log_scalars
+from callbacks.checks import require_at_least
+from callbacks.output.loggers import log_reduced
 
 
 class Throughput(Callback):
-    """Logs, every `every_n_batches` batches, since the last log and without the time spent in validation:
+    """Logs the speed since the last log, every `every_n_batches` batches; time in validation does not count:
 
     - `throughput/audio_seconds_per_second`: seconds of training audio of all ranks per second;
     - `throughput/batches_per_second`: batches of one rank per second;
@@ -27,12 +28,11 @@ class Throughput(Callback):
         every_n_batches: Training batches between two logs.
 
     Raises:
-        ValueError: `every_n_batches` is below 1.
+        InvalidValue: `every_n_batches` is below 1.
     """
 
     def __init__(self, every_n_batches: int = 50) -> None:
-        if every_n_batches < 1:
-            raise ValueError(f"every_n_batches {every_n_batches} must be at least 1")
+        require_at_least(1, every_n_batches=every_n_batches)
         self.every_n_batches = every_n_batches
         self._warm = False
         self._restart()
@@ -90,7 +90,5 @@ class Throughput(Callback):
             "throughput/batches_per_second": batches / ranks,
             "throughput/data_wait": waited / ranks,
         }
-        for name, value in values.items():
-            pl_module.log(name, value, logger=False, sync_dist=False, rank_zero_only=False)
-        log_scalars(trainer, values, step=trainer.global_step)
+        log_reduced(trainer, pl_module, values)
         self._restart()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from callbacks.analysis.agreement import AgreementReport
-from callbacks.metrics.speech import SISDR, STOI
+from callbacks.metrics import SISDR, STOI
 from codec.codec import NeuralCodec
 from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
 from tests.support.leaving import leave_together

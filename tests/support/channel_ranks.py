@@ -14,7 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from callbacks.channel.evaluation import ChannelEvaluation
-from callbacks.metrics.speech import SISDR, STOI
+from callbacks.metrics import SISDR, STOI
 from callbacks.training.codebook_usage import CodebookUsage
 from codec import (
     AWGNChannel,

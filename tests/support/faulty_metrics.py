@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from callbacks.metrics.speech import SpeechMetric
+from callbacks.metrics import SpeechMetric
 
 
 class Level(SpeechMetric):

@@ -4,45 +4,40 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
+from jinja2 import Environment, StrictUndefined
+
 from callbacks.figures.quality import quality_figure
-from callbacks.report.results import link_sections, sections
+from callbacks.report.results import sections
 from callbacks.report.results.claims import claims
+from callbacks.report.results.link_sections import links
 from callbacks.report.results.logged import Evaluation, Logged, read_logged
+from callbacks.report.results.markdown import cells
 
 
 def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why: str = "") -> str:
-    """RESULTS.md as text, given the folder of its figures as a link sees it."""
+    """RESULTS.md as text, given the folder of its figures relative to it."""
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["cells"] = cells
+    template = environment.from_string(files(__package__).joinpath("results.md.j2").read_text(encoding="utf-8"))
     codecs = logged.codecs
-    facts = next(iter(codecs.systems.values())).facts
-    lines = [
-        "# Results",
-        "",
-        "Written by `python -m callbacks.report.results` from the runs logged in `docs/results`; `make results` (see "
-        "README) scores the codecs that come with this project again and writes this file anew. What each codec is and "
-        "how it was trained stands in its card in `codec/checkpoints/pretrained/`.",
-        "",
-        f"{len(codecs.clips)} clips, {codecs.repeats} channel draw{'s' * (codecs.repeats > 1)} a clip, seed "
-        f"{facts['seed']}; intervals are {100 * codecs.bootstrap.confidence:g} % bootstrap intervals over clips "
-        f"({codecs.bootstrap.resamples} resamples), those of differences paired. What could not be scored is stated in "
-        "its cell. SI-SDR is low for every codec whose decoder invents its phases.",
-        "",
-        *claims(logged),
-        *sections.reconstruction(codecs, leave_out, why),
-        *sections.flips(codecs),
-        f"![Quality against bit error rate]({figures}/codecs.svg)",
-        "",
-    ]
-    if logged.links is not None:
-        lines += [*link_sections.channels(logged.links), f"![Systems on the channel]({figures}/links.svg)", ""]
-    if sections.aware_pairs(codecs):
-        lines += sections.aware(codecs)
-    if logged.students:
-        lines += sections.students(logged)
-    if logged.bits:
-        lines += sections.bits(logged.bits)
-    return "\n".join(lines).rstrip() + "\n"
+    text = template.render(
+        codecs=codecs,
+        figures=figures,
+        interval=f"{100 * codecs.bootstrap.confidence:g} %",
+        claims=claims(logged),
+        reconstruction=sections.reconstruction(codecs, leave_out, why),
+        flips=sections.flips(codecs),
+        links=links(logged.links),
+        channel_aware=sections.channel_aware(codecs),
+        students=sections.students(logged),
+        bits=sections.bits(logged.bits),
+    )
+    return text.rstrip() + "\n"
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:

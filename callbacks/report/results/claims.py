@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from callbacks.report.results.logged import Evaluation, Gap, Logged
-from callbacks.report.results.markdown import change, figure, percent, table
+from callbacks.report.results.markdown import Table, change, figure, percent
 
 YES, NO, UNTESTED = "reproduced", "not reproduced", "not tested"
 MARGIN = 0.02  # STOI: what counts as equally good
@@ -23,8 +23,8 @@ class Verdict(NamedTuple):
     numbers: str
 
 
-def claims(logged: Logged) -> list[str]:
-    """The section on the paper's claims."""
+def claims(logged: Logged) -> Table:
+    """The paper's claims, one a row."""
     verdicts = [
         *_students(logged),
         *_channel(logged.links),
@@ -43,8 +43,7 @@ def claims(logged: Logged) -> list[str]:
         ),
         _divergence(logged),
     ]
-    lines = ["## The paper's claims", ""]
-    return lines + table(["claim", "counts as reproduced if", "mark", "numbers"], [list(v) for v in verdicts])
+    return Table(["claim", "counts as reproduced if", "mark", "numbers"], [list(verdict) for verdict in verdicts])
 
 
 def _mark(holds: bool, *numbers: float) -> str:

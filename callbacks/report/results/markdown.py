@@ -1,21 +1,25 @@
-"""Markdown tables, and numbers with their intervals to the third decimal."""
+"""Tables of text, and numbers with their intervals to the third decimal."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from callbacks.report.results.logged import Gap
 from callbacks.scoring.scores import ChannelRow
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table, followed by an empty line."""
-    return [_line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
+class Table(NamedTuple):
+    """A table's head and rows, cells as text."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+def cells(row: Sequence[str]) -> str:
+    """The cells of a Markdown table's line."""
+    return " | ".join(cell.replace("|", "&#124;") for cell in row)
 
 
 def figure(value: float, *, sign: str = "") -> str:
@@ -44,6 +48,11 @@ def change(gap: Gap) -> str:
 def percent(share: float) -> str:
     """A share as a percentage, to three digits; a dash for no value."""
     return f"{100 * share:.3g} %" if math.isfinite(share) else "–"
+
+
+def rate(share: float) -> str:
+    """A channel's error rate in a head: a percentage, or 0."""
+    return percent(share) if share else "0"
 
 
 def two_decimals(value: float) -> str:

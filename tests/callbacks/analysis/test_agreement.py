@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 from callbacks import AgreementReport
 from callbacks.analysis.agreement_counts import AgreementRow, compare, summarise_agreement
 from callbacks.analysis.encoder_cost import encoder_costs
-from callbacks.metrics.speech import STOI
+from callbacks.metrics import STOI
 from codec import FSQ, RVQ, LearnedCodebook
 from codec.encoders.base import Encoder
 from codec.encoders.spectral import MelEncoder, SpectralEncoder
@@ -228,7 +228,7 @@ def test_attention_is_counted() -> None:
 
 
 def test_it_needs_a_teacher(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"needs a module with a teacher, which CountingModule has not"):
+    with pytest.raises(ValueError, match="module CountingModule has no teacher"):
         trainer(tmp_path, [AgreementReport(metrics=[STOI()])]).test(CountingModule(tiny_codec()), loader(CLIPS[:1]))
-    with pytest.raises(ValueError, match="must have unique names"):
+    with pytest.raises(ValueError, match="with unique names"):
         AgreementReport((0.1, 0.1))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from callbacks.analysis.bit_sensitivity import BitSensitivity, spans
 from callbacks.analysis.error_spread import ErrorSpread
-from callbacks.metrics.speech import SISDR
+from callbacks.metrics import SISDR
 from codec import FSQ, GrayMap, LearnedCodebook, Link, PermutedMap, Repetition
 from codec.codec import NeuralCodec
 from codec.decoders.base import Decoder

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from callbacks.channel.evaluation import ChannelEvaluation
 from callbacks.channel.transmission import decode_receptions, transmit
-from callbacks.metrics.speech import SISDR, STOI, MelDistance
+from callbacks.metrics import SISDR, STOI, MelDistance
 from codec.channels import BinarySymmetricChannel, Channel, draw_generator
 from codec.channels.bitstream import bits_to_codes, codes_to_bits
 from codec.channels.link import Link
@@ -128,7 +128,7 @@ def test_other_channels_and_invalid_words(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert callback.results[2].measured_bit_error_rate == pytest.approx(0.5, abs=0.01)
     noisy = run_test(tmp_path, module, CLIPS, bit_error_rates=(0.5,), metrics=[SISDR()], repeats=9)
-    assert noisy.results[0].erased_words == pytest.approx(3 / 128, abs=0.015)
+    assert noisy.results[0].erased_codewords == pytest.approx(3 / 128, abs=0.015)
 
 
 class Custom(Channel):
@@ -270,7 +270,7 @@ def test_mistakes_are_named(tmp_path: Path, module: CountingModule) -> None:
         ChannelEvaluation(bit_error_rates=(0.1, 0.1))
     with pytest.raises(ValueError, match="at least one"):
         ChannelEvaluation(bit_error_rates=())
-    with pytest.raises(ValueError, match="repeats is 0"):
+    with pytest.raises(ValueError, match="repeats 0"):
         ChannelEvaluation(repeats=0)
     for wrong in ({"fit_clips": -1}, {"bootstrap": -1}, {"confidence": 2.0}, {"num_workers": -1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):

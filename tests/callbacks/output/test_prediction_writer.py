@@ -87,7 +87,7 @@ def test_each_codec_of_a_comparison_has_the_folder_of_its_first_system(
     ]
     with caplog.at_level(logging.INFO):
         predict(tmp_path, ComparisonModule(systems), ["p1/a.flac", "p1/a.wav"])
-    assert "No files of FSQ: Gray: of the same codec as FSQ: natural" in caplog.text
+    assert "No files of FSQ: Gray: its codec is that of FSQ: natural" in caplog.text
     assert files(tmp_path / "out") == {
         f"{folder}/p1/{name}{end}"
         for folder in ("FSQ__natural", "other")
@@ -180,15 +180,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_first_clip(
 ) -> None:
     runner = trainer(tmp_path, [PredictionWriter(place(tmp_path))])
     clips = loader([clip("a.wav", speech_like(0, 0.3))])
-    with pytest.raises(ValueError, match=rf"cannot be written: {reason}; give a folder .* predictions\.output_dir"):
+    with pytest.raises(ValueError, match=rf"cannot be written \({reason}\): give a folder .* predictions\.output_dir"):
         runner.predict(module, clips, return_predictions=False)
     assert module.encoded == 0
 
 
 @pytest.mark.parametrize(("taken", "name", "reason"), [
-    ("a.wav", "a.wav", r"out/a\.wav cannot be written: Is a directory"),
-    ("a.codes.npz", "a.wav", r"out/a\.codes\.npz cannot be written: Is a directory"),
-    (".", "n" * 251 + ".wav", r"n\.codes\.npz cannot be written: File name too long"),
+    ("a.wav", "a.wav", r"out/a\.wav cannot be written \(Is a directory\)"),
+    ("a.codes.npz", "a.wav", r"out/a\.codes\.npz cannot be written \(Is a directory\)"),
+    (".", "n" * 251 + ".wav", r"n\.codes\.npz cannot be written \(File name too long\)"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_written_is_named_in_a_sentence(
     tmp_path: Path, module: CountingModule, taken: str, name: str, reason: str

@@ -19,7 +19,7 @@ import soundfile
 import torch
 
 from callbacks.channel.evaluation import ChannelEvaluation
-from callbacks.metrics.speech import SISDR, STOI
+from callbacks.metrics import SISDR, STOI
 from callbacks.report.__main__ import main
 from callbacks.report.page import build
 from callbacks.report.runs import read_runs
@@ -234,12 +234,12 @@ def altered(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 @pytest.mark.parametrize(("change", "match"), [
-    (lambda draw: draw["scores"]["stoi"].__setitem__(1, "0.9"), "stoi {} is '0.9' and no number"),
+    (lambda draw: draw["scores"]["stoi"].__setitem__(1, "0.9"), "stoi {} '0.9' is no number"),
     (lambda draw: draw["scores"].pop("stoi"), "KeyError: 'stoi'"),
     (lambda draw: draw["scores"]["stoi"].pop(), "stoi {} is there for 2 of 3 draws"),
     (lambda draw: draw["unscorable"].clear(), "stoi {} is null without a reason"),
     (lambda draw: draw["unscorable"].update(stoi=[None] * 3), "stoi {} is null without a reason"),
-    (lambda draw: draw.update(erased_words=["x"] * 3), "erased_words {} is 'x' and no number"),
+    (lambda draw: draw.update(erased_codewords=["x"] * 3), "erased_codewords {} 'x' is no number"),
 ])  # fmt: skip
 def test_scores_that_are_missing_or_no_numbers_are_named(pair: Path, tmp_path: Path, change: Any, match: str) -> None:
     damaged = Path(shutil.copytree(pair, tmp_path / "damaged"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from callbacks.metrics.speech import STOI
+from callbacks.channel.tables import format_differences
+from callbacks.metrics import STOI
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.differences import baseline_of, differences, format_differences
+from callbacks.scoring.differences import baseline_of, differences
 from callbacks.scoring.scores import ClipScores, summarise
-from callbacks.scoring.worker import Scores
+from callbacks.scoring.signals import Scores
 from codec.channels import BinarySymmetricChannel
 
 CHANNELS = [BinarySymmetricChannel(0.1)]
@@ -24,11 +25,11 @@ def clips(codec: str, draws: list[list[float | None]], *, bit_rate: float = 800.
             codec=codec,
             seconds=1.0,
             bits=100,
-            words=10,
+            codewords=10,
             bit_rates=np.array([bit_rate]),
             signals=np.arange(len(values))[None],
             bit_errors=np.zeros((1, len(values))),
-            erased_words=np.zeros((1, len(values)), dtype=int),
+            erased_codewords=np.zeros((1, len(values)), dtype=int),
             scores=[Scores({"stoi": v}, {} if v is not None else {"stoi": "lost"}) for v in values],
         )
         for number, values in enumerate(draws)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from callbacks.metrics.speech import SISDR
+from callbacks.metrics import SISDR
 from callbacks.scoring.pool import ScoringPool, default_workers
 from tests.support.codec_fakes import RATE, speech_like
 from tests.support.faulty_metrics import Environment, Level

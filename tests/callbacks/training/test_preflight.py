@@ -23,7 +23,7 @@ import callbacks.training.preflight
 import callbacks.training.preflight_checks as checks
 from callbacks import CodecEMA, Preflight, RunCheckpoint
 from callbacks.channel.evaluation import ChannelEvaluation
-from callbacks.metrics.speech import PESQ, SISDR, SpeechMetric
+from callbacks.metrics import PESQ, SISDR, SpeechMetric
 from callbacks.training.preflight_space import checkpoint_bytes, kept_checkpoints
 from codec import Adversary, CodecModule, MultiPeriodDiscriminator, MultiScaleMelLoss
 from data import FolderSource, SpeechDataModule
@@ -118,7 +118,7 @@ def test_all_problems_come_in_one_list(tmp_path: Path, speech: Path) -> None:
     assert found[0].startswith(f"{tmp_path}/file/checkpoints cannot be written (")
     assert found[1].startswith("There are no validation clips: set data.val")
     assert found[2] == (
-        "Picky joins at batch 5 and cannot judge 2 samples (at least 64 samples): make data.crop_seconds or "
+        "Picky joins at batch 5 and fails on 2 samples (at least 64 samples): make data.crop_seconds or "
         "adversary.crop longer."
     )
     assert found[3] == (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from callbacks.training.training_curves import TrainingCurves, training_figure
+from callbacks.figures.training import training_figure
+from callbacks.training.training_curves import TrainingCurves
 
 
 def history() -> dict[str, list[tuple[int, float]]]:

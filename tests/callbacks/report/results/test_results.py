@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from callbacks.channel.evaluation import ChannelEvaluation
-from callbacks.metrics.speech import SISDR, STOI
+from callbacks.metrics import SISDR, STOI
 from callbacks.report.results.__main__ import main
 from callbacks.report.results.claims import claims
 from callbacks.report.results.logged import read_logged
-from callbacks.report.results.markdown import figure
+from callbacks.report.results.markdown import Table, cells, figure
 from codec.channels import FrameErasureChannel
 from codec.channels.link import Link
 from codec.training.comparison_module import ComparisonModule, System
@@ -92,6 +92,10 @@ def line(text: str, start: str) -> list[str]:
     return next(row for row in text.splitlines() if row.startswith(f"| {start} |"))[2:-2].split(" | ")
 
 
+def as_text(table: Table) -> str:
+    return "\n".join(f"| {cells(row)} |" for row in table.rows)
+
+
 def means(folder: Path, codec: str, channel: str, metric: str) -> list[float]:
     document = json.loads((folder / "channel.json").read_text())
     return [c["channels"][channel]["scores"][metric][0] for c in document["clips"] if c["codec"] == codec]
@@ -151,7 +155,7 @@ def test_verdicts_follow_the_numbers(logged: Path, tmp_path: Path, rvq: dict[str
     fsq = {"bsc-0": 0.8, "bsc-0.01": 0.78, "bsc-0.1": 0.72}
     set_scores(folder / "links", "FSQ natural", lambda channel: fsq.get(channel, 0.5))
     set_scores(folder / "links", "RVQ natural", lambda channel: rvq.get(channel, 0.5))
-    text = "\n".join(claims(read_logged(folder)))
+    text = as_text(claims(read_logged(folder)))
     found = [line(text, start)[2] for start in ("FSQ codes survive bit errors far better than RVQ codes",
                                                 "RVQ drops sharply above 1 %")]  # fmt: skip
     assert found == marks
@@ -170,7 +174,7 @@ def test_equally_well_is_neither_worse_nor_better(logged: Path, tmp_path: Path, 
     folder = Path(shutil.copytree(logged, tmp_path / "copy"))
     text = json.dumps(agreement(0.02, gap)).replace("NaN", "null")
     (folder / "student" / "agreement.json").write_text(text)
-    found = line("\n".join(claims(read_logged(folder))), "They reconstruct equally well through the same quantizer and "
+    found = line(as_text(claims(read_logged(folder))), "They reconstruct equally well through the same quantizer and "
                  "decoder (student)")  # fmt: skip
     assert found[2] == mark
 

@@ -1,0 +1,63 @@
+"""The contents of `channel.json`: the evaluation, its rows, and every clip's score of every draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from callbacks.metrics import SpeechMetric
+from callbacks.output.files import without_nan
+from callbacks.scoring.scores import ChannelRow, ClipScores
+from codec.training.comparison_module import EvaluatedSystem
+
+
+def codec_facts(system: EvaluatedSystem) -> dict[str, Any]:
+    """What `channel.json` states of a codec and its link."""
+    codec, connection = system.codec, system.connection
+    return {
+        "bit_rate": codec.bit_rate,
+        "frame_rate": codec.frame_rate,
+        "bits_per_frame": codec.bits_per_frame,
+        "codebook_sizes": list(codec.quantizer.codebook_sizes),
+        "sample_rate": codec.sample_rate,
+        "output_sample_rate": codec.output_sample_rate,
+        "parameters": sum(parameter.numel() for parameter in codec.parameters()),
+        "index_map": connection.index_map.name,
+        "concealment": type(connection.concealment).__name__,
+        "error_correction": connection.link.code.name if connection.link.code else None,
+    }
+
+
+def channel_document(
+    facts: Mapping[str, Any],
+    metrics: Sequence[SpeechMetric],
+    audio: Sequence[Mapping[str, Any]],
+    *,
+    rows: Sequence[ChannelRow],
+    clips: Sequence[ClipScores],
+) -> dict[str, Any]:
+    """Facts, metrics, the files of audio, the rows with the reasons of unscorable draws, and every clip's scores."""
+    stated = [{name: getattr(m, name) for name in ("name", "label", "unit", "higher_is_better")} for m in metrics]
+    return {
+        **facts,
+        "metrics": stated,
+        "audio": list(audio),
+        "rows": without_nan(list(rows)),
+        "clips": [_clip(clip, rows) for clip in clips],
+    }
+
+
+def _clip(clip: ClipScores, rows: Sequence[ChannelRow]) -> dict[str, Any]:
+    channels = list(dict.fromkeys(row.channel for row in rows))
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    draws = {}
+    for c, channel in enumerate(channels):
+        unscorable = {metric: clip.reasons(c, metric) for metric in metrics}
+        draws[channel] = {
+            "bit_error_rate": clip.bit_errors[c].tolist(),
+            "erased_codewords": clip.erased_codewords[c].tolist(),
+            "scores": {metric: without_nan(clip.values(c, metric)) for metric in metrics},
+            "unscorable": {metric: reasons for metric, reasons in unscorable.items() if reasons},
+        }
+    named = {"codec": clip.codec} if clip.codec else {}
+    return {"id": clip.clip_id, **named, "seconds": clip.seconds, "bits": clip.bits, "channels": draws}

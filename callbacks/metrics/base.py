@@ -1,0 +1,84 @@
+"""The base of intrusive speech metrics: one number for a degraded signal and its reference, or a reason why not."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from math import isfinite
+
+import numpy as np
+
+from callbacks.checks import require
+
+SILENCE = 1e-6  # peak-to-peak, full scale 1: far below one step of 16-bit PCM (3e-5)
+
+
+class Unscorable(Exception):
+    """A metric has no value for this pair of signals; the message is the reason, short and free of numbers."""
+
+    @property
+    def reason(self) -> str:
+        """The reason, the same text for every pair that fails in the same way, so that reasons can be counted."""
+        return str(self.args[0])
+
+
+def decimals(unit: str) -> int:
+    """Decimals with which a value in this unit is shown: one for dB, two for other units, three for an index."""
+    return 1 if unit == "dB" else 2 if unit else 3
+
+
+class SpeechMetric(ABC):
+    """One number for a degraded signal, given its reference; subclasses implement `score`.
+
+    Attributes:
+        name: Identifier for files and loggers, unique among the metrics of one evaluation.
+        label: The metric's name as printed in tables and on axes.
+        unit: Unit of the value; empty for a dimensionless index.
+        higher_is_better: Whether a larger value means better speech.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    higher_is_better: bool = True
+
+    @property
+    def label_with_unit(self) -> str:
+        """The label, with the unit in brackets where there is one: "SI-SDR (dB)"."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def __call__(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+        """Score one pair.
+
+        Args:
+            reference: Clean signal [T], any float type, full scale 1.
+            degraded: Signal to score [T], aligned with the reference.
+            sample_rate: Rate of both signals in Hz.
+
+        Returns:
+            The finite value, in `unit`.
+
+        Raises:
+            InvalidValue: Either signal is not one-dimensional, or their lengths differ.
+            Unscorable: A signal is empty, silent or not finite, or the metric has no value for it.
+        """
+        require(
+            reference.ndim == 1 and reference.shape == degraded.shape,
+            f"reference {reference.shape} and degraded signal {degraded.shape}",
+            allowed="must both be [T] with the same T",
+            remedy="trim the signal, or decode to the reference's length",
+        )
+        for role, signal in (("reference", reference), ("degraded signal", degraded)):
+            if signal.size == 0:
+                raise Unscorable(f"{role} is empty")
+            if not np.isfinite(signal).all():
+                raise Unscorable(f"{role} is not finite")
+            if np.ptp(signal) < SILENCE:
+                raise Unscorable(f"{role} is silent")
+        value = float(self.score(reference.astype(np.float64), degraded.astype(np.float64), sample_rate))
+        if not isfinite(value):
+            raise Unscorable(f"{self.label} is not finite")
+        return value
+
+    @abstractmethod
+    def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+        """Value for two audible, finite float64 signals [T] of equal length; may raise `Unscorable`."""

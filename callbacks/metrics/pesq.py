@@ -1,0 +1,53 @@
+"""PESQ (ITU-T P.862), narrow and wide band, through the `pesq` package."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Literal
+
+import numpy as np
+
+from callbacks.checks import require
+from callbacks.metrics.base import SpeechMetric, Unscorable
+
+
+class PESQ(SpeechMetric):
+    """Perceptual evaluation of speech quality as MOS-LQO (about 1 to 4.64), through the `pesq` package.
+
+    Args:
+        mode: "wb", wide band (P.862.2), scored at 16 kHz; or "nb", narrow band (P.862.1), scored at the signals'
+            own rate if that is 8 kHz, else at 16 kHz.
+
+    Raises:
+        InvalidValue: The mode is neither.
+    """
+
+    unit = "MOS-LQO"
+
+    def __init__(self, mode: Literal["wb", "nb"] = "wb") -> None:
+        require(mode in ("wb", "nb"), "PESQ mode", repr(mode), "must be 'wb' or 'nb'")
+        self.mode = mode
+        self.name = f"pesq_{mode}"
+        self.label = f"PESQ-{mode.upper()}"
+
+    def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+        from pesq import PesqError, pesq
+
+        rate = 8000 if self.mode == "nb" and sample_rate == 8000 else 16000
+        reference, degraded = (resample(signal, sample_rate, rate) for signal in (reference, degraded))
+        try:
+            return pesq(rate, reference, degraded, self.mode, on_error=PesqError.RAISE_EXCEPTION)
+        except PesqError as error:
+            message = error.args[0] if error.args else ""
+            text = message.decode() if isinstance(message, bytes) else str(message)
+            raise Unscorable(f"{self.label}: {text.strip() or type(error).__name__}") from error
+
+
+def resample(signal: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Polyphase resampling of a signal [T] from `rate` to `new_rate` Hz; returned as is when they are equal."""
+    if rate == new_rate:
+        return signal
+    from scipy.signal import resample_poly
+
+    divisor = gcd(rate, new_rate)
+    return resample_poly(signal, new_rate // divisor, rate // divisor)

@@ -1,0 +1,41 @@
+"""Tables as CSV and documents as JSON, in which NaN (no value) is an empty cell or null."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+def write_csv(path: Path, rows: Sequence[NamedTuple], *, leave_out: Sequence[str] = ()) -> None:
+    """One line per row; the columns are the rows' fields, empty where there is no value."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        columns = [column for column in (rows[0]._fields if rows else ()) if column not in leave_out]
+        writer.writerow(columns)
+        for row in rows:
+            cells = (without_nan(getattr(row, column)) for column in columns)
+            writer.writerow("" if cell is None else cell for cell in cells)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """An indented document; NaN must have been replaced by `without_nan`."""
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def without_nan(value: Any) -> Any:
+    """A value for JSON: None instead of NaN, and plain numbers, lists and dictionaries instead of NumPy's and rows."""
+    if isinstance(value, np.ndarray | np.generic):
+        return without_nan(value.tolist())
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return without_nan(value._asdict())
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
