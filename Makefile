@@ -64,6 +64,12 @@ tensorboard: install  ## Curves, figures and audio of all runs.
 bench: install  ## Ratios of speed, minutes.
 	for f in tests/benchmarks/[a-z]*.py; do $(RUN) -m tests.benchmarks.$$(basename $$f .py); done
 
+.PHONY: docs
+docs: install  ## The manual as a site, in site/; links that lead nowhere are errors.
+	$(RUN) -c 'import mkdocs, mkdocstrings, material' 2>/dev/null || $(RUN) -m pip install --quiet '.[docs]'
+	$(RUN) docs/config_table.py --check
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
 install: $(STAMP)
 
 $(STAMP): pyproject.toml | system
@@ -82,4 +88,4 @@ system:
 	    echo "Install a C compiler, Python's headers and venv by hand, then run make again." >&2; exit 1; }; }
 
 clean:
-	rm -rf $(VENV) runs predictions
+	rm -rf $(VENV) runs predictions site

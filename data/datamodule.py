@@ -251,12 +251,9 @@ class SpeechDataModule(LightningDataModule):
         )
 
     def _place(self) -> tuple[int, int]:
-        """(rank, number of ranks). Raises DataError when Lightning would shard the clips a second time."""
+        """(rank, number of ranks); the modules refuse a trainer that would shard the clips a second time."""
         if self.trainer is None or self.trainer.world_size == 1:
             return 0, 1
-        if self.trainer._accelerator_connector.use_distributed_sampler:
-            problem = "the Trainer would split over the ranks what SpeechDataModule has split"
-            raise DataError(problem, remedy="set its `use_distributed_sampler: false`")
         return self.trainer.global_rank, self.trainer.world_size
 
     def _shared_record(self) -> BadFiles:

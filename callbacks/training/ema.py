@@ -12,7 +12,7 @@ from torch import Tensor
 
 from codec.errors import InvalidValue
 from codec.training.alternating import WeightAverage
-from codec.training.distributed.sharded_tensors import alike, part_of, whole
+from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
 
 KEY = "codec_ema"
 PREFIX = "codec."
@@ -79,7 +79,7 @@ class CodecEMA(Callback, WeightAverage):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         weights = _weights(pl_module)  # on their device by now
-        self._other = {n: part_of(tensor.to(weights[n].device), weights[n]) for n, tensor in self._other.items()}
+        self._other = {n: shard_like(tensor.to(weights[n].device), weights[n]) for n, tensor in self._other.items()}
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -97,7 +97,7 @@ class CodecEMA(Callback, WeightAverage):
         elif self.batches % self.every_n_batches == 0:
             decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
             names = [name for name, tensor in weights.items() if tensor.is_floating_point()]
-            others, new = alike(self._other[n] for n in names), alike(weights[n] for n in names)
+            others, new = group_by_sharding(self._other[n] for n in names), group_by_sharding(weights[n] for n in names)
             for averages, values in zip(others, new, strict=True):
                 torch._foreach_lerp_(averages, values, 1 - decay)
             _copy({n: tensor for n, tensor in weights.items() if not tensor.is_floating_point()}, self._other)
@@ -125,7 +125,7 @@ class CodecEMA(Callback, WeightAverage):
         weights = _weights(pl_module)
         raw = self._other if self._swapped else weights
         checkpoint[KEY] = {
-            "raw": {name: whole(tensor).detach().clone() for name, tensor in raw.items()},
+            "raw": {name: full_tensor(tensor).detach().clone() for name, tensor in raw.items()},
             "batches": self.batches,
             "updates": self.updates,
         }
@@ -135,7 +135,7 @@ class CodecEMA(Callback, WeightAverage):
         if not self._other:
             return {}
         averaged = _weights(module) if self._swapped else self._other
-        return {PREFIX + name: whole(tensor).detach().clone() for name, tensor in averaged.items()}
+        return {PREFIX + name: full_tensor(tensor).detach().clone() for name, tensor in averaged.items()}
 
     @torch.no_grad()
     def _swap(self, pl_module: LightningModule) -> None:

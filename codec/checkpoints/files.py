@@ -1,7 +1,8 @@
-"""Checkpoint files that survive a crash: written whole or not at all, checked when read, found again afterwards."""
+"""Checkpoint files that survive a crash: written completely or not at all, and checked when they are read."""
 
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,23 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
 
-from codec.checkpoints.reading import damage, read_checkpoint
+from codec.checkpoints.safetensors import tensor_names
+from codec.errors import UnreadableFile, first_line
 
+FORMAT_VERSION = 1  # of checkpoints, under the key `format_version`; files without one are of version 0 (format.md)
 PARTIAL = ".partial"
+GIVE_ANOTHER = "give one that a run has written, or an older one of the run"
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint under a temporary name, syncs it, and renames it; reads it only if its checksums match.
 
-    So a name always means a complete file, whenever the process, the machine or the disk gives up, and a write that
-    fails leaves the file of before and no half of the new one. The checksums are those of `torch.save`'s own format
-    (a CRC-32 of each record): they travel with the file, and files of older runs have them too. Files elsewhere than on
-    a local disk (`s3://…`) are written and read as Lightning does.
+    So a name always means a complete file, even after a crash of the process or the machine, and a write that fails
+    leaves the file of before and no half of the new one. The checksums are those of `torch.save`'s own format (a CRC-32
+    of each record): they are part of the file, and files of older runs have them too. Files elsewhere than on a local
+    disk (`s3://…`) are written and read as Lightning does.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -44,7 +48,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
                 os.fsync(file.fileno())
             replace(partial, target)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # PyTorch's writer complains of what that has left
+            if isinstance(error.__context__, OSError):  # PyTorch's writer replaces the cause by an error of its own
                 raise error.__context__ from None
             raise
         finally:
@@ -56,15 +60,106 @@ class SafeCheckpointIO(TorchCheckpointIO):
         map_location: Callable | None = lambda storage, location: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a checkpoint.
+        """Read a checkpoint; one that `read_file` has read and kept is handed over, if the file has not changed since.
 
         Raises:
-            ValueError: the file is damaged.
+            UnreadableFile: the file is damaged.
         """
-        reason = damage(path) if Path(path).is_file() else None
-        if reason is not None:
-            raise ValueError(f"Checkpoint {path} is damaged ({reason}): give an older one of the run.")
+        kept = _take(Path(path)) if weights_only is not False else None
+        if kept is not None:
+            return kept
+        if Path(path).is_file():
+            check_bytes(path)
         return super().load_checkpoint(path, map_location, weights_only)
+
+
+def find_damage(path: str | Path) -> str | None:
+    """What is wrong with a checkpoint's bytes, None if nothing, by the CRC-32 that `torch.save` adds to each record.
+
+    Files in the format of before PyTorch 1.6 have no checksums and pass.
+    """
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"PK\3\4":
+                return None
+            with zipfile.ZipFile(file) as archive:
+                broken = archive.testzip()
+    except Exception as error:  # the reader raises many kinds for damaged files
+        return first_line(error)
+    return None if broken is None else f"the checksum of {broken} does not match"
+
+
+def check_bytes(path: str | Path) -> None:
+    """Raise an UnreadableFile if a checkpoint's checksums do not match."""
+    reason = find_damage(path)
+    if reason is not None:
+        raise UnreadableFile("Checkpoint", path, f"is damaged ({reason})", GIVE_ANOTHER)
+
+
+def read_file(path: Path, *, check: bool, keep: bool) -> dict[str, Any]:
+    """Read a `.ckpt` file as plain tensors and values, which run no code.
+
+    Args:
+        path: of the file.
+        check: compare the checksums of all bytes first.
+        keep: keep the content until the trainer asks `SafeCheckpointIO` for it, which then reads nothing again.
+
+    Raises:
+        UnreadableFile: it is damaged, of another kind, of a newer format, or holds more than plain values.
+    """
+    state = _file_state(path)
+    if check:
+        check_bytes(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # the reader raises many kinds for damaged files, with advice that does not fit here
+        if tensor_names(path):
+            raise UnreadableFile(
+                str(path), None, "is a safetensors file", "give it a name that ends in .safetensors"
+            ) from None
+        allowed = "is damaged or holds more than weights and plain values"
+        raise UnreadableFile("Checkpoint", path, allowed, GIVE_ANOTHER) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UnreadableFile("Checkpoint", path, "holds no state_dict", "give a .ckpt file that a run has written")
+    version = checkpoint.get("format_version", 0)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        allowed = f"is of a newer format than version {FORMAT_VERSION}"
+        raise UnreadableFile("Checkpoint", path, allowed, "install a newer version of this project")
+    if keep and check:
+        _kept[:] = [(state, checkpoint)]
+    return checkpoint
+
+
+# The one checkpoint that has been read, checked and not yet been handed over, with the state of its file.
+_kept: list[tuple[tuple[str, int, int], dict[str, Any]]] = []
+
+
+def _take(path: Path) -> dict[str, Any] | None:
+    """The checkpoint kept of an unchanged file, which is kept no longer; None if there is none."""
+    if not _kept or not path.is_file() or _kept[0][0] != _file_state(path):
+        return None
+    _, checkpoint = _kept.pop()
+    # Copies: tensors mapped from the file would end up in optimizers, and crash the run when the file is overwritten.
+    return _copy_tensors(checkpoint)
+
+
+def _file_state(path: Path) -> tuple[str, int, int]:
+    """What changes when a file is written anew: path, time in ns and size."""
+    status = path.stat()
+    return str(path.resolve()), status.st_mtime_ns, status.st_size
+
+
+def _copy_tensors(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        for key in value:
+            value[key] = _copy_tensors(value[key])
+    elif isinstance(value, list):
+        value[:] = [_copy_tensors(item) for item in value]
+    elif type(value) is tuple:
+        return tuple(_copy_tensors(item) for item in value)
+    return value
 
 
 def replace(source: Path, target: Path) -> None:
@@ -106,40 +201,3 @@ def checkpoint_folder(trainer: Trainer) -> Path:
     logger = trainer.loggers[0]
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
     return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version, "checkpoints")
-
-
-def newest_checkpoint(folder: Path, *, resumable: bool) -> Path | None:
-    """The newest complete checkpoint of a folder, None if there is none; each one passed over is warned of.
-
-    Files called `last…` come first, the latest written of them before the others; then all others from the highest
-    batch down, and by name where several are of one batch (`batch=2.ckpt` before `best.ckpt`, the same file).
-
-    Args:
-        folder: a run's checkpoints.
-        resumable: pass over files of weights alone.
-    """
-    last = sorted(folder.glob("last*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
-    others = sorted(set(folder.glob("*.ckpt")) - set(last), key=lambda path: (-_batch(path), path.name))
-    found, refused = None, []
-    for path in [*last, *others]:
-        try:
-            checkpoint = read_checkpoint(path)
-        except ValueError as error:
-            refused.append(str(error).split(": give")[0])
-            continue
-        if resumable and "optimizer_states" not in checkpoint:
-            refused.append(f"Checkpoint {path} holds weights alone")
-            continue
-        found = path
-        break
-    for sentence in refused:
-        rank_zero_warn(f"{sentence}: passed over for {found.name if found else 'a fresh start'}.")
-    return found
-
-
-def _batch(path: Path) -> int:
-    """The number of batches behind a checkpoint, -1 where it cannot be read."""
-    try:
-        return int(read_checkpoint(path, check=False).get("global_step", 0))
-    except ValueError:
-        return -1

@@ -1,81 +1,52 @@
 """Codecs from checkpoints: weights and the parts' configuration, read without running any code in the file."""
 
 import os
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from codec.checkpoints.building import build_codec
-from codec.checkpoints.fitting import check_fit
-from codec.checkpoints.safetensors import names_in, read_safetensors
+from codec.checkpoints.building import build_codec, check_fit
+from codec.checkpoints.files import read_file
+from codec.checkpoints.safetensors import read_safetensors
 from codec.codec import NeuralCodec
+from codec.errors import InvalidValue, UnreadableFile
 
-Part = TypeVar("Part")
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 def pretrained() -> list[str]:
-    """Names of the codecs that come with this project; a card beside each says what it is."""
+    """Names of the pretrained codecs that are part of this package; the card next to each file describes it."""
     return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
 
 
-def located(path: str | Path) -> Path:
-    """The file that a path means: itself, or a codec that comes along, by its bare name such as `small_fsq`."""
+def resolve_checkpoint(path: str | Path) -> Path:
+    """The file that a path means: itself, or a pretrained codec for its bare name, such as `small_fsq`."""
     return PRETRAINED / f"{path}.safetensors" if str(path) in pretrained() and not Path(path).is_file() else Path(path)
 
 
-def damage(path: str | Path) -> str | None:
-    """What is wrong with a checkpoint's bytes, None if nothing, by the CRC-32 that `torch.save` adds to each record.
+def read_checkpoint(path: str | Path, *, check: bool = True, keep: bool = False) -> dict[str, Any]:
+    """Read a checkpoint as plain tensors and values.
 
-    Files in the format of before PyTorch 1.6 have no checksums and pass.
-    """
-    try:
-        with open(path, "rb") as file:
-            if file.read(4) != b"PK\3\4":
-                return None
-            with zipfile.ZipFile(file) as archive:
-                broken = archive.testzip()
-    except Exception as error:  # the reader raises many kinds for damaged files
-        return str(error) or type(error).__name__
-    return None if broken is None else f"the checksum of {broken} does not match"
-
-
-def read_checkpoint(path: str | Path, *, check: bool = True) -> dict[str, Any]:
-    """Read a checkpoint as plain tensors and values; with `check`, all of its bytes are checked first.
+    Args:
+        path: `.ckpt` or `.safetensors` file, or the name of a pretrained codec.
+        check: compare the checksums of all of a `.ckpt` file's bytes first.
+        keep: keep a checked `.ckpt` file's content until the trainer asks for it, which then reads nothing again.
 
     Raises:
-        ValueError: the file is missing, damaged, or holds anything but weights and plain values.
+        UnreadableFile: the file is missing, damaged, of a newer format, or holds more than weights and plain values.
     """
-    path = located(path)
+    path = resolve_checkpoint(path)
     if path.suffix == ".safetensors":
         weights, config = read_safetensors(path)
         return {"state_dict": weights, "codec_config": config}
     if not path.is_file():
-        raise ValueError(
-            f"There is no checkpoint {path}: give the path of a .ckpt file that a run has written, or one of the names "
-            f"{', '.join(pretrained())}."
-        )
-    reason = damage(path) if check else None
-    if reason is not None:
-        raise ValueError(
-            f"Checkpoint {path} is damaged ({reason}): give one that a run has written, or an older one of the run."
-        )
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # the reader raises many kinds for damaged files, with advice that does not fit here
-        if names_in(path):
-            raise ValueError(f"{path} is a safetensors file: give it a name that ends in .safetensors.") from None
-        raise ValueError(
-            f"Checkpoint {path} is damaged or holds more than weights and plain values: give one that a run has "
-            "written, or an older one of the run."
-        ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError(f"Checkpoint {path} holds no state_dict: give a .ckpt file that a run has written.")
-    return checkpoint
+        names = ", ".join(pretrained())
+        remedy = f"give the path of a .ckpt file that a run has written, or one of the names {names}"
+        raise UnreadableFile("There is no checkpoint", path, remedy=remedy)
+    return read_file(path, check=check, keep=keep)
 
 
 def load_codec(path: str | Path) -> NeuralCodec:
@@ -85,25 +56,31 @@ def load_codec(path: str | Path) -> NeuralCodec:
         path: `.ckpt` of a run, `.safetensors` with a configuration, or a name out of `pretrained`, such as `small_fsq`.
 
     Raises:
-        ValueError: see `read_checkpoint`; the checkpoint was written without `train.py` and has no configuration; or
-            its weights do not fit that, or are not all finite, as safetensors files have no checksum.
+        UnreadableFile: see `read_checkpoint`; the checkpoint was written without `train.py` and has no configuration;
+            or its weights do not fit that, or are not all finite, as safetensors files have no checksum.
     """
     checkpoint = read_checkpoint(path)
     config = codec_config(checkpoint)
     if config is None:
-        raise ValueError(f"Checkpoint {path} holds no model_config: train with train.py, or build the codec in Python.")
+        remedy = "train with train.py, or build the codec in Python"
+        raise UnreadableFile("Checkpoint", path, "holds no model_config", remedy)
     weights = _weights_of(checkpoint["state_dict"], "codec.")
+    size = sum(value.numel() * value.element_size() for value in weights.values())
     try:
-        if sum(value.numel() * value.element_size() for value in weights.values()) > 4 * os.path.getsize(located(path)):
-            raise ValueError("they are declared far larger than the file")
+        if size > 4 * os.path.getsize(resolve_checkpoint(path)):
+            raise InvalidValue("they are declared far larger than the file")
         check_fit(lambda: build_codec(config), weights)
-    except ValueError as error:
-        raise ValueError(f"The weights of {path} do not fit the codec that the file states: {error}.") from error
+    except InvalidValue as error:
+        allowed = f"do not fit the codec that the file states ({error.problem})"
+        raise UnreadableFile("The weights of", path, allowed, error.remedy or "give another file") from error
     broken = [name for name, value in weights.items() if not value.float().isfinite().all()]
     if broken:
-        raise ValueError(
-            f"{path} holds NaN or infinite numbers, in {broken[0]} and {len(broken) - 1} more of its {len(weights)} "
-            "tensors: fetch it again, or give another checkpoint of the run."
+        others = f"{len(broken) - 1} more of its {len(weights)} tensors"
+        raise UnreadableFile(
+            str(path),
+            None,
+            f"holds NaN or infinite numbers, in {broken[0]} and {others}",
+            "fetch it again, or give another checkpoint of the run",
         )
     codec = build_codec(config)
     codec.load_state_dict(weights)
@@ -120,8 +97,11 @@ def _weights_of(state: Any, prefix: str) -> dict[str, torch.Tensor]:
 def codec_config(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     """The codec's block of a checkpoint's configuration, as in YAML; None where the file has none.
 
-    A module that puts its codec together itself states it under `codec_config`. Names of pre-trained weights are left
-    out: the checkpoint has the weights.
+    A module that builds its codec itself states it under `codec_config`. Names of pretrained weights are left out: the
+    checkpoint has the weights.
+
+    Raises:
+        UnreadableFile: the configuration is nested too deep.
     """
     config = checkpoint.get("codec_config")
     if config is None:
@@ -132,7 +112,7 @@ def codec_config(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         return None if config is None else _without_pretrained(config)
     except RecursionError:
-        raise ValueError("The file's configuration is nested too deep to be a codec's.") from None
+        raise UnreadableFile("The file's configuration is nested too deep to be a codec's") from None
 
 
 def _without_pretrained(block: Any) -> Any:
@@ -144,13 +124,43 @@ def _without_pretrained(block: Any) -> Any:
     return {key: None if key in left_out else _without_pretrained(value) for key, value in block.items()}
 
 
-def build(config: dict[str, Any], base: type[Part]) -> Part:
-    """Build any part from its block of a YAML file of one's own, an instance of `base` or of a class below it.
+def newest_checkpoint(folder: Path, *, resumable: bool, keep: bool = False) -> Path | None:
+    """The newest complete checkpoint of a folder, None if there is none, with a warning for each one passed over.
 
-    Such a block may name any class; what comes out of other people's files goes to `codec.checkpoints.building`.
+    Files called `last…` come first, the latest written of them before the others; then all others from the highest
+    batch down, and by name where several are of one batch (`batch=2.ckpt` before `best.ckpt`, the same file).
+
+    Args:
+        folder: a run's checkpoints.
+        resumable: pass over files that hold weights alone.
+        keep: see `read_checkpoint`, for the one that is found.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(base, "part")
-    part = parser.instantiate_classes(parser.parse_object({"part": config})).part
-    assert isinstance(part, base)
-    return part
+    found, refused = None, []
+    for path in _newest_first(folder):
+        try:
+            checkpoint = read_checkpoint(path, keep=keep)
+        except UnreadableFile as error:
+            refused.append(error.problem)
+            continue
+        if resumable and "optimizer_states" not in checkpoint:
+            refused.append(f"Checkpoint {path} holds weights alone")
+            continue
+        found = path
+        break
+    for problem in refused:
+        rank_zero_warn(f"{problem}: passed over for {found.name if found else 'a fresh start'}.")
+    return found
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    last = sorted(folder.glob("last*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    yield from last
+    yield from sorted(set(folder.glob("*.ckpt")) - set(last), key=lambda path: (-_batch(path), path.name))
+
+
+def _batch(path: Path) -> int:
+    """The number of batches behind a checkpoint, -1 where it cannot be read."""
+    try:
+        return int(read_checkpoint(path, check=False).get("global_step", 0))
+    except ValueError:
+        return -1

@@ -1,4 +1,4 @@
-"""Fine-tuning: weights of a codec or of discriminators from a checkpoint or a safetensors file, with a full account."""
+"""Fine-tuning: starts from weights of a checkpoint or a safetensors file, and reports what was loaded."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,16 +8,26 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
-from codec.checkpoints.fitting import build_empty
-from codec.checkpoints.reading import build_codec, codec_config, read_checkpoint
+from codec.checkpoints.building import build_codec, build_empty
+from codec.checkpoints.reading import codec_config, read_checkpoint
 from codec.codec import NeuralCodec
+from codec.errors import InvalidValue, UnreadableFile, first_line
 from codec.quantizers.fsq import FSQ
 
 PARTS = ("codec", "discriminators", "semantic")
 
 
 class LoadReport(NamedTuple):
-    """What `warm_start` did, as names of weights in the module's `state_dict`."""
+    """What `warm_start` loaded, as names of weights in the module's `state_dict`.
+
+    Attributes:
+        path: file that was read.
+        matched: loaded weights.
+        missing: weights of the wanted parts that the file lacks; they keep their initial values.
+        left_over: weights of the file that were not used.
+        numbers: how many numbers the matched weights have.
+        stated: whether the file states its codec's configuration.
+    """
 
     path: str
     matched: list[str]
@@ -42,9 +52,10 @@ class LoadReport(NamedTuple):
 
 
 def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PARTS) -> LoadReport:
-    """Copy the weights of some parts into a module that has a `codec`, and say on rank 0 what matched.
+    """Copy the weights of some parts into a module that has a `codec`, and print on rank 0 what was loaded.
 
-    No optimizer state, counter or random state is taken. A codec's EMA weights are what a run's checkpoint holds.
+    Optimizer states, counters and random states are not loaded. Where a run averaged its codec's weights, the average
+    is what its checkpoint holds, and what is loaded.
 
     Args:
         module: a `CodecModule`, or any module with a `codec`.
@@ -52,8 +63,8 @@ def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PA
         parts: module paths to load, such as `codec`, `codec.decoder.backbone` or `discriminators`.
 
     Raises:
-        ValueError: the file is missing, damaged or holds more than weights; its codec has another geometry; a part
-            is not in the module, or none of it is in the file.
+        UnreadableFile: the file is missing, damaged or holds more than weights.
+        InvalidValue: its codec has another geometry, or a part is not in the module or not in the file.
     """
     weights, config = read_weights(path)
     own = module.state_dict(keep_vars=True)
@@ -69,29 +80,32 @@ def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PA
     left = [name for name in weights if name not in set(matched)]
     missing = [name for name in wanted if name not in weights]
     numbers = sum(own[name].numel() for name in matched)
-    account = LoadReport(str(path), matched, missing, left, numbers, config is not None)
-    rank_zero_info(str(account))
-    return account
+    report = LoadReport(str(path), matched, missing, left, numbers, config is not None)
+    rank_zero_info(str(report))
+    return report
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """A file's weights, named as in a module with a `codec`, and the codec's configuration where the file has one.
 
     Raises:
-        ValueError: the file is missing, damaged, or holds more than weights and plain values.
+        UnreadableFile: the file is missing, damaged, or holds more than weights and plain values.
     """
     checkpoint = read_checkpoint(path)
     weights = {k: v for k, v in checkpoint["state_dict"].items() if isinstance(v, Tensor)}
-    return _named(weights), codec_config(checkpoint)
+    return _add_prefix(weights), codec_config(checkpoint)
 
 
 def check_resumable(checkpoint: Mapping[str, Any], codec: NeuralCodec, *, own: dict[str, Any] | None = None) -> None:
-    """ValueError if a checkpoint that is to be resumed or tested states another geometry than the codec's.
+    """Check that a checkpoint which is to be resumed or tested states the geometry of the codec.
 
     Args:
-        checkpoint: as read.
-        codec: to be filled.
+        checkpoint: content of the file.
+        codec: codec that the weights are for.
         own: the codec's configuration; where the checkpoint has the same, nothing is built to compare.
+
+    Raises:
+        InvalidValue: it states another geometry.
     """
     stated = codec_config(checkpoint)
     if stated != own:
@@ -102,17 +116,18 @@ def get_part(codec: NeuralCodec, name: str) -> nn.Module:
     """A part of the codec by its path, such as `decoder.backbone`.
 
     Raises:
-        ValueError: there is none of that name.
+        InvalidValue: there is none of that name.
     """
     try:
         return codec.get_submodule(name)
     except AttributeError:
         parts = ", ".join(child for child, _ in codec.named_children())
-        raise ValueError(f"The codec has no part {name!r}: it has {parts}, and what is inside of them.") from None
+        remedy = f"it has {parts}, and the modules inside them"
+        raise InvalidValue("The codec has no part", repr(name), remedy=remedy) from None
 
 
 def geometry(codec: NeuralCodec) -> dict[str, dict[str, Any]]:
-    """The sizes that weights alone do not show or that must agree, by part."""
+    """The sizes of each part that weights alone do not show, or that must agree between parts."""
     quantizer = codec.quantizer
     levels = {"levels": list(quantizer.levels)} if isinstance(quantizer, FSQ) else {}
     rate = {"sample rate": codec.sample_rate}
@@ -124,7 +139,7 @@ def geometry(codec: NeuralCodec) -> dict[str, dict[str, Any]]:
 
 
 def describe(sizes: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
-    """Sizes of some parts in one line, each once."""
+    """Sizes of some parts in one line, each size once."""
     merged: dict[str, Any] = {}
     for name in names:
         merged |= sizes[name]
@@ -132,7 +147,7 @@ def describe(sizes: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> st
 
 
 def grouped(names: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Names gathered under the shortest module path that holds none of the others: `codec.encoder (12)`."""
+    """Names grouped under the shortest module path that contains none of `others`, such as `codec.encoder (12)`."""
     taken = {prefix for name in others for prefix in _prefixes(name)}
     groups: dict[str, int] = {}
     for name in names:
@@ -154,41 +169,43 @@ def _any_within(names: Iterable[str], part: str) -> bool:
     return any(_within(name, (part,)) for name in names)
 
 
-def _named(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Put a codec's or a list of discriminators' own names under `codec.` or `discriminators.`."""
+def _add_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a codec alone, or of a list of discriminators, named under `codec.` or `discriminators.`."""
     if any(_within(name, PARTS) for name in weights):
         return weights
     return {f"{'discriminators' if k.split('.')[0].isdigit() else 'codec'}.{k}": v for k, v in weights.items()}
 
 
 def _check_parts(own: Iterable[str], weights: Iterable[str], parts: Sequence[str], path: str | Path) -> None:
-    """Each part must be in the module and in the file; of the default ones, at least one weight in common."""
+    """Check that each part is in the module and in the file; for the default parts one weight in both is enough."""
     places = (("this module", own), (path, weights))
     lacking = [f"{p!r} is not in {place}" for p in parts for place, names in places if not _any_within(names, p)]
     common = any(name in set(own) and _within(name, parts) for name in weights)
     if lacking and not (common and tuple(parts) == PARTS):
         found = ", ".join(sorted({".".join(name.split(".")[:2]) for name in weights})[:8]) or "no tensors"
-        raise ValueError(f"{'; '.join(lacking)}: the file has {found}; name parts that are in both (init_parts).")
+        raise InvalidValue("; ".join(lacking), remedy=f"the file has {found}; name parts that are in both (init_parts)")
 
 
 def _check_geometry(
     codec: NeuralCodec, config: dict[str, Any] | None, *, parts: Sequence[str], path: str | Path
 ) -> None:
-    """Compare the geometries of the parts that are to be loaded whole."""
+    """Compare the geometry of the parts that are to be loaded as a whole."""
     if config is None:
         return
     try:
         with torch.random.fork_rng(devices=[]):
             theirs = geometry(build_empty(lambda: build_codec(config)))
-    except Exception as error:  # whatever a constructor makes of odd arguments
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} states a codec that cannot be built: {reason}") from error
+    except Exception as error:  # a constructor may raise anything for odd arguments
+        allowed = f"states a codec that cannot be built ({first_line(error, limit=300)})"
+        raise UnreadableFile(str(path), None, allowed) from error
     ours = geometry(codec)
     names = [name for name in ours if any(_within(name, (part,)) for part in parts)]
     if any(theirs[name] != ours[name] for name in names):
-        raise ValueError(
-            f"{path} does not fit this codec: {describe(theirs, names)} in the file, {describe(ours, names)} here; "
-            "build the codec with the file's sizes, or load other parts of it (init_parts)."
+        raise InvalidValue(
+            str(path),
+            None,
+            f"does not fit this codec: {describe(theirs, names)} in the file, {describe(ours, names)} here",
+            "build the codec with the file's sizes, or load other parts of it (init_parts)",
         )
 
 
@@ -205,7 +222,9 @@ def _check_shapes(
         shown = "; ".join(f"{n} is {list(weights[n].shape)} in the file, {list(own[n].shape)} here" for n in wrong[:3])
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         here = describe(geometry(codec), list(geometry(codec)))
-        raise ValueError(
-            f"{path} does not fit: {shown}{more} (this codec: {here}); build the module with the file's sizes, or "
-            "load other parts of it (init_parts)."
+        raise InvalidValue(
+            str(path),
+            None,
+            f"does not fit: {shown}{more} (this codec: {here})",
+            "build the module with the file's sizes, or load other parts of it (init_parts)",
         )

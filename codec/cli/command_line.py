@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressB
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from codec.checkpoints.files import SafeCheckpointIO, checkpoint_folder, newest_checkpoint
-from codec.checkpoints.reading import located, read_checkpoint
+from codec.checkpoints.files import SafeCheckpointIO, checkpoint_folder
+from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolve_checkpoint
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.progress_bar import BatchProgressBar
 from codec.errors import UserError
@@ -108,11 +108,11 @@ class CodecCLI(CommandLine):
         fit = self.subcommand == "fit"
         if wanted == "best" and not fit and (folder / "best.ckpt").is_file():
             try:
-                read_checkpoint(folder / "best.ckpt")
+                read_checkpoint(folder / "best.ckpt", keep=True)
             except UserError as error:
                 self._fail(str(error))
             return str(folder / "best.ckpt")
-        found = newest_checkpoint(folder, resumable=fit) if wanted != "best" else None
+        found = newest_checkpoint(folder, resumable=fit, keep=True) if wanted != "best" else None
         if found is None and not (fit and wanted == "auto"):
             remedy = "start with --ckpt_path auto" if fit else "train first"
             self._fail(f"There is no {wanted} checkpoint in {folder}: {remedy}, or give its path as ckpt_path.")
@@ -136,10 +136,10 @@ class CodecCLI(CommandLine):
 
     def _check_checkpoint(self, path: str) -> None:
         try:
-            checkpoint = read_checkpoint(path)
+            checkpoint = read_checkpoint(path, keep=True)
         except UserError as error:
             self._fail(str(error))
-        if located(path).suffix == ".safetensors":
+        if resolve_checkpoint(path).suffix == ".safetensors":
             self._fail(f"{path} holds weights alone: give it as model.init_args.init_from.")
         if self.subcommand == "fit" and not checkpoint.get("optimizer_states"):
             self._fail(f"{path} holds no optimizer's state to go on from: give it as model.init_args.init_from.")

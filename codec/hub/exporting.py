@@ -14,6 +14,7 @@ from codec.decoders.vocos import VocosDecoder
 from codec.encoders.acoustic import AcousticEncoder
 from codec.encoders.semantic import FusedEncoder, W2VBertEncoder
 from codec.encoders.w2v_bert import import_transformers
+from codec.errors import InvalidValue
 from codec.hub.names import Sizes, to_transformers
 from codec.quantizers.fsq import FSQ, DoubleTanhBound
 
@@ -29,10 +30,11 @@ def export_codec(checkpoint: str | Path, out: str | Path) -> str:
         The model's class in transformers.
 
     Raises:
-        ValueError: the checkpoint cannot be read, or its codec has something that the two models do not.
+        UnreadableFile: the checkpoint cannot be read.
+        InvalidValue: its codec has something that the two models do not, or `out` is not an empty folder.
     """
     if Path(out).is_file() or (Path(out).is_dir() and any(Path(out).iterdir())):
-        raise ValueError(f"{out} is not an empty folder: give a new one.")
+        raise InvalidValue("out", out, "is not an empty folder", "give a new one")
     codec = load_codec(checkpoint)
     config, sizes = transformers_config(codec, str(checkpoint))
     weights = to_transformers({f"codec.{k}": v for k, v in folded(codec).state_dict().items()}, sizes)
@@ -41,13 +43,13 @@ def export_codec(checkpoint: str | Path, out: str | Path) -> str:
     model.load_state_dict(weights)
     model.save_pretrained(out)
     for file in Path(out).glob("*.safetensors"):
-        file.chmod(0o666 & ~current_umask())  # the library leaves files that their owner alone can read
+        file.chmod(0o666 & ~current_umask())  # the library writes files that only their owner can read
     transformers.FEATURE_EXTRACTOR_MAPPING[type(config)]().save_pretrained(out)
     return type(model).__name__
 
 
 def folded(codec: NeuralCodec) -> NeuralCodec:
-    """A copy whose weight norms are multiplied out."""
+    """A copy of the codec whose weight norms are replaced by the weights that they give."""
     codec = copy.deepcopy(codec)
     for module in list(codec.modules()):
         if parametrize.is_parametrized(module, "weight"):
@@ -59,14 +61,14 @@ def transformers_config(codec: NeuralCodec, source: str) -> tuple[Any, Sizes]:
     """The transformers configuration that describes a codec, NeuCodec's or X-Codec 2's, and its numbers of layers.
 
     Raises:
-        ValueError: a part is of another kind, or set in a way that the two models are not.
+        InvalidValue: a part is of another class, or has options that the two models do not have.
     """
-    encoder = expect(codec.encoder, FusedEncoder, source)
-    acoustic = expect(encoder.acoustic, AcousticEncoder, source)
-    semantic = expect(encoder.semantic, W2VBertEncoder, source)
-    quantizer = expect(codec.quantizer, FSQ, source)
-    decoder = expect(codec.decoder, VocosDecoder, source)
-    backbone = expect(decoder.backbone, TransformerBackbone, source)
+    encoder = check_type(codec.encoder, FusedEncoder, source)
+    acoustic = check_type(encoder.acoustic, AcousticEncoder, source)
+    semantic = check_type(encoder.semantic, W2VBertEncoder, source)
+    quantizer = check_type(codec.quantizer, FSQ, source)
+    decoder = check_type(codec.decoder, VocosDecoder, source)
+    backbone = check_type(decoder.backbone, TransformerBackbone, source)
     width, dim, edge = backbone.width, quantizer.dim, semantic.frozen.edge_padding
     checks = {
         "the decoder's positions (RoPE over time)": (backbone.positions, False),
@@ -83,9 +85,8 @@ def transformers_config(codec: NeuralCodec, source: str) -> tuple[Any, Sizes]:
     }
     wrong = [f"{name} is {found}, not {wanted}" for name, (found, wanted) in checks.items() if found != wanted]
     if wrong:
-        raise ValueError(
-            f"{source} cannot be exported, for transformers' models have it otherwise: {'; '.join(wrong)}."
-        )
+        allowed = f"cannot be exported, as transformers' models differ: {'; '.join(wrong)}"
+        raise InvalidValue(source, None, allowed)
     attention = backbone.blocks[0].attention
     fields = {
         "encoder_hidden_size": acoustic.width,
@@ -108,11 +109,9 @@ def transformers_config(codec: NeuralCodec, source: str) -> tuple[Any, Sizes]:
     return transformers.NeuCodecConfig(**fields, output_sampling_rate=codec.output_sample_rate), sizes
 
 
-def expect(part: Any, kind: type, source: str) -> Any:
-    """The part, which must be of exactly this kind."""
+def check_type(part: Any, kind: type, source: str) -> Any:
+    """The part; an InvalidValue unless it is of exactly this class."""
     if type(part) is not kind:
-        raise ValueError(
-            f"{source} cannot be exported: it has a {type(part).__name__} where NeuCodec and X-Codec 2 have a "
-            f"{kind.__name__}."
-        )
+        found = f"it has a {type(part).__name__} where NeuCodec and X-Codec 2 have a {kind.__name__}"
+        raise InvalidValue(source, None, f"cannot be exported: {found}")
     return part

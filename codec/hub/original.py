@@ -1,4 +1,4 @@
-"""The layout of the original neucodec and xcodec2 packages: weight norms, joined attention, heads of training."""
+"""The layout of the original neucodec and xcodec2 packages: weight norms, joint attention weights, training heads."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from codec.encoders.w2v_bert import W2VBert, import_transformers
+from codec.errors import InvalidValue, UnreadableFile
 from codec.hub.names import SEMANTIC_HEAD, Sizes, module_names, renamed
 
 BUFFERS = (
@@ -22,22 +23,22 @@ BUFFERS = (
     ".cache",
 )
 UNSTATED = ("model_type", "transformers_version", "num_hidden_layers", "dtype")  # of w2v-BERT's fields
-HEADS = 16  # of the published models; a state dict does not tell
+HEADS = 16  # of the published models; a state dict does not show it
 LEVELS = 4
 
 
 def original_to_transformers(
     weights: Mapping[str, Tensor], *, path: Path, semantic: str
 ) -> tuple[Any, dict[str, Tensor]]:
-    """Configuration and weights as transformers names them; the heads of training under this project's names.
+    """Configuration and weights as transformers names them; the heads used in training under this project's names.
 
     Args:
-        weights: the file's.
-        path: of the file, for messages.
-        semantic: folder or hub id of w2v-BERT 2.0, read where the file has none.
+        weights: content of the file.
+        path: path of the file, for messages.
+        semantic: folder or hub id of w2v-BERT 2.0, which is read if the file does not hold it.
 
     Raises:
-        ValueError: the weights are of another model or levels, or w2v-BERT cannot be read.
+        UserError: the weights are of another model or levels, or w2v-BERT cannot be read.
     """
     folded = fold_weight_norm(weights)
     config = original_config(folded, path)
@@ -60,22 +61,23 @@ def original_to_transformers(
 
 
 def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Replace lengths and directions, in either of PyTorch's two namings, by the weights that they make."""
+    """Replace norms and directions, in either of PyTorch's two namings, by the weights that they give."""
     namings = ((".weight_g", ".weight_v"), (".parametrizations.weight.original0", ".parametrizations.weight.original1"))
     folded = dict(weights)
-    for length, direction in namings:
-        for name in [k for k in weights if k.endswith(length)]:
-            module = name.removesuffix(length)
+    for norm, direction in namings:
+        for name in [k for k in weights if k.endswith(norm)]:
+            module = name.removesuffix(norm)
             if module + direction in folded:
                 g, v = folded.pop(name), folded.pop(module + direction)
                 if v.ndim < 1 or g.shape != (len(v), *[1] * (v.ndim - 1)):
-                    raise ValueError(f"{name} is {list(g.shape)}, not one length for each filter of {list(v.shape)}")
+                    allowed = f"is {list(g.shape)}, not one norm for each filter of {list(v.shape)}"
+                    raise InvalidValue(name, None, allowed)
                 folded[module + ".weight"] = torch._weight_norm(v.float(), g.float(), 0)
     return folded
 
 
 def halves_first(weight: Tensor, heads: int) -> Tensor:
-    """Rows of queries or keys `[H · c, C]` from pairs side by side to first halves before second ones, in each head."""
+    """Rows of queries or keys `[H · c, C]`: in each head, interleaved pairs become first halves, second halves."""
     return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
 
 
@@ -83,20 +85,21 @@ def original_config(weights: Mapping[str, Tensor], path: Path) -> Any:
     """The transformers configuration whose sizes these weights have.
 
     Raises:
-        ValueError: a weight that tells the sizes is not there, or the levels are not the published ones.
+        UnreadableFile: a weight that shows a size is missing, or the levels are not the published ones.
     """
     if "fc_sq_prior.weight" in weights:
-        raise ValueError(f"{path} is a distilled NeuCodec, whose encoder is another: import neuphonic/neucodec.")
-    telling = ["CodecEnc.conv_blocks.0.weight", "fc_post_a.weight", "generator.head.out.weight"]
-    telling += ["generator.quantizer.project_in.weight", "generator.backbone.transformers.0.mlp.fc1.weight"]
-    lacking = [name for name in telling if name not in weights]
+        allowed = "is a distilled NeuCodec, which has another encoder"
+        raise UnreadableFile(str(path), None, allowed, "import neuphonic/neucodec")
+    required = ["CodecEnc.conv_blocks.0.weight", "fc_post_a.weight", "generator.head.out.weight"]
+    required += ["generator.quantizer.project_in.weight", "generator.backbone.transformers.0.mlp.fc1.weight"]
+    lacking = [name for name in required if name not in weights]
     if lacking:
-        raise ValueError(f"{path} is not an original NeuCodec or X-Codec 2: {lacking[0]} is missing.")
-    start, post, head, levels, mlp = (weights[name].shape for name in telling)
+        allowed = f"is not an original NeuCodec or X-Codec 2: {lacking[0]} is missing"
+        raise UnreadableFile(str(path), None, allowed)
+    start, post, head, levels, mlp = (weights[name].shape for name in required)
     if levels[0] != 8:
-        raise ValueError(
-            f"{path} quantizes {levels[0]} dimensions, not 8: this layout has the published levels, [4] * 8."
-        )
+        allowed = f"quantizes {levels[0]} dimensions, not 8"
+        raise UnreadableFile(str(path), None, allowed, "this layout has the published levels, [4] * 8")
     blocks = {name.split(".")[3] for name in weights if name.startswith("generator.backbone.transformers.")}
     hop = (head[0] - 2) // 4
     transformers = import_transformers("codec.hub")
@@ -123,7 +126,7 @@ def original_config(weights: Mapping[str, Tensor], path: Path) -> Any:
 
 
 def _spare_layer(name: str, config: Any) -> bool:
-    """Whether a weight lies in a layer of w2v-BERT behind the last one used."""
+    """Whether a weight is of a layer of w2v-BERT after the last one used."""
     words = name.split(".")
     if words[:3] != ["semantic_model", "encoder", "layers"]:
         return False

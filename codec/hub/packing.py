@@ -7,13 +7,14 @@ from torch import Tensor
 
 from codec.checkpoints.reading import codec_config, load_codec, read_checkpoint
 from codec.checkpoints.safetensors import write_safetensors
+from codec.errors import InvalidValue
 
 
 def pack_codec(checkpoint: str | Path, out: str | Path, *, full: bool = False) -> int:
-    """Write a codec's weights (their average, where the run kept one) and configuration; it loads like the checkpoint.
+    """Write a codec's weights (their average, where the run kept one) and its configuration, for `load_codec`.
 
-    The quantizer stays in float32: its codebooks and projections decide which codes come out. So does whatever float16
-    cannot hold.
+    The quantizer stays in float32, as its codebooks and projections determine the codes; so do tensors with values
+    beyond float16's range.
 
     Args:
         checkpoint: `.ckpt` or `.safetensors`, anything that `load_codec` reads.
@@ -24,25 +25,26 @@ def pack_codec(checkpoint: str | Path, out: str | Path, *, full: bool = False) -
         Bytes written.
 
     Raises:
-        ValueError: the checkpoint cannot be read or states no codec, or `out` exists, has another suffix, or lies where
-            no folder can be made.
+        UnreadableFile: the checkpoint cannot be read or states no codec.
+        InvalidValue: `out` exists, has another suffix, or is in a folder that cannot be made.
     """
     if Path(out).suffix != ".safetensors" or Path(out).exists():
-        raise ValueError(f"{out} must be a new file that ends in .safetensors.")
+        raise InvalidValue("out", out, "must be a new file that ends in .safetensors")
     weights = load_codec(checkpoint).state_dict()
     config = codec_config(read_checkpoint(checkpoint, check=False))
     assert config is not None  # load_codec has built it
     try:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"{Path(out).parent} cannot be made ({error.strerror}): give another folder.") from error
-    packed = {f"codec.{name}": value if full else halved(name, value) for name, value in weights.items()}
+        allowed = f"cannot be made ({error.strerror})"
+        raise InvalidValue("folder", Path(out).parent, allowed, "give another folder") from error
+    packed = {f"codec.{name}": value if full else to_half(name, value) for name, value in weights.items()}
     write_safetensors(out, packed, codec_config=config)
     return Path(out).stat().st_size
 
 
-def halved(name: str, value: Tensor) -> Tensor:
-    """A codec's tensor as float16, or as it is where it belongs to the quantizer or would overflow."""
+def to_half(name: str, value: Tensor) -> Tensor:
+    """A codec's tensor in float16; as it is where it belongs to the quantizer or would overflow."""
     if name.startswith("quantizer.") or not value.is_floating_point():
         return value
     half = value.to(torch.float16)

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from codec.checkpoints.building import ReadsFiles
 from codec.codec import NeuralCodec
 from codec.decoders.base import Decoder
 from codec.encoders.base import Encoder
 from codec.encoders.w2v_bert import import_transformers
+from codec.errors import InvalidValue, UnreadableFile, first_line
 from codec.hub import transformers_parts as parts
 from codec.quantizers.base import Quantizer
 
@@ -22,13 +24,13 @@ HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 FILES = ("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
 
 
-class TransformersCodec(NeuralCodec):
-    """A published codec as it is: its codes and its audio are those of the model's own `encode` and `decode`.
+class TransformersCodec(NeuralCodec, ReadsFiles):
+    """A published codec, unchanged: its codes and its audio are those of the model's own `encode` and `decode`.
 
-    The codes of T samples are the model's first ⌈T / hop_length⌉; only NeuCodec, which itself drops a frame that is
-    not full, has the clip filled up with silence first. The parts run without gradients, in evaluation mode and in
-    float32 whatever `train()` and autocast say; the decoder's last samples are silence where the model gives fewer
-    than `hop_length` per frame.
+    The codes of T samples are the model's first ⌈T / hop_length⌉. NeuCodec itself drops a last frame that is not full;
+    here its clips are padded with silence first. The parts always run without gradients, in evaluation mode and in
+    float32, also after `train()` and under autocast. Where the model gives fewer than `hop_length` samples per frame,
+    the decoder's last samples are silence.
 
     Args:
         source: local folder with `config.json` and `.safetensors` weights, as `save_pretrained` writes it, or a hub id
@@ -37,8 +39,8 @@ class TransformersCodec(NeuralCodec):
             Mimi; all by default. X-Codec 2 and NeuCodec have one.
 
     Raises:
-        ValueError: transformers is missing, `source` holds no whole model of the five families, the model is EnCodec's
-            48 kHz stereo one, or `codebooks` is out of its range.
+        UserError: transformers is missing, `source` holds no complete model of the five families, the model is
+            EnCodec's 48 kHz stereo one, or `codebooks` is out of its range.
     """
 
     def __init__(self, source: str, *, codebooks: int | None = None) -> None:
@@ -47,7 +49,7 @@ class TransformersCodec(NeuralCodec):
 
     @classmethod
     def wrap(cls, model: Any, codebooks: int | None = None, *, extractor: Any = None) -> "TransformersCodec":
-        """Take a built model over: its parameters are frozen.
+        """Use a model that is built already; its parameters are frozen.
 
         Args:
             model: EncodecModel, DacModel, MimiModel, Xcodec2Model or NeuCodecModel.
@@ -55,14 +57,14 @@ class TransformersCodec(NeuralCodec):
             extractor: feature extractor of the last two; transformers' defaults where None.
 
         Raises:
-            ValueError: as for the class.
+            UserError: as for the class.
         """
         codec = cls.__new__(cls)
         codec._adopt(model, codebooks, extractor)
         return codec
 
     def train(self, mode: bool = True) -> "TransformersCodec":
-        """Stay in evaluation mode, whatever `mode`: DAC's quantizer draws its depth in training."""
+        """Stay in evaluation mode for any `mode`: in training mode DAC's quantizer draws a random depth."""
         return super().train(False)
 
     def _adopt(self, model: Any, codebooks: int | None, extractor: Any) -> None:
@@ -73,7 +75,7 @@ class TransformersCodec(NeuralCodec):
 
 
 class Parts(NamedTuple):
-    """What a `NeuralCodec` is built of."""
+    """The arguments of a `NeuralCodec`."""
 
     encoder: Encoder
     quantizer: Quantizer
@@ -85,18 +87,21 @@ def encodec_parts(model: Any, codebooks: int | None, extractor: Any) -> Parts:
     """EnCodec for mono, unchunked audio, such as the 24 kHz model."""
     config = model.config
     if config.audio_channels != 1 or config.normalize or config.chunk_length_s is not None:
-        raise ValueError(
-            f"EnCodec of {config.audio_channels} channels, normalize {config.normalize} and chunk_length_s "
-            f"{config.chunk_length_s} must be mono, not normalised and not chunked: use facebook/encodec_24khz."
+        raise InvalidValue(
+            "EnCodec",
+            f"of {config.audio_channels} channels, normalize {config.normalize} and chunk_length_s "
+            f"{config.chunk_length_s}",
+            "must be mono, not normalised and not chunked",
+            "use facebook/encodec_24khz",
         )
-    kept = first(codebooks, config.num_quantizers, config.model_type)
+    kept = count_codebooks(codebooks, config.num_quantizers, config.model_type)
     classes = parts.EncodecEncoder, parts.EncodecQuantizer, parts.FrozenDecoder
     return _residual_parts(model, kept, config.hop_length, classes)
 
 
 def dac_parts(model: Any, codebooks: int | None, extractor: Any) -> Parts:
     """DAC at 16, 24 or 44.1 kHz."""
-    kept = first(codebooks, model.config.n_codebooks, model.config.model_type)
+    kept = count_codebooks(codebooks, model.config.n_codebooks, model.config.model_type)
     classes = parts.DacEncoder, parts.DacQuantizer, parts.FrozenDecoder
     return _residual_parts(model, kept, model.config.hop_length, classes)
 
@@ -105,8 +110,9 @@ def mimi_parts(model: Any, codebooks: int | None, extractor: Any) -> Parts:
     """Mimi, whose first codebooks are semantic and always kept."""
     config = model.config
     if config.audio_channels != 1 or model.encoder is None or model.decoder is None:
-        raise ValueError(f"Mimi of {config.audio_channels} channels must be mono with both halves: use kyutai/mimi.")
-    kept = first(codebooks, config.num_quantizers, config.model_type, at_least=config.num_semantic_quantizers)
+        found = f"of {config.audio_channels} channels"
+        raise InvalidValue("Mimi", found, "must be mono with encoder and decoder", "use kyutai/mimi")
+    kept = count_codebooks(codebooks, config.num_quantizers, config.model_type, at_least=config.num_semantic_quantizers)
     classes = parts.MimiEncoder, parts.MimiQuantizer, parts.MimiDecoder
     return _residual_parts(model, kept, math.prod(config.upsampling_ratios) * config.latent_stride, classes)
 
@@ -143,7 +149,7 @@ def _fsq_parts(
     model: Any, codebooks: int | None, extractor: Any, rate_and_hop: tuple[int, int], *, pads: bool
 ) -> Parts:
     config = model.config
-    first(codebooks, 1, config.model_type)
+    count_codebooks(codebooks, 1, config.model_type)
     rate, hop = rate_and_hop
     if extractor is None:
         extractor = import_transformers("A third-party codec").FEATURE_EXTRACTOR_MAPPING[type(config)]()
@@ -165,20 +171,19 @@ FAMILIES: dict[str, Callable[[Any, int | None, Any], Parts]] = {
 }
 
 
-def first(codebooks: int | None, available: int, family: str, *, at_least: int = 1) -> int:
-    """How many codebooks to keep of those available; ValueError outside `at_least` … `available`."""
+def count_codebooks(codebooks: int | None, available: int, family: str, *, at_least: int = 1) -> int:
+    """How many of the available codebooks to keep; an InvalidValue outside `at_least` … `available`."""
     if codebooks is not None and not at_least <= codebooks <= available:
-        raise ValueError(
-            f"codebooks {codebooks} must lie between {at_least} and {available}, all that this {family} model has; "
-            "leave it out to use all."
-        )
+        allowed = f"must lie between {at_least} and {available}, all that this {family} model has"
+        raise InvalidValue("codebooks", codebooks, allowed, "leave it out to use all")
     return available if codebooks is None else codebooks
 
 
 def check_family(model_type: Any, source: str) -> Callable[[Any, int | None, Any], Parts]:
-    """The function that builds a family's parts; ValueError naming the families for any other `model_type`."""
+    """The function that builds a family's parts; an UnreadableFile for a `model_type` of no family."""
     if model_type not in FAMILIES:
-        raise ValueError(f"{source} is of model_type {model_type}: give a codec of {', '.join(FAMILIES)}.")
+        allowed = f"is of model_type {model_type}"
+        raise UnreadableFile(source, None, allowed, f"give a codec of {', '.join(FAMILIES)}")
     return FAMILIES[model_type]
 
 
@@ -186,20 +191,20 @@ def load_model(source: str) -> tuple[Any, Any]:
     """Read a model of one of the families in float32, and its feature extractor where the folder holds one.
 
     Raises:
-        ValueError: see `TransformersCodec`.
+        UserError: see `TransformersCodec`.
     """
     transformers = import_transformers("A third-party codec")
-    with _explained(source):
+    with _quiet_transformers(source):
         folder = _folder(source)
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     check_family(model_type, source)
-    with _explained(source):
+    with _quiet_transformers(source):
         model, report = transformers.AutoModel.from_pretrained(
             folder,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
-            ignore_mismatched_sizes=True,  # refused below, with the name of a weight
+            ignore_mismatched_sizes=True,  # an error below, with the name of a weight
             output_loading_info=True,
         )
         lacking = sorted(report["missing_keys"]) + sorted(key for key, *_ in report["mismatched_keys"])
@@ -210,7 +215,7 @@ def load_model(source: str) -> tuple[Any, Any]:
 
 
 def _folder(source: str) -> Path:
-    """`source` where it is a folder, else the hub's files of that id, fetched or cached."""
+    """`source` where it is a folder; else the folder of the hub's files of that id, fetched or cached."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
@@ -221,8 +226,8 @@ def _folder(source: str) -> Path:
 
 
 @contextmanager
-def _explained(source: str) -> Iterator[None]:
-    """Silence transformers' messages and progress bars, and turn any failure into one sentence for users."""
+def _quiet_transformers(source: str) -> Iterator[None]:
+    """Silence transformers' messages and progress bars, and turn any error into an UnreadableFile of one sentence."""
     logging = importlib.import_module("transformers.utils.logging")
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -230,10 +235,13 @@ def _explained(source: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the hub, the readers and the models raise many kinds
-        reason = str(error).strip().splitlines()[0][:200].rstrip(".") if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"No codec can be read from {source} ({reason}): give a local folder, or a hub id within reach, with the "
-            f"config.json and .safetensors weights of {', '.join(FAMILIES)}."
+        families = ", ".join(FAMILIES)
+        raise UnreadableFile(
+            "No codec can be read from",
+            source,
+            f"({first_line(error)})",
+            "give a local folder, or a hub id within reach, with the config.json and .safetensors weights of "
+            f"{families}",
         ) from error
     finally:
         logging.set_verbosity(verbosity)

@@ -1,4 +1,4 @@
-"""Parts of third-party codecs: encoders, quantizers and decoders around the modules of transformers' models.
+"""Parts of third-party codecs: encoders, quantizers and decoders that wrap the modules of transformers' models.
 
 EnCodec (arXiv 2210.13438), DAC (2306.06546), Mimi (2410.00037), X-Codec 2 (2502.04128), NeuCodec (2509.09550).
 """
@@ -14,36 +14,37 @@ from torch import Tensor, nn
 
 from codec.decoders.base import Decoder
 from codec.encoders.base import Encoder
+from codec.errors import InvalidValue
 from codec.quantizers.base import Quantizer, QuantizerOutput
 from codec.quantizers.codes import check_stages
 
 
 @contextmanager
-def frozen(x: Tensor) -> Iterator[None]:
-    """No gradients, and float32 whatever the autocast: published weights give their published codes."""
+def without_gradients(x: Tensor) -> Iterator[None]:
+    """Inside, no gradients and no autocast: float32, so that published weights give their published codes."""
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         yield
 
 
-def whole_frames(audio: Tensor, hop_length: int) -> Tensor:
-    """Zeros appended up to a multiple of the hop."""
+def pad_to_hop(audio: Tensor, hop_length: int) -> Tensor:
+    """Audio with zeros appended up to a multiple of the hop."""
     return F.pad(audio, (0, -audio.shape[-1] % hop_length))
 
 
 class FrozenEncoder(Encoder):
-    """The model's path from audio to the latents that its quantizer codes."""
+    """The model's modules from audio to the latents that its quantizer takes."""
 
     def __init__(self, dim: int, hop_length: int) -> None:
         super().__init__()
         self.dim, self.hop_length = dim, hop_length
 
     def whole_frames(self, audio: Tensor) -> Tensor:
-        """Audio as it is: the model itself pads the last frame."""
+        """The audio unchanged, as the model itself pads the last frame."""
         return audio
 
     def forward(self, audio: Tensor) -> Tensor:
         """Encode `[B, 1, T]`, any T ≥ 1, to `[B, D, ⌈T / hop_length⌉]`."""
-        with frozen(audio):
+        with without_gradients(audio):
             return self._latents(audio.float())[..., : -(-audio.shape[-1] // self.hop_length)]  # [B, D, F]
 
     @abstractmethod
@@ -52,7 +53,7 @@ class FrozenEncoder(Encoder):
 
 
 class EncodecEncoder(FrozenEncoder):
-    """SEANet, which pads at each of its layers."""
+    """EnCodec's SEANet encoder, which pads at each of its layers."""
 
     def __init__(self, dim: int, hop_length: int, *, module: nn.Module) -> None:
         super().__init__(dim, hop_length)
@@ -63,10 +64,10 @@ class EncodecEncoder(FrozenEncoder):
 
 
 class DacEncoder(EncodecEncoder):
-    """Convolutions that want whole frames, as DAC's own preprocessing pads them."""
+    """DAC's convolutions, which need full frames; the padding is that of DAC's own preprocessing."""
 
     def _latents(self, audio: Tensor) -> Tensor:
-        return self.module(whole_frames(audio, self.hop_length))
+        return self.module(pad_to_hop(audio, self.hop_length))
 
 
 class MimiEncoder(EncodecEncoder):
@@ -77,28 +78,30 @@ class MimiEncoder(EncodecEncoder):
 
 
 class XCodec2Encoder(FrozenEncoder):
-    """w2v-BERT features beside BigCodec's convolutions, projected together (X-Codec 2, NeuCodec).
+    """w2v-BERT features and the output of BigCodec's convolutions, projected together (X-Codec 2, NeuCodec).
 
-    The model's feature extractor appends a sample of silence before it pads to whole frames. Where T is a multiple of
-    the hop that makes a frame more, which the model sees as context and which is dropped here.
+    The model's feature extractor appends a sample of silence before it pads to full frames. Where T is a multiple of
+    the hop, this adds one frame, which the model sees as context and which is dropped here.
 
     Args:
         model: Xcodec2Model or NeuCodecModel.
         hop_length: samples per frame.
         extractor: the model's feature extractor.
-        pads: append silence up to whole frames first, for NeuCodec, whose own extractor gives ⌊T / hop⌋ frames.
+        pads: append silence up to full frames first, for NeuCodec, whose own extractor gives ⌊T / hop⌋ frames.
 
     Raises:
-        ValueError: the extractor's spectrogram does not run at the model's frame rate.
+        InvalidValue: the extractor's spectrogram does not run at the model's frame rate.
     """
 
     def __init__(self, model: Any, hop_length: int, *, extractor: Any, pads: bool) -> None:
         super().__init__(model.config.quantization_dim, hop_length)
         feature_hop = extractor.stride * extractor.frame_shift
         if feature_hop != hop_length or extractor.hop_length != hop_length:
-            raise ValueError(
-                f"hop {hop_length} of {model.config.model_type}'s convolutions must be the {feature_hop} samples per "
-                f"frame of its w2v-BERT features: set downsampling_ratios whose product is {feature_hop}."
+            raise InvalidValue(
+                "hop",
+                f"{hop_length} of {model.config.model_type}'s convolutions",
+                f"must be the {feature_hop} samples per frame of its w2v-BERT features",
+                f"set downsampling_ratios whose product is {feature_hop}",
             )
         self.extractor, self.pads = extractor, pads
         self.semantic_encoder, self.semantic_adapter = model.semantic_encoder, model.semantic_adapter
@@ -106,7 +109,7 @@ class XCodec2Encoder(FrozenEncoder):
 
     def _latents(self, audio: Tensor) -> Tensor:
         if self.pads:
-            audio = whole_frames(audio, self.hop_length)
+            audio = pad_to_hop(audio, self.hop_length)
         clips = list(audio.squeeze(1).cpu().numpy())
         inputs = self.extractor(clips, sampling_rate=self.extractor.sampling_rate, return_tensors="pt")
         inputs = inputs.to(audio.device)
@@ -119,7 +122,7 @@ class XCodec2Encoder(FrozenEncoder):
 
 
 class FrozenQuantizer(Quantizer):
-    """The model's codebooks, the first `codebooks` of them; `forward` has the model choose the codes."""
+    """The model's first codebooks; in `forward` the model itself chooses the codes."""
 
     def __init__(self, dim: int, codebook_sizes: Sequence[int], *, module: Any) -> None:
         super().__init__()
@@ -127,18 +130,18 @@ class FrozenQuantizer(Quantizer):
 
     def forward(self, latents: Tensor) -> QuantizerOutput:
         """Quantize `[B, D, F]` without gradients; the loss is zero."""
-        with frozen(latents):
+        with without_gradients(latents):
             codes = self._codes(latents.float()).long()  # [B, K, F]
             return QuantizerOutput(self.decode(codes), codes, latents.new_zeros(()))
 
     def decode(self, codes: Tensor, erased: Tensor | None = None) -> Tensor:
         check_stages(codes, self.codebook_sizes)
-        with frozen(codes):
+        with without_gradients(codes):
             return self._sum([F.embedding(codes[:, k], self._table(k)) for k in range(codes.shape[1])], erased)
 
     def decode_mean(self, probabilities: Sequence[Tensor]) -> Tensor:
         self._check_probabilities(probabilities)
-        with frozen(probabilities[0]):
+        with without_gradients(probabilities[0]):
             return self._sum([p.float() @ self._table(k) for k, p in enumerate(probabilities)], None)
 
     def _sum(self, entries: Sequence[Tensor], erased: Tensor | None) -> Tensor:
@@ -151,7 +154,7 @@ class FrozenQuantizer(Quantizer):
 
     @abstractmethod
     def _codes(self, latents: Tensor) -> Tensor:
-        """The model's own choice: `[B, D, F]` to `[B, K, F]`."""
+        """The codes that the model chooses: `[B, D, F]` to `[B, K, F]`."""
 
     @abstractmethod
     def _table(self, k: int) -> Tensor:
@@ -163,7 +166,7 @@ class FrozenQuantizer(Quantizer):
 
 
 class EncodecQuantizer(FrozenQuantizer):
-    """Residual stages at the latents' own width."""
+    """EnCodec's residual stages, whose codebooks have the width of the latents."""
 
     def _codes(self, latents: Tensor) -> Tensor:
         codes = []
@@ -177,7 +180,7 @@ class EncodecQuantizer(FrozenQuantizer):
 
 
 class DacQuantizer(FrozenQuantizer):
-    """Residual stages, each with its own projections to and from its codebook's width."""
+    """DAC's residual stages, each with projections to and from its codebook's width."""
 
     def _codes(self, latents: Tensor) -> Tensor:
         return self.module(latents, len(self.codebook_sizes))[1]
@@ -190,7 +193,7 @@ class DacQuantizer(FrozenQuantizer):
 
 
 class MimiQuantizer(FrozenQuantizer):
-    """Semantic stages and, beside them, acoustic residual stages, each group with one projection."""
+    """Mimi's semantic stages and its acoustic residual stages, each group with one projection."""
 
     def _codes(self, latents: Tensor) -> Tensor:
         for k in range(len(self.codebook_sizes)):
@@ -200,7 +203,7 @@ class MimiQuantizer(FrozenQuantizer):
     def _table(self, k: int) -> Tensor:
         group, stage = self._place(k)
         book = group.layers[stage].codebook
-        book._embed = None  # the model keeps its table where moves to a device and loaded weights do not reach it
+        book._embed = None  # a cached table, which moving to a device and loading weights do not update
         return book.embed
 
     def _project(self, entries: Tensor, k: int) -> Tensor:
@@ -208,7 +211,7 @@ class MimiQuantizer(FrozenQuantizer):
         return entries if projection is None else projection(entries.transpose(1, 2)).transpose(1, 2)
 
     def _place(self, k: int) -> tuple[Any, int]:
-        """The group of stages that codebook k belongs to, and its place there."""
+        """The group of stages that codebook k belongs to, and its index there."""
         semantic = self.module.num_semantic_quantizers
         if k < semantic:
             return self.module.semantic_residual_vector_quantizer, k
@@ -234,15 +237,15 @@ class XCodec2Quantizer(FrozenQuantizer):
 
 
 class FrozenDecoder(Decoder):
-    """The model's path from latents to audio, `[B, D, F]` to `[B, 1, F * hop_length]`."""
+    """The model's modules from latents to audio, `[B, D, F]` to `[B, 1, F * hop_length]`."""
 
     def __init__(self, dim: int, hop_length: int, *, module: nn.Module) -> None:
         super().__init__()
         self.dim, self.hop_length, self.module = dim, hop_length, module
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Decode; where the model gives fewer samples (DAC's odd strides), silence ends the last frame."""
-        with frozen(latents):
+        """Decode; where the model gives fewer samples (DAC's odd strides), zeros fill the last frame."""
+        with without_gradients(latents):
             audio = self._audio(latents.float())
             return F.pad(audio, (0, latents.shape[-1] * self.hop_length - audio.shape[-1]))
 
@@ -258,7 +261,7 @@ class MimiDecoder(FrozenDecoder):
 
 
 class XCodec2Decoder(FrozenDecoder):
-    """A Vocos-style decoder that wants the width last."""
+    """A Vocos-style decoder that takes latents `[B, F, D]`."""
 
     def _audio(self, latents: Tensor) -> Tensor:
         return self.module(latents.transpose(1, 2))

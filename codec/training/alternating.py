@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from codec.errors import InvalidValue, UnreadableFile
 from codec.layers.ranks import world_size
-from codec.training.distributed.sharded_tensors import alike, part_of, whole
+from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
 from codec.training.lightning_internals import (
     attached_trainer,
     count_batch,
@@ -149,13 +149,13 @@ class AlternatingOptimization(L.LightningModule):
         gradients = [p.grad for p in parameters if p.grad is not None]
         if not gradients:
             return
-        norms = [whole(torch.nn.utils.get_total_norm(kind)) for kind in alike(gradients)]
+        norms = [full_tensor(torch.nn.utils.get_total_norm(kind)) for kind in group_by_sharding(gradients)]
         norm = norms[0] if len(norms) == 1 else torch.stack(norms).norm()
         if not torch.isfinite(norm):
             self.skipped_steps += 1
             optimizer.zero_grad(set_to_none=True)
         elif self.gradient_clip > 0:
-            for kind in alike(parameters):
+            for kind in group_by_sharding(parameters):
                 torch.nn.utils.clip_grads_with_norm_(kind, self.gradient_clip, norm)
         self._norms[id(optimizer)] = norm
 
@@ -176,7 +176,7 @@ class AlternatingOptimization(L.LightningModule):
         scale, key = scaler.get_scale(), id(optimizer.optimizer)
         ratio = scale / self._scale_at_start.get(key, scale)
         if ratio != 1.0:
-            for kind in alike(p.grad for p in owned(optimizer) if p.grad is not None):
+            for kind in group_by_sharding(p.grad for p in owned(optimizer) if p.grad is not None):
                 torch._foreach_mul_(kind, ratio)
         self._scale_at_start[key] = scale
 
@@ -193,7 +193,7 @@ class AlternatingOptimization(L.LightningModule):
         if self.config is not None:
             checkpoint["model_config"] = self.config
         if self.global_step % self.accumulate:
-            gathered = {n: whole(p.grad).clone() for n, p in self.named_parameters() if p.grad is not None}
+            gathered = {n: full_tensor(p.grad).clone() for n, p in self.named_parameters() if p.grad is not None}
             average_over_ranks(list(gathered.values()))
             scales = [self._scale_at_start.get(id(o.optimizer), 1.0) for o in self.lightning_optimizers()]
             checkpoint["accumulation"] = {"gradients": gathered, "scales": scales}
@@ -219,7 +219,7 @@ class AlternatingOptimization(L.LightningModule):
             return
         for name, gradient in self._accumulation["gradients"].items():
             parameter = self.get_parameter(name)
-            parameter.grad = part_of(gradient.to(parameter.device), parameter)
+            parameter.grad = shard_like(gradient.to(parameter.device), parameter)
         for optimizer, scale in zip(self.lightning_optimizers(), self._accumulation["scales"], strict=True):
             self._scale_at_start[id(optimizer.optimizer)] = scale
         self._accumulation = None

@@ -1,1 +1,1 @@
-"""Reading audio: files, crops by seeking, clips in memory, the record of bad files."""
+"""Reading audio: files, crops by seeking, clips in memory, shards, data workers, the record of bad files."""

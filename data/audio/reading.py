@@ -62,9 +62,9 @@ def read_crop(
 ) -> Crop:
     """Seek to a place in the file and read `samples` samples at `rates[0]`, mixed to mono and resampled.
 
-    `position` in [0, 1) chooses the start evenly among the places where the whole crop fits in the file and
-    falls on a whole sample at every one of `rates`; the waves then equal slices of the whole resampled file.
-    A file shorter than the crop is read from its start and followed by zeros. Raises AudioReadError.
+    `position` in [0, 1) chooses the start, evenly among the frames from which the whole crop fits into the file and
+    which are whole samples at each of `rates`; so the waves equal slices of the whole resampled file. A file shorter
+    than the crop is read from its start and followed by zeros. Raises AudioReadError.
     """
     with opened(path) as file:
         start = start_frame(file, samples, rates, position)

@@ -16,10 +16,10 @@ import torch
 import yaml
 
 from codec import CodecModule
-from codec.checkpoints.reading import build
 from codec.training.adversary import discriminate_both
 from codec.training.alternating import frozen
 from codec.training.losses import LossInputs
+from tests.support.building import build
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 

@@ -45,7 +45,7 @@ def test_a_name_that_is_not_utf8_is_read_and_its_neighbour_reported(
     assert "1 of 2 clips cannot be read" in caplog.text
 
 
-def place(module: SpeechDataModule, rank: int, world_size: int, step: int = 0, wraps: bool = False) -> None:
+def place(module: SpeechDataModule, rank: int, world_size: int, step: int = 0) -> None:
     """Put the data module on a rank, as a trainer does."""
     module.trainer = SimpleNamespace(  # type: ignore[assignment]
         global_rank=rank,
@@ -53,7 +53,6 @@ def place(module: SpeechDataModule, rank: int, world_size: int, step: int = 0, w
         global_step=step,
         is_global_zero=rank == 0,
         strategy=SimpleNamespace(broadcast=lambda value: value),
-        _accelerator_connector=SimpleNamespace(use_distributed_sampler=wraps),
     )
 
 
@@ -95,14 +94,6 @@ def test_stream_goes_on_at_the_trainers_step(corpus: FolderSource) -> None:
     place(module, 0, 1, step=3)
     rest = batches(module, 2)
     assert all(torch.equal(a["audio"], b["audio"]) for a, b in zip(whole[3:], rest, strict=True))
-
-
-def test_second_sharding_is_refused(corpus: FolderSource) -> None:
-    module = SpeechDataModule(corpus, num_workers=0)
-    place(module, 0, 2, wraps=True)
-    module.setup("fit")
-    with pytest.raises(DataError, match="use_distributed_sampler: false"):
-        module.train_dataloader()
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5, 8])

@@ -20,8 +20,8 @@ import lightning as L
 import torch
 
 from callbacks.training.run_checkpoint import RunCheckpoint
-from codec.checkpoints.files import SafeCheckpointIO, newest_checkpoint
-from codec.checkpoints.reading import load_codec
+from codec.checkpoints.files import SafeCheckpointIO
+from codec.checkpoints.reading import load_codec, newest_checkpoint
 from tests.faults.audio import AUDIO, Outcome, audio_fault, datamodule
 from tests.support.speech import write_noise
 from tests.support.training import VoiceData, quiet_trainer, tiny_module

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.checkpoints.reading import build_codec, load_codec, read_checkpoint
+from codec.checkpoints.building import build_codec
+from codec.checkpoints.reading import load_codec, read_checkpoint
 from codec.codec import NeuralCodec
 from tests.codec.checkpoints.test_checkpoint import CONFIG
 from tests.fuzz.limits import bounded_memory, fuzzed, unhurried
@@ -23,19 +24,19 @@ def written(content: Any) -> bytes:
     return file.getvalue()
 
 
-def sound() -> dict[str, Any]:
+def valid_content() -> dict[str, Any]:
     """What a run writes, as far as loading a codec needs it."""
     state = {f"codec.{name}": value for name, value in build_codec(CONFIG).state_dict().items()}
     return {"state_dict": state, "model_config": {"init_args": {"codec": CONFIG}}}
 
 
-SOUND = written(sound())
+VALID = written(valid_content())
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A sound file with bytes changed, cut off, left out, repeated or zeroed."""
-    content = bytearray(SOUND)
+    """A valid file with bytes changed, cut off, left out, repeated or zeroed."""
+    content = bytearray(VALID)
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.one_of(st.integers(0, len(content)), st.integers(0, 4000), st.integers(-4000, 0)))
         stop = start + draw(st.integers(0, 64))
@@ -97,8 +98,8 @@ def replaced(block: Any, way: tuple[Any, ...], value: Any) -> Any:
 
 @st.composite
 def foreign(draw: st.DrawFn) -> bytes:
-    """A whole file that holds something else: any content, or a sound one with one entry changed."""
-    content = sound()
+    """A complete file that holds something else: any content, or a valid one with one entry changed."""
+    content = valid_content()
     if draw(st.integers(0, 4)) == 0:
         return written(draw(NESTED))
     way = draw(st.sampled_from(places(content)))
@@ -155,12 +156,12 @@ def test_a_huge_declared_codec_is_refused_before_it_is_built(file: Path, name: s
     way: tuple[Any, ...] = ("model_config", "init_args", "codec", "init_args", name, "init_args")
     if name == "decoder" and option != "hop_length":
         way = (*way, "backbone", "init_args")
-    content = sound()
+    content = valid_content()
     options: Callable[..., Any] = content
     for key in way:
         options = options[key]  # type: ignore[index]
     assert load_or_refuse(file, written(replaced(content, way, {**options, option: 10**9}))) is None  # type: ignore
 
 
-def test_the_sound_file_is_loaded(file: Path) -> None:
-    assert load_or_refuse(file, SOUND) is not None
+def test_the_valid_file_is_loaded(file: Path) -> None:
+    assert load_or_refuse(file, VALID) is not None

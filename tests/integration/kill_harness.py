@@ -133,8 +133,7 @@ def configuration(speech: Path, folder: Path, *, batches: int, quantizer: str, a
         "trainer": {
             "max_steps": batches, "val_check_interval": 10, "log_every_n_steps": 1,
             "enable_model_summary": False,
-            "logger": {"class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-                       "init_args": {"save_dir": str(folder), "name": "run", "version": ""}},
+            "logger": {"init_args": {"save_dir": str(folder), "name": "run"}},
         },
         "checkpoint": {"every_n_batches": 4, "monitor": "channel/stoi/ber_0", "best": 1},
         "ema": {"decay": 0.9},

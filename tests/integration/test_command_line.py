@@ -75,7 +75,9 @@ def test_a_mistyped_word_fails_at_parse_with_the_nearest_valid_one(monkeypatch, 
 
 
 @pytest.mark.parametrize(("text", "nearest"), [
-    ("model: {init_args: {compild: true}}", "'compiled' instead of 'compild'"),
+    ("model: {init_args: {optimization: {gradient_clp: 1}}}",
+     "'optimization.gradient_clip' instead of 'optimization.gradient_clp'"),
+    ("model: {init_args: {discriminator_start: 1}}", "'adversary.start' instead of 'discriminator_start'"),
     ("trainr: {max_steps: 3}", "'trainer.max_steps' instead of 'trainr.max_steps'"),
     ("chanels: {repeats: 3}", "'channels.repeats' instead of 'chanels.repeats'"),
 ])  # fmt: skip

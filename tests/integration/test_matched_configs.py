@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from codec.checkpoints.reading import build
 from codec.quantizers import Quantizer
 from codec.quantizers.codes import code_bits
+from tests.support.building import build
 from tests.support.paths import CONFIGS
 
 QUANTIZER = ("model", "init_args", "codec", "init_args", "quantizer")

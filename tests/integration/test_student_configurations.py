@@ -13,7 +13,8 @@ import yaml
 
 import train
 from codec import Discriminator, load_codec
-from codec.checkpoints.reading import build, build_codec
+from codec.checkpoints.building import build_codec
+from tests.support.building import build
 from tests.support.command_line import CODEC, run, small
 from tests.support.paths import CONFIGS
 

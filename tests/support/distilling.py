@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from codec import CodecModule
-from codec.checkpoints.reading import build_codec
+from codec.checkpoints.building import build_codec
 from codec.encoders.spectral import MelEncoder
 from codec.training.distillation_module import DistillationModule
 from codec.training.distributed.ddp import AlternatingDDPStrategy

@@ -6,6 +6,7 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from torch.distributed.distributed_c10d import _get_default_store
 
+from codec.errors import InvalidValue
 from codec.training.distributed.rank_watch import RankWatch
 from codec.training.lightning_internals import copy_weights_of_rank_0, kill_launched
 
@@ -15,16 +16,16 @@ class AlternatingDDPStrategy(DDPStrategy):
 
     `DistributedDataParallel` reduces every parameter at every backward pass and fails, or searches the graph, when a
     GAN's pass reaches only one side. Here ranks start from rank 0's weights and `AlternatingOptimization.descend`
-    averages what one optimizer owns; gradient accumulation then costs no needless all-reduce. A rank that fails takes
-    the others with it, and the error that came first is shown (`RankWatch`).
+    averages what one optimizer owns; gradient accumulation then costs no needless all-reduce. When a rank fails, all
+    others end too, and the error that came first is shown (`RankWatch`).
 
     Args:
-        silence: seconds without a sign of life after which a rank counts as lost.
+        silence: seconds without a heartbeat after which a rank counts as lost.
         process_group_backend: `nccl` for GPUs and `gloo` for CPUs if None.
         timeout: longest time that a rank waits for the others in a collective.
 
     Raises:
-        ValueError: `silence` is too short for a busy machine.
+        InvalidValue: `silence` is too short for a busy machine.
     """
 
     def __init__(
@@ -35,14 +36,15 @@ class AlternatingDDPStrategy(DDPStrategy):
         timeout: timedelta = timedelta(minutes=30),
     ) -> None:
         if silence < 5:
-            raise ValueError(f"silence {silence:g} must be at least 5 seconds: a busy rank is not a lost one.")
+            remedy = "a busy rank may be silent for some seconds"
+            raise InvalidValue("silence", f"{silence:g}", "must be at least 5 seconds", remedy)
         super().__init__(process_group_backend=process_group_backend, timeout=timeout)
         self.silence = silence
         self._watch: RankWatch | None = None
         self._runs, self._interrupted = 0, False
 
     def setup_environment(self) -> None:
-        """Meet the other ranks, and watch them from now on."""
+        """Start the process group, and watch the other ranks from now on."""
         super().setup_environment()
         self._runs, self._interrupted = self._runs + 1, False
         if dist.get_world_size() == 1:
@@ -63,7 +65,7 @@ class AlternatingDDPStrategy(DDPStrategy):
         copy_weights_of_rank_0(self.lightning_module)
 
     def on_exception(self, exception: BaseException) -> None:
-        """Tell the other ranks; an error that follows from another rank's ends with that one's text."""
+        """Tell the other ranks; an error that another rank's error caused has that one's text appended."""
         super().on_exception(exception)
         self._interrupted = not isinstance(exception, SystemExit)  # which all ranks raise together
         if self._watch is None or not isinstance(exception, Exception):
@@ -73,7 +75,7 @@ class AlternatingDDPStrategy(DDPStrategy):
             exception.args = (f"{exception}\n\nThe job's first error: {first}",)
 
     def teardown(self) -> None:
-        """Stop watching; after a run without an interruption, when all ranks have come this far."""
+        """Stop watching; after a run without an interruption, only when all ranks have got here."""
         if self._watch is not None:
             self._watch.leave(together=not self._interrupted)
         super().teardown()

@@ -14,21 +14,24 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from codec.training.distributed.ddp import AlternatingDDPStrategy
-from codec.training.distributed.sharded_tensors import alike, part_of, whole
+from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
 
 
 class AlternatingFSDPStrategy(AlternatingDDPStrategy):
-    """Each rank keeps a share of the large parts' weights, gradients and optimizer state.
+    """Each rank keeps a shard of the large parts' weights, gradients and optimizer state.
 
-    Weights are gathered for a forward pass and let go in the backward pass, which leaves the mean of the ranks'
-    gradients, each rank its share. Evaluation gathers them once, for all ranks together, so that ranks may have unequal
-    numbers of clips. Checkpoints hold whole tensors: their weights load anywhere, and a run resumes on any number of
-    ranks with this strategy.
+    Weights are gathered for the forward pass and freed in the backward pass, which leaves each rank its shard of the
+    gradients' mean over ranks. Evaluation gathers the weights once, on all ranks together, so that ranks may have
+    unequal numbers of clips. Checkpoints hold full tensors: their weights load anywhere, and a run resumes on any
+    number of ranks with this strategy.
 
     Args:
         parts: modules to shard.
-        unit: parameters from which on a block inside a part is gathered by itself, while the one before computes.
-        silence: see `AlternatingDDPStrategy`, as for the others.
+        unit: a block inside a part that has at least this many parameters is gathered by itself, while the block
+            before it computes.
+        silence: see `AlternatingDDPStrategy`.
+        process_group_backend: see `AlternatingDDPStrategy`.
+        timeout: see `AlternatingDDPStrategy`.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class AlternatingFSDPStrategy(AlternatingDDPStrategy):
         self._sharded: list[FSDPModule] = []
 
     def configure_ddp(self) -> None:
-        """Start from rank 0's weights, and keep this rank's share of the parts."""
+        """Start from rank 0's weights, and keep this rank's shard of the parts."""
         super().configure_ddp()
         if self._sharded:  # by an earlier fit
             return
@@ -63,68 +66,73 @@ class AlternatingFSDPStrategy(AlternatingDDPStrategy):
         return [block for block in large if not any(block in list(other.modules())[1:] for other in large)]
 
     def setup_optimizers(self, trainer: Trainer) -> None:
-        """Put sharded and whole parameters into groups of their own: an optimizer steps each group as a list."""
+        """Put sharded and ordinary parameters into separate groups: an optimizer steps each group as a list."""
         super().setup_optimizers(trainer)
         for optimizer in self.optimizers:
             for group in list(optimizer.param_groups):
-                group["params"], *further = alike(group["params"])
+                group["params"], *further = group_by_sharding(group["params"])
                 for parameters in further:
                     optimizer.add_param_group({**group, "params": parameters})
 
     # -- evaluation ----------------------------------------------------------------------------------------------
 
     def on_validation_start(self) -> None:
-        """Gather all weights, after callbacks may have exchanged them."""
-        self._let_go()
+        """Gather all weights, after callbacks may have swapped them (`CodecEMA`)."""
+        self._reshard()
         for part in self._sharded:
             part.unshard()
 
     def on_validation_end(self) -> None:
-        self._let_go()
+        """Free the gathered weights."""
+        self._reshard()
 
     on_test_start = on_predict_start = on_validation_start
     on_test_end = on_predict_end = on_validation_end
 
-    def _let_go(self) -> None:
+    def _reshard(self) -> None:
         for part in self._sharded:
             part.reshard()
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        return {name: whole(value) for name, value in super().lightning_module_state_dict().items()}
+        """The module's state as full tensors."""
+        return {name: full_tensor(value) for name, value in super().lightning_module_state_dict().items()}
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Load full tensors, each rank its shard."""
         assert self.lightning_module is not None
         own = self.lightning_module.state_dict()
-        state = {k: part_of(v, own[k]) if k in own else v for k, v in checkpoint["state_dict"].items()}
+        state = {k: shard_like(v, own[k]) if k in own else v for k, v in checkpoint["state_dict"].items()}
         super().load_model_state_dict({**checkpoint, "state_dict": state}, strict)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """An optimizer's state as full tensors."""
         state: dict[str, Any] = super().optimizer_state(optimizer)
-        states = {key: {n: _whole(v) for n, v in values.items()} for key, values in state["state"].items()}
+        states = {key: {n: _full_value(v) for n, v in values.items()} for key, values in state["state"].items()}
         return {**state, "state": states}
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Load the optimizers' full states, each rank its shards."""
         states = []
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             parts = {
-                key: {name: _part_of(value, parameters[key]) for name, value in values.items()}
+                key: {name: _shard_value(value, parameters[key]) for name, value in values.items()}
                 for key, values in state["state"].items()
             }
             states.append({**state, "state": parts})
         super().load_optimizer_state_dict({**checkpoint, "optimizer_states": states})
 
 
-def _whole(value: Any) -> Any:
-    return whole(value) if isinstance(value, Tensor) else value
+def _full_value(value: Any) -> Any:
+    return full_tensor(value) if isinstance(value, Tensor) else value
 
 
-def _part_of(value: Any, parameter: Tensor) -> Any:
-    """Moments are sharded as their parameter is; counts are not."""
+def _shard_value(value: Any, parameter: Tensor) -> Any:
+    """An optimizer's value of a parameter: its moments are sharded as the parameter is, step counts are not."""
     sharded = isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape
-    return part_of(value, parameter) if sharded else value
+    return shard_like(value, parameter) if sharded else value
 
 
 StrategyRegistry.register(

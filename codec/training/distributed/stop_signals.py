@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: noted when they come, obeyed when the batch is done; requeueing under SLURM."""
+"""Signals that ask a run to stop: noted when they arrive, obeyed after the batch; requeueing under SLURM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STOPPED = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
 class RunStopped(SystemExit):
     """Ends the command after its state has been saved: rank 0 with status 75, the others with 0.
 
-    Lightning's launcher kills all ranks as soon as one that it has started ends with any other status than 0.
+    Lightning's launcher kills all ranks as soon as one that it started ends with another status than 0.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -31,7 +31,7 @@ class RunStopped(SystemExit):
 class StopSignals:
     """Notes SIGTERM, SIGINT and SLURM's requeue signal (SIGUSR1 unless the cluster environment states another).
 
-    Lightning's own handlers, which this replaces while it trains, run collectives or write a checkpoint in the middle
+    Lightning's own handlers, which these replace during training, run collectives or write a checkpoint in the middle
     of a batch. A second SIGINT interrupts at once.
     """
 
@@ -41,7 +41,7 @@ class StopSignals:
         self._requeue = False
 
     def install(self, trainer: Trainer) -> None:
-        """Replace Lightning's handlers until it puts back those of before the run; only the main thread can."""
+        """Replace Lightning's handlers until it restores those from before the run; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             return
         environment = cluster_environment(trainer)

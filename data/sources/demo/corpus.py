@@ -1,7 +1,7 @@
 """The demo corpus: synthetic speech for machines without data, spoken by espeak-ng in many voices.
 
-Made once into a cache folder, the same bytes for the same seed; train, validation and test differ in the
-voice (variant and language), in the variant, and in the sentences.
+It is made once, in a cache folder, with the same bytes for the same seed. Training, validation and test have different
+voices (pairs of language and variant), different variants, and different sentences.
 """
 
 import csv
@@ -45,7 +45,7 @@ SENTENCES = {"train": {"en": 11, "other": 6}, "val": {"en": 2, "other": 2}, "tes
 
 
 class Voice(NamedTuple):
-    """A speaker: espeak-ng's language and variant, and the rate to play its sound at, which moves formants."""
+    """A speaker: espeak-ng's language and variant, and the playback rate in Hz, which shifts pitch and formants."""
 
     language: str
     variant: str
@@ -78,8 +78,8 @@ class DemoSource(AudioSource):
 def make_demo_corpus(root: str | None = None, seed: int = 0, *, voices: int | None = None) -> Path:
     """Make the corpus unless it is there, and return its folder: FLAC files and manifest.tsv.
 
-    The folder's name holds a fingerprint of texts, voices and seed. It appears whole or not at all, also when
-    several processes make it at once. `voices` keeps only that many voices of each split, for tests.
+    The folder's name holds a fingerprint of texts, voices and seed. It gets this name once it is complete, also when
+    several processes make it at once. `voices` limits the number of voices in each split, for tests.
     """
     counts = {split: min(count, voices or count) for split, count in VOICES.items()}
     recipe = [VERSION, seed, counts, SENTENCES, VARIANTS, TEXTS, HELD_OUT, SAMPLE_RATE, SECONDS]
@@ -96,7 +96,7 @@ def make_demo_corpus(root: str | None = None, seed: int = 0, *, voices: int | No
         draft.chmod(0o755)
         try:
             draft.rename(folder)
-        except OSError:  # another process was faster: its corpus is the same
+        except OSError:  # another process has made the same corpus in the meantime
             if not (folder / "manifest.tsv").is_file():
                 raise
     finally:
@@ -116,7 +116,7 @@ def _cache_folder() -> Path:
 
 
 def _make(folder: Path, seed: int, counts: dict[str, int]) -> None:
-    """Speak all voices, a few at a time, and write the manifest."""
+    """Synthesise all voices, a few at a time, and write the manifest."""
     jobs = [(split, voice) for split in SPLITS for voice in _voices(split, counts[split], seed)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         rows = list(pool.map(lambda job: _speak_voice(folder, job[0], job[1], seed), jobs))
@@ -127,7 +127,7 @@ def _make(folder: Path, seed: int, counts: dict[str, int]) -> None:
 
 
 def _voices(split: str, count: int, seed: int) -> list[Voice]:
-    """Every second voice English, the others in turn; each a new pair of language and variant."""
+    """The voices of a split: half of them English, the others in turn; no pair of language and variant twice."""
     english = [language for language in TEXTS if language.startswith("en")]
     others = [language for language in TEXTS if not language.startswith("en")]
     variants = VARIANTS[split]
@@ -143,7 +143,7 @@ def _voices(split: str, count: int, seed: int) -> list[Voice]:
 
 
 def _sentences(split: str, language: str, generator: torch.Generator) -> list[str]:
-    """Different sentences for this voice: training ones, or its half of the held-out ones."""
+    """The sentences of a voice, drawn without repetition from those of its split."""
     kind = "en" if language.startswith("en") else "other"
     texts, held_out = TEXTS[language], HELD_OUT[kind]
     if split == "train":
@@ -155,7 +155,7 @@ def _sentences(split: str, language: str, generator: torch.Generator) -> list[st
 
 
 def _speak_voice(folder: Path, split: str, voice: Voice, seed: int) -> list[tuple[str, ...]]:
-    """Make all clips of one voice; returns their manifest rows."""
+    """Make all clips of one voice, and return their manifest rows."""
     generator = seeded_generator("demo", seed, split, voice.name)
     texts = _sentences(split, voice.language, generator)
     (folder / split).mkdir(exist_ok=True)
@@ -177,7 +177,7 @@ def _speak_voice(folder: Path, split: str, voice: Voice, seed: int) -> list[tupl
 
 
 def _finish(path: str, rate: int, generator: torch.Generator) -> torch.Tensor:
-    """[T] at 16 kHz: the sentence without its silent ends, at some level, over a faint noise floor."""
+    """[T] at 16 kHz: the sentence without the silence around it, at a random level, with a faint noise floor."""
     samples, _ = soundfile.read(path, dtype="float32")
     soundfile.write(path, samples, rate, subtype="PCM_16")  # the same samples, faster or slower
     wave = read_whole(path, (SAMPLE_RATE,))[0][0]

@@ -1,8 +1,8 @@
-"""Speech synthesis with espeak-ng from the `espeakng-loader` wheel, in a process of its own per voice.
+"""Speech synthesis with espeak-ng from the `espeakng-loader` wheel, in a process of its own for each voice.
 
-espeak-ng keeps hidden state from one sentence to the next; only a fresh process says a list of sentences the
-same way every time. So this file is also the program that such a process runs: jobs come as JSON on its
-standard input.
+espeak-ng keeps hidden state from one sentence to the next; only a new process speaks a list of sentences the same way
+every time. So this file is also the program that such a process runs, with jobs as JSON on its standard input. It
+imports nothing of this project.
 """
 
 import ctypes

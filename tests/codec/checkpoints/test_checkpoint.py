@@ -5,7 +5,8 @@ import pickle
 import pytest
 import torch
 
-from codec.checkpoints.reading import PRETRAINED, build_codec, load_codec, located
+from codec.checkpoints.building import build_codec
+from codec.checkpoints.reading import PRETRAINED, load_codec, resolve_checkpoint
 from codec.checkpoints.safetensors import write_safetensors
 
 CONFIG = {
@@ -87,10 +88,10 @@ def test_a_safetensors_file_of_another_name_is_told_to_change_it(tmp_path):
         load_codec(tmp_path / "a.ckpt")
 
 
-def test_a_folder_does_not_hide_a_codec_that_comes_along_but_a_file_does(tmp_path, monkeypatch):
+def test_a_folder_does_not_hide_a_pretrained_codec_but_a_file_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small_fsq").mkdir()
-    assert located("small_fsq") == PRETRAINED / "small_fsq.safetensors"
+    assert resolve_checkpoint("small_fsq") == PRETRAINED / "small_fsq.safetensors"
     (tmp_path / "small_fsq").rmdir()
     (tmp_path / "small_fsq").touch()
-    assert located("small_fsq").resolve() == tmp_path / "small_fsq"
+    assert resolve_checkpoint("small_fsq").resolve() == tmp_path / "small_fsq"

@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or not at all, damage of any byte found, the newest good one chosen."""
+"""Checkpoint files: complete or not at all, damage of any byte found, the newest undamaged one chosen."""
 
 import errno
 import os
@@ -7,8 +7,10 @@ import zlib
 import pytest
 import torch
 
-from codec.checkpoints.files import SafeCheckpointIO, link, newest_checkpoint, remove_partial
-from codec.checkpoints.reading import damage, read_checkpoint
+from codec.checkpoints import files
+from codec.checkpoints.files import FORMAT_VERSION, SafeCheckpointIO, find_damage, link, remove_partial
+from codec.checkpoints.reading import newest_checkpoint, read_checkpoint
+from codec.errors import UnreadableFile
 
 CONTENT = {"state_dict": {"a": torch.arange(6.0), "b": torch.ones(2, 3)}, "list": [1, 2.5, "text", None]}
 
@@ -37,7 +39,7 @@ def equal(one, other):
 def test_what_is_written_is_read(tmp_path):
     path = tmp_path / "new" / "folder" / "a.ckpt"
     SafeCheckpointIO().save_checkpoint(CONTENT, path)
-    assert damage(path) is None
+    assert find_damage(path) is None
     assert equal(CONTENT, SafeCheckpointIO().load_checkpoint(path, weights_only=True))
     assert [p.name for p in path.parent.iterdir()] == ["a.ckpt"]
 
@@ -81,7 +83,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
 
 def test_files_without_checksums_are_read(tmp_path):
     torch.save(CONTENT, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
-    assert damage(tmp_path / "old.ckpt") is None
+    assert find_damage(tmp_path / "old.ckpt") is None
     assert equal(CONTENT, SafeCheckpointIO().load_checkpoint(tmp_path / "old.ckpt"))
 
 
@@ -105,6 +107,58 @@ def test_the_content_is_on_disk_before_the_name_and_the_name_before_return(tmp_p
     monkeypatch.setattr(os, "replace", lambda a, b: calls.append("rename") or rename(a, b))
     save(tmp_path / "a.ckpt")
     assert calls == [str(tmp_path / "a.ckpt.partial"), "rename", str(tmp_path)]
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    known = {**CONTENT, "format_version": FORMAT_VERSION}
+    torch.save(known, tmp_path / "known.ckpt")
+    assert equal(known, read_checkpoint(tmp_path / "known.ckpt"))
+    for version in (FORMAT_VERSION + 1, "2"):
+        torch.save({**CONTENT, "format_version": version}, tmp_path / "newer.ckpt")
+        with pytest.raises(UnreadableFile, match=r"newer\.ckpt is of a newer format.*install a newer version"):
+            read_checkpoint(tmp_path / "newer.ckpt")
+
+
+def test_a_kept_checkpoint_is_handed_over_once(tmp_path, reads):
+    path = save(tmp_path / "a.ckpt", 3)
+    assert read_checkpoint(path, keep=True)["global_step"] == 3
+    assert SafeCheckpointIO().load_checkpoint(path)["global_step"] == 3
+    assert reads == ["checksums", "load"]
+    assert SafeCheckpointIO().load_checkpoint(path)["global_step"] == 3
+    assert reads == ["checksums", "load"] * 2
+
+
+def test_a_kept_checkpoint_is_read_again_where_the_file_is_another(tmp_path, reads):
+    path, other = save(tmp_path / "a.ckpt", 3), save(tmp_path / "b.ckpt", 4)
+    read_checkpoint(path, keep=True)
+    assert SafeCheckpointIO().load_checkpoint(other)["global_step"] == 4
+    save(path, 5)
+    assert SafeCheckpointIO().load_checkpoint(path)["global_step"] == 5
+    read_checkpoint(path, check=False, keep=True)  # not kept: its bytes have not been checked
+    damaged(path)
+    with pytest.raises(UnreadableFile, match="is damaged"):
+        SafeCheckpointIO().load_checkpoint(path)
+    assert reads.count("checksums") == 4
+
+
+def test_handed_over_tensors_do_not_depend_on_the_file(tmp_path):
+    path = save(tmp_path / "a.ckpt")
+    read_checkpoint(path, keep=True)
+    checkpoint = SafeCheckpointIO().load_checkpoint(path)
+    path.write_bytes(bytes(path.stat().st_size))  # in place: mapped memory would change
+    assert torch.equal(checkpoint["pad"], torch.ones(500))
+    assert not files._kept
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """What is done with files' bytes, in order: "checksums" or "load"."""
+    done = []
+    check, load = files.find_damage, torch.load
+    monkeypatch.setattr(files, "_kept", [])
+    monkeypatch.setattr(files, "find_damage", lambda path: done.append("checksums") or check(path))
+    monkeypatch.setattr(torch, "load", lambda *a, **k: done.append("load") or load(*a, **k))
+    return done
 
 
 @pytest.mark.parametrize("links", [True, False])

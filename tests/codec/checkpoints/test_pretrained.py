@@ -1,4 +1,4 @@
-"""The codecs that come with this project: small, weights alone, what their cards say, and found by name."""
+"""The pretrained codecs: small, weights alone, as their cards say, and found by name."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from codec.checkpoints.reading import PRETRAINED, load_codec, located, pretrained, read_checkpoint
+from codec.checkpoints.reading import PRETRAINED, load_codec, pretrained, read_checkpoint, resolve_checkpoint
 from tests.support.training import voice
 
 NAMES = ["small_fsq", "small_fsq_aware", "small_rvq", "small_rvq_aware", "small_student", "small_student_aware"]
@@ -63,8 +63,8 @@ def test_the_student_has_the_teacher_s_quantizer_and_decoder():
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small_fsq").write_bytes(b"no checkpoint")
-    assert str(located("small_fsq")) == "small_fsq"
-    assert located("runs/small_fsq").parent.name == "runs"
+    assert str(resolve_checkpoint("small_fsq")) == "small_fsq"
+    assert resolve_checkpoint("runs/small_fsq").parent.name == "runs"
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():

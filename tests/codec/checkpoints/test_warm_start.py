@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from codec import FSQ, CodecModule, MultiPeriodDiscriminator, SpectralEncoder
-from codec.checkpoints.reading import build_codec, load_codec
+from codec.checkpoints.building import build_codec
+from codec.checkpoints.reading import load_codec
 from codec.checkpoints.warm_start import grouped, warm_start
 from tests.support.small_codec import small_codec
 from tests.support.training import VoiceData, adam, discriminators, mel_loss, quiet_trainer, tiny_module, weights
@@ -38,10 +39,10 @@ def block(**changes):
     }
 
 
-def module_of(config, *, judges=(), **settings) -> CodecModule:
+def module_of(config, *, adversary=(), **settings) -> CodecModule:
     codec = build_codec(config)
     loss = mel_loss() if codec.output_sample_rate == 16_000 else None
-    module = CodecModule(codec, judges, reconstruction_loss=loss, optimizer=adam, **settings)
+    module = CodecModule(codec, adversary, reconstruction_loss=loss, optimizer=adam, **settings)
     module.config = {"class_path": "codec.CodecModule", "init_args": {"codec": config}}
     return module
 
@@ -50,7 +51,7 @@ def module_of(config, *, judges=(), **settings) -> CodecModule:
 def run(tmp_path):
     """The checkpoint of a run that the command line configured, and its module."""
     torch.manual_seed(7)
-    module = module_of(block(), judges=discriminators())
+    module = module_of(block(), adversary=discriminators())
     trainer = quiet_trainer(max_steps=1)
     trainer.fit(module, VoiceData())
     trainer.save_checkpoint(tmp_path / "run.ckpt")
@@ -59,7 +60,7 @@ def run(tmp_path):
 
 def test_everything_comes_over_but_the_optimizer(run):
     path, source = run
-    module = module_of(block(), judges=discriminators(), init_from=str(path))
+    module = module_of(block(), adversary=discriminators(), init_from=str(path))
     assert all(torch.equal(value, weights(source)[name]) for name, value in weights(module).items())
     trainer = quiet_trainer(max_steps=1)
     trainer.fit(module, VoiceData())
@@ -71,24 +72,24 @@ def test_the_account_names_what_matched_what_was_missing_and_what_was_left_over(
     path, _ = run
     config = block()
     config["init_args"]["encoder"]["init_args"]["depth"] = 2
-    module = module_of(config, judges=[MultiPeriodDiscriminator((2,), (4, 8))])
+    module = module_of(config, adversary=[MultiPeriodDiscriminator((2,), (4, 8))])
     with pytest.raises(ValueError, match=r"discriminators\.0\.parts\.0\.\S+ is \["):  # of another kind
-        warm_start(module_of(config, judges=discriminators()[::-1]), path)
+        warm_start(module_of(config, adversary=discriminators()[::-1]), path)
     before = weights(module)
-    account = warm_start(module, path)
-    assert {name.split(".")[3] for name in account.missing} == {"1"}
-    assert all(name.startswith("codec.encoder.blocks.1.") for name in account.missing)
-    assert {".".join(n.split(".")[:4]) for n in account.left_over} >= {"discriminators.0.parts.1"}
+    report = warm_start(module, path)
+    assert {name.split(".")[3] for name in report.missing} == {"1"}
+    assert all(name.startswith("codec.encoder.blocks.1.") for name in report.missing)
+    assert {".".join(n.split(".")[:4]) for n in report.left_over} >= {"discriminators.0.parts.1"}
     stored = torch.load(path, weights_only=True)["state_dict"]
     after = module.state_dict()
-    assert sorted([*account.matched, *account.missing]) == sorted(after)
-    assert sorted([*account.matched, *account.left_over]) == sorted(stored)
-    assert account.numbers == sum(after[name].numel() for name in account.matched)
-    assert all(torch.equal(after[name], stored[name]) for name in account.matched)
-    assert all(torch.equal(after[name], before[name]) for name in account.missing)
-    text = str(account)
-    assert f"{len(account.matched)} tensors ({account.numbers:,} numbers) matched" in text
-    assert f"missing there, kept as initialised: codec.encoder.blocks.1 ({len(account.missing)})" in text
+    assert sorted([*report.matched, *report.missing]) == sorted(after)
+    assert sorted([*report.matched, *report.left_over]) == sorted(stored)
+    assert report.numbers == sum(after[name].numel() for name in report.matched)
+    assert all(torch.equal(after[name], stored[name]) for name in report.matched)
+    assert all(torch.equal(after[name], before[name]) for name in report.missing)
+    text = str(report)
+    assert f"{len(report.matched)} tensors ({report.numbers:,} numbers) matched" in text
+    assert f"missing there, kept as initialised: codec.encoder.blocks.1 ({len(report.missing)})" in text
     assert "left over there, not used: discriminators.0.parts.1 (" in text
 
 
@@ -100,10 +101,10 @@ def test_groups_are_as_short_as_they_can_be():
 
 def test_parts_can_be_chosen(run):
     path, source = run
-    module = module_of(block(), judges=discriminators())
+    module = module_of(block(), adversary=discriminators())
     before = weights(module)
-    account = warm_start(module, path, parts=["codec.quantizer", "codec.decoder.backbone"])
-    assert set(account.left_over) == set(before) - set(account.matched) and not account.missing
+    report = warm_start(module, path, parts=["codec.quantizer", "codec.decoder.backbone"])
+    assert set(report.left_over) == set(before) - set(report.matched) and not report.missing
     for name, value in weights(module).items():
         taken = name.startswith(("codec.quantizer.", "codec.decoder.backbone."))
         assert torch.equal(value, (weights(source) if taken else before)[name]), name
@@ -136,9 +137,9 @@ def test_the_same_holds_for_resuming_and_testing(run):
     for changes in ({"levels": [8] * 4}, {"dim": 24}):
         with pytest.raises(ValueError, match=r"holds|does not fit this codec: .*levels \[4, 4, 4, 4\].* in the file"):
             quiet_trainer(max_steps=2).fit(
-                module_of(block(**changes), judges=discriminators()), VoiceData(), ckpt_path=path
+                module_of(block(**changes), adversary=discriminators()), VoiceData(), ckpt_path=path
             )
-    quiet_trainer(max_steps=2).fit(module_of(block(), judges=discriminators()), VoiceData(), ckpt_path=path)
+    quiet_trainer(max_steps=2).fit(module_of(block(), adversary=discriminators()), VoiceData(), ckpt_path=path)
 
 
 def test_a_stack_of_another_width_inside_is_refused_by_shape(run):
@@ -164,10 +165,10 @@ def test_safetensors_of_a_codec(tmp_path, prefix):
     path = tmp_path / "codec.safetensors"
     safetensors.torch.save_file({prefix + k: v for k, v in source.state_dict().items()}, path)
     module = tiny_module()
-    account = warm_start(module, path)
+    report = warm_start(module, path)
     assert all(torch.equal(v, source.state_dict()[k]) for k, v in module.codec.state_dict().items())
-    assert {name.split(".")[0] for name in account.missing} == {"discriminators"}
-    assert "taken on trust" in str(account)
+    assert {name.split(".")[0] for name in report.missing} == {"discriminators"}
+    assert "taken on trust" in str(report)
     other = CodecModule(small_codec((4,) * 6), reconstruction_loss=mel_loss())
     with pytest.raises(
         ValueError, match=r"project_in\.weight is \[4, 16\] in the file, \[6, 16\] here.*levels \[4, 4, 4"
@@ -179,14 +180,14 @@ def test_safetensors_of_discriminators(tmp_path):
     source = tiny_module().discriminators
     for parameter in source.parameters():
         parameter.data.add_(1.0)
-    path = tmp_path / "judges.safetensors"
+    path = tmp_path / "adversary.safetensors"
     safetensors.torch.save_file(source.state_dict(), path)
     module = tiny_module()
     before = weights(module.codec)
     warm_start(module, path)
     assert all(torch.equal(v, weights(source)[k]) for k, v in weights(module.discriminators).items())
     assert all(torch.equal(v, before[k]) for k, v in weights(module.codec).items())
-    with pytest.raises(ValueError, match=r"'codec\.encoder' is not in .*judges\.safetensors: the file has discrim"):
+    with pytest.raises(ValueError, match=r"'codec\.encoder' is not in .*adversary\.safetensors: the file has discrim"):
         warm_start(module, path, parts=["codec.encoder"])
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from codec.checkpoints.reading import build
 from codec.encoders.base import Encoder
 from codec.encoders.l3ac import StudentEncoder
 from codec.encoders.semantic import FusedEncoder, HubertEncoder
 from codec.encoders.spectral import MelEncoder
 from codec.layers.attention import LocalAttention, rotary
 from codec.layers.l3ac import PaddedConv, ResponseNorm
+from tests.support.building import build
 
 
 def student(*, causal: bool = False, window: int = 3) -> StudentEncoder:

@@ -119,7 +119,7 @@ def test_weight_norm_is_folded_on_export(codec, folder, model, tmp_path):
     """A codec trained afresh has weight norm; its export decodes and encodes alike."""
     block = import_codec(str(folder), tmp_path / "plain.ckpt")
     block["init_args"]["encoder"]["init_args"]["acoustic"]["init_args"]["weight_norm"] = True
-    from codec.checkpoints.reading import build_codec
+    from codec.checkpoints.building import build_codec
     from codec.hub.importing import write_checkpoint
 
     torch.manual_seed(1)
@@ -257,7 +257,7 @@ def test_a_causal_decoder_is_not_exported(folder, tmp_path, capsys):
 ])  # fmt: skip
 def test_any_missing_weight_ends_in_one_sentence(model, copy, capsys, name):
     save_file({k: v.contiguous() for k, v in model.state_dict().items() if k != name}, copy / "model.safetensors")
-    assert "is not a whole" in refused(capsys, "import", copy, copy / "out.ckpt")
+    assert "is not a complete" in refused(capsys, "import", copy, copy / "out.ckpt")
 
 
 def test_broken_original_weights_end_in_one_sentence(tmp_path, capsys):
@@ -272,7 +272,7 @@ def test_broken_original_weights_end_in_one_sentence(tmp_path, capsys):
     for name, value in broken.items():
         weights = {k: v for k, v in (whole | {name: value}).items() if v is not None}
         torch.save(weights, tmp_path / "pytorch_model.bin")
-        assert "is not a whole" in refused(capsys, "import", tmp_path / "pytorch_model.bin", tmp_path / "out.ckpt")
+        assert "is not a complete" in refused(capsys, "import", tmp_path / "pytorch_model.bin", tmp_path / "out.ckpt")
 
 
 def test_original_weights_beside_a_configuration_are_told_by_their_names(tmp_path):

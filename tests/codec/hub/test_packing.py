@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from codec.checkpoints.building import build_codec
 from codec.checkpoints.reading import load_codec
 from codec.hub.__main__ import main
-from codec.hub.packing import halved, pack_codec
+from codec.hub.packing import pack_codec, to_half
 
 PARTS = {
     "sample_rate": 16_000,
@@ -69,8 +69,8 @@ def test_full_precision_changes_nothing(checkpoint, tmp_path):
 
 def test_what_half_precision_cannot_hold_stays_as_it_is():
     large = torch.tensor([1.0, 70_000.0])
-    assert halved("decoder.weight", large) is large
-    assert halved("decoder.weight", torch.tensor([1.0, 60_000.0])).dtype == torch.float16
+    assert to_half("decoder.weight", large) is large
+    assert to_half("decoder.weight", torch.tensor([1.0, 60_000.0])).dtype == torch.float16
 
 
 @pytest.mark.parametrize("name", ["taken.safetensors", "small.bin"])

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from codec.channels.bitstream import bits_to_codes, codes_to_bits
-from codec.checkpoints.reading import build
 from codec.codec import NeuralCodec
 from codec.hub import transformers_codec, transformers_parts
 from codec.hub.transformers_codec import TransformersCodec
+from tests.support.building import build
 
 transformers = pytest.importorskip("transformers")
 

@@ -1,12 +1,14 @@
 """Adversarial training: order, stale gradients, clipping, accumulation, skipped steps, counting, schedules."""
 
+from types import SimpleNamespace
+
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 
-from codec import WarmupLinearDecay
+from codec import InvalidValue, Loss, WarmupLinearDecay
 from codec.training.losses import LossInputs
 from tests.support.training import Hinge, VoiceData, adam, mel_loss, quiet_trainer, sgd, tiny_module, voice, weights
 
@@ -189,6 +191,37 @@ def test_a_loss_at_another_rate_is_refused():
     loss.sample_rate = 24_000
     with pytest.raises(ValueError, match="24000 Hz, the codec puts out 16000 Hz"):
         tiny_module(reconstruction_loss=loss)
+
+
+def test_a_trainer_that_would_shard_the_clips_again_is_refused():
+    module = tiny_module()
+    module.trainer = SimpleNamespace(world_size=2, _accelerator_connector=SimpleNamespace(use_distributed_sampler=True))
+    with pytest.raises(InvalidValue, match="use_distributed_sampler True must be false"):
+        module.setup("fit")
+
+
+def test_two_losses_of_one_name_are_refused():
+    with pytest.raises(InvalidValue, match="'codec' of Named is taken"):
+        tiny_module(losses=[Named()])
+
+
+class Named(Loss):
+    name = "codec"
+
+    def forward(self, inputs):
+        return inputs.output.audio.square().mean()
+
+
+def test_a_loss_of_ones_own_joins_the_sum_under_its_name_and_weight():
+    class Power(Named):
+        name = "power"
+
+    module = tiny_module(losses=[Power(3.0)], discriminators=[])
+    trainer = quiet_trainer(max_steps=1)
+    trainer.fit(module, VoiceData())
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert logged["train/power"] > 0
+    assert logged["train/generator"] == pytest.approx(15 * logged["train/mel"] + 3 * logged["train/power"], rel=1e-5)
 
 
 def test_zero_accumulation_is_refused():

@@ -75,8 +75,25 @@ def test_an_error_that_follows_is_told_the_first(watches):
 
 
 def test_an_error_of_the_backend_alone_names_the_likely_cause(watches):
-    first, _ = watches(2)
+    first, second = watches(2)
+    second._ended.set()  # killed: no more heartbeats, and no report
     assert first.report(RuntimeError("gloo/transport/tcp/pair.cc: Connection closed by peer")) == SILENT_END
+
+
+def test_an_error_of_the_process_group_names_the_likely_cause(watches):
+    first, _ = watches(2)
+    assert first.report(dist.DistBackendError("NCCL communicator was aborted")) == SILENT_END
+
+
+@pytest.mark.parametrize("other", ["at work", "failed too"])
+def test_an_error_of_this_rank_is_not_blamed_on_another(watches, monkeypatch, other):
+    monkeypatch.setattr(rank_watch, "GRACE", 0.5)
+    first, second = watches(2)
+    monkeypatch.setattr(rank_watch, "PERIOD", 0.3)  # how long the report waits for a heartbeat
+    if other == "failed too":
+        second.report(OSError("no disk"))
+        second._store.set(second._key("error", 0), "")  # as if it had come second
+    assert first.report(RuntimeError("shapes do not match")) is None
 
 
 def test_a_silent_neighbour_ends_the_rank(watches, exits):

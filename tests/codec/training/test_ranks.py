@@ -15,13 +15,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def single():
-    """What one process makes of the joint batches."""
+    """The results of one process on the joint batches."""
     return script.scenarios(1)
 
 
 @pytest.fixture(scope="module", params=[2, 3])
 def ranks(request, tmp_path_factory):
-    """What each of 2 or 3 ranks makes of its part of them."""
+    """The results of each of 2 or 3 ranks, each on its part of the batches."""
     folder = tmp_path_factory.mktemp("ranks")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(request.param)]
     command = [*launch, "-m", "tests.support.ranks", str(folder)]

@@ -1,4 +1,4 @@
-"""Sharded training on two ranks equals whole weights on two ranks, and resumes."""
+"""Sharded training on two ranks equals unsharded training on two ranks, and resumes."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where two ranks have trained whole, sharded, half as long, and from there to the end."""
+    """Where two ranks have trained unsharded, sharded, sharded for half the steps, and from there to the end."""
     folder = tmp_path_factory.mktemp("sharded")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launch, "-m", "tests.support.sharded", str(folder)]
@@ -33,8 +33,8 @@ def assert_close(found, expected, *, exact=False):
                                equal_nan=True)  # fmt: skip
 
 
-def test_losses_and_weights_are_those_of_whole_weights(folder):
-    """Also the validation's on averaged weights, where rank 1 has no clip; and the norms that clipping goes by."""
+def test_losses_and_weights_equal_those_of_unsharded_training(folder):
+    """Also those of the validation on averaged weights, where rank 1 has no clip, and the norms used for clipping."""
     whole, sharded = (saved(folder, f"{name}0.pt")["losses"] for name in ("whole", "sharded"))
     assert len(whole) == STEPS and {"val/mel", "gradient_norm/generator", "train/discriminator"} <= set(whole[-1])
     assert_close(sharded, whole)
@@ -43,7 +43,7 @@ def test_losses_and_weights_are_those_of_whole_weights(folder):
         assert_close(sharded[part], whole[part])
 
 
-def test_a_rank_keeps_its_share(folder):
+def test_a_rank_keeps_its_shard(folder):
     whole, *shares = (saved(folder, f"{name}.pt")["kept"] for name in ("whole0", "sharded0", "sharded1"))
     assert max(shares) < 0.6 * whole <= sum(shares)
 

@@ -1,4 +1,4 @@
-"""The demo corpus is the same every time, whole or absent, and split by voice."""
+"""The demo corpus is the same every time, appears only when complete, and is split by voice."""
 
 import csv
 import hashlib
