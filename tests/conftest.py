@@ -9,10 +9,9 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"  # before PyTorch is loaded, also for the processes that tests start
 
 import pytest  # noqa: E402
-import soundfile  # noqa: E402
 import torch  # noqa: E402
 
-from tests.support.training import voice  # noqa: E402
+from tests.support.speech import write_speech  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -20,13 +19,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of six recordings of about 1.25 s by two speakers, 16 kHz."""
-    folder = tmp_path_factory.mktemp("recordings")
-    for speaker in ("anna", "ben"):
-        (folder / speaker).mkdir()
-        for number in range(3):
-            samples = voice(100 * number + len(speaker), size=1, samples=20_000 + 77 * number)[0, 0].numpy()
-            soundfile.write(folder / speaker / f"{number}.wav", samples, 16_000)
-    return folder
+    return write_speech(tmp_path_factory.mktemp("recordings"), speakers=("anna", "ben"))
 
 
 @pytest.fixture

@@ -22,13 +22,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import soundfile
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from tests.support.paths import ROOT
-from tests.support.training import voice
+from tests.support.speech import write_speech
 
 COMPARED = ("state_dict", "codec_ema", "optimizer_states", "gradient_norms", "codebook_usage", "skipped_steps")
 TIMINGS = "throughput/"
@@ -144,11 +143,7 @@ def configuration(speech: Path, folder: Path, *, batches: int, quantizer: str, a
 
 def make_speech(folder: Path) -> Path:
     """Six short recordings."""
-    folder.mkdir(parents=True)
-    for number in range(6):
-        samples = voice(number, size=1, samples=16_000 + 77 * number)[0, 0].numpy()
-        soundfile.write(folder / f"{number}.wav", samples, 16_000)
-    return folder
+    return write_speech(folder, [1.0 + 0.005 * number for number in range(6)])
 
 
 def _worker_start(run: Run, process: subprocess.Popen, rng: random.Random) -> Callable[[], bool]:

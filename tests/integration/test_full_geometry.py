@@ -25,9 +25,9 @@ model:
                 config: {hidden_size: 32, num_attention_heads: 2, intermediate_size: 48, output_hidden_size: 32}
         quantizer: {init_args: {dim: 96}}
         decoder: {init_args: {backbone: {init_args: {dim: 96, width: 64, depth: 1}}}}
-    semantic: {init_args: {dim: 96, width: 32}}
+    losses: [{class_path: codec.SemanticReconstruction, init_args: {dim: 96, width: 32}}]
     compiled: false
-    discriminators: null
+    adversary: {discriminators: []}
 """
 
 
@@ -89,7 +89,7 @@ def test_released_weights_are_fine_tuned_and_distilled(monkeypatch, tmp_path, sp
         f"{encoder}.semantic": "{class_path: codec.MelEncoder, init_args: {dim: 8, bands: 20, width: 8}}",
         "--model.init_args.teacher": str(tmp_path / "neucodec.safetensors"),
         "--model.init_args.distillation_start": "0",
-        "--model.init_args.discriminators": "[]",
+        "--model.init_args.adversary.discriminators": "[]",
     }
     words = ["--config", CONFIGS / "paper/distill_neucodec.yaml", *small(speech, tmp_path)]
     words += [word for item in student.items() for word in item]

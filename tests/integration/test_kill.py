@@ -2,8 +2,11 @@
 
 import json
 import signal
+import struct
 import sys
 import time
+from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -26,6 +29,16 @@ def settings(tmp_path):
     content["trainer"]["val_check_interval"] = 2
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(content))
     return tmp_path / "settings.yaml"
+
+
+def damage(path: Path) -> None:
+    """Change one bit in the middle of the largest record."""
+    with ZipFile(path) as archive:
+        record = max(archive.infolist(), key=lambda entry: entry.file_size)
+    content = bytearray(path.read_bytes())
+    lengths = struct.unpack_from("<HH", content, record.header_offset + 26)  # of the name and the padding after it
+    content[record.header_offset + 30 + sum(lengths) + record.file_size // 2] ^= 1
+    path.write_bytes(content)
 
 
 def run(monkeypatch, command, settings, *words):
@@ -71,9 +84,7 @@ def test_auto_starts_afresh_goes_on_and_passes_over_a_damaged_file(monkeypatch, 
     assert f"Going on from {checkpoints / 'last.ckpt'}." in caplog.text
     assert not (tmp_path / "run" / "checkpoints-1").exists()
     last = checkpoints / "last.ckpt"
-    content = bytearray(last.read_bytes())
-    content[len(content) // 2] ^= 1
-    last.write_bytes(content)  # and with it batch=3.ckpt, which is the same file
+    damage(last)  # and with it batch=3.ckpt, which is the same file
     for command, wanted in (("fit", "last"), ("fit", "auto"), ("validate", "last")):
         with pytest.warns(UserWarning, match=r"(last|batch=3)\.ckpt is damaged \(.*\): passed over for batch=2\.ckpt"):
             run(monkeypatch, command, settings, "--ckpt_path", wanted, "--trainer.max_steps", "2")

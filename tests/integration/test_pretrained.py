@@ -9,7 +9,7 @@ import soundfile
 from codec import load_codec
 from tests.support.command_line import run
 from tests.support.paths import CONFIGS
-from tests.support.training import voice
+from tests.support.speech import write_speech
 
 CODECS = ["FSQ", "RVQ", "FSQ aware", "RVQ aware", "Student", "Student aware"]
 
@@ -17,10 +17,7 @@ CODECS = ["FSQ", "RVQ", "FSQ aware", "RVQ aware", "Student", "Student aware"]
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the codecs are found by their names
-    (tmp_path / "speech").mkdir()
-    for number in range(2):
-        samples = voice(number, size=1, samples=16_000)[0, 0].numpy()
-        soundfile.write(tmp_path / "speech" / f"{number}.wav", samples, 16_000)
+    write_speech(tmp_path / "speech", (1.0, 1.0))
     return tmp_path
 
 
