@@ -13,7 +13,7 @@ MAY_IMPORT = {"codec": {"codec"}, "data": {"data"}, "callbacks": {"callbacks", "
 # A room imports only rooms that stand before it.
 ROOMS = {
     "codec": ("errors layers quantizers channels encoders decoders codec checkpoints training hub cli").split(),
-    "callbacks": "checks metrics scoring figures output channel analysis training report".split(),
+    "callbacks": "metrics scoring figures output channel analysis training report".split(),
     "data": "errors audio sampling sources datasets shards datamodule prepare".split(),
 }
 ENTRIES = {"codec": 12, "callbacks": 10, "data": 10, "configs": 10}

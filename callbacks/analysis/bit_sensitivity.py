@@ -14,10 +14,10 @@ from callbacks.channel.evaluation import ChannelEvaluation
 from callbacks.channel.files import ClipAudio
 from callbacks.channel.scorer import Clip
 from callbacks.channel.tables import aligned
-from callbacks.checks import require
 from callbacks.figures.sensitivity import loss_label, sensitivity_figure
 from callbacks.metrics import SpeechMetric
 from callbacks.metrics.base import decimals
+from callbacks.metrics.checks import require
 from callbacks.output.files import write_csv
 from callbacks.output.loggers import gather_objects, log_folder, print_report, save_figure
 from callbacks.scoring.scores import clip_means

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from callbacks.analysis.single_system import single_system
 from callbacks.channel.scorer import hash_order
-from callbacks.checks import require_at_least
 from callbacks.figures.sensitivity import spread_figure
+from callbacks.metrics.checks import require_at_least
 from callbacks.output.files import write_json
 from callbacks.output.loggers import gather_objects, log_folder, print_report, save_figure
 from codec.channels import draw_generator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning.pytorch import Callback, LightningModule
 
-from callbacks.checks import require
+from callbacks.metrics.checks import require
 from codec.channels.link import Link
 from codec.training.comparison_module import EvaluatedSystem, evaluated_systems
 

@@ -16,8 +16,8 @@ from callbacks.channel.files import ClipAudio, Scored, show_in_tensorboard, writ
 from callbacks.channel.scorer import ChannelScorer, Clip, check_unique, clip_of, hash_order
 from callbacks.channel.tables import format_differences, format_table
 from callbacks.channel.transmission import channels_to_score
-from callbacks.checks import require, require_at_least, require_unique
 from callbacks.metrics import SpeechMetric, default_metrics
+from callbacks.metrics.checks import require, require_at_least, require_unique
 from callbacks.output.loggers import gather_objects, log_folder, log_scalars, print_report, publish
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.differences import Difference, compare

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from callbacks.checks import require, require_unique
+from callbacks.metrics.checks import require, require_unique
 from codec.channels import BinarySymmetricChannel, Channel, decide, draw_generator
 from codec.channels.link import Connection
 from codec.errors import InvalidValue

@@ -7,7 +7,7 @@ from math import isfinite
 
 import numpy as np
 
-from callbacks.checks import require
+from callbacks.metrics.checks import require
 
 SILENCE = 1e-6  # peak-to-peak, full scale 1: far below one step of 16-bit PCM (3e-5)
 

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from callbacks.checks import require
 from callbacks.metrics.base import SpeechMetric
+from callbacks.metrics.checks import require
 
 
 class MelDistance(SpeechMetric):

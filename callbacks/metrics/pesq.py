@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from callbacks.checks import require
 from callbacks.metrics.base import SpeechMetric, Unscorable
+from callbacks.metrics.checks import require
 
 
 class PESQ(SpeechMetric):

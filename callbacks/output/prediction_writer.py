@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from callbacks.checks import require
+from callbacks.metrics.checks import require
 from callbacks.output.loggers import gather_objects
 from codec.errors import InvalidValue, UnreadableFile
 from codec.training.comparison_module import ComparisonModule

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from callbacks.checks import require
+from callbacks.metrics.checks import require
 from callbacks.report.systems import Setting, System, read_bootstrap, read_systems, reading
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.differences import Difference, differences

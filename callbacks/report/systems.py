@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.checks import require, require_at_least
 from callbacks.metrics import SpeechMetric
+from callbacks.metrics.checks import require, require_at_least
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.scores import ChannelRow, ClipScores, summarise
 from callbacks.scoring.signals import Scores

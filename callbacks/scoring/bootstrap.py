@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from callbacks.checks import require, require_at_least
+from callbacks.metrics.checks import require, require_at_least
 
 
 class Interval(NamedTuple):

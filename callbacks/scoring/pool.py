@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Semaphore
 from typing import TYPE_CHECKING
 
-from callbacks.checks import require, require_at_least, require_unique
+from callbacks.metrics.checks import require, require_at_least, require_unique
 from callbacks.scoring.signals import Scores, score
 
 if TYPE_CHECKING:

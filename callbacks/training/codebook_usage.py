@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.checks import require_at_least
 from callbacks.figures.levels import level_figure
 from callbacks.figures.panels import render
+from callbacks.metrics.checks import require_at_least
 from callbacks.output.loggers import log_reduced, tensorboard_writers
 from codec.quantizers.base import Quantizer
 

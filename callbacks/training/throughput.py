@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.checks import require_at_least
+from callbacks.metrics.checks import require_at_least
 from callbacks.output.loggers import log_reduced
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from callbacks.checks import require_at_least
 from callbacks.figures.training import PANELS, training_figure
+from callbacks.metrics.checks import require_at_least
 from callbacks.output.loggers import log_folder, tensorboard_writers
 
 

@@ -10,16 +10,15 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from codec.checkpoints.files import FORMAT_VERSION
 from codec.errors import InvalidValue, UnreadableFile
-from codec.layers.ranks import world_size
+from codec.training.distributed.averaging import average_gradients, average_over_ranks
 from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
 from codec.training.lightning_internals import (
     attached_trainer,
@@ -188,6 +187,7 @@ class AlternatingOptimization(L.LightningModule):
         Averaged weights take the place of the raw ones: of weights-only checkpoints, callbacks do not hear.
         """
         store_averages(self, checkpoint)
+        checkpoint["format_version"] = FORMAT_VERSION
         checkpoint["skipped_steps"] = self.skipped_steps
         checkpoint["gradient_norms"] = [self.gradient_norm(optimizer) for optimizer in self.lightning_optimizers()]
         if self.config is not None:
@@ -277,35 +277,6 @@ def check_sharding(module: L.LightningModule) -> None:
 def owned(optimizer: Optimizer | LightningOptimizer) -> Iterable[nn.Parameter]:
     """The parameters an optimizer steps, in order."""
     return (p for group in optimizer.param_groups for p in group["params"])
-
-
-def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace gradients by their mean over ranks; those of sharded parameters are that already (FSDP).
-
-    Every rank reduces every parameter, with zeros where it has no gradient, so ranks never disagree on the collectives.
-    """
-    if world_size() == 1:
-        return
-    parameters = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    average_over_ranks([p.grad for p in parameters if p.grad is not None])
-
-
-def average_over_ranks(tensors: Sequence[Tensor], *, bucket: int = 2**25) -> None:
-    """Replace tensors by their mean over ranks, in place, all-reduced in buckets of about `bucket` numbers."""
-    if world_size() == 1:
-        return
-    pending: list[Tensor] = []
-    for index, tensor in enumerate(tensors):
-        pending.append(tensor)
-        if sum(t.numel() for t in pending) >= bucket or index == len(tensors) - 1:
-            flat = torch.cat([t.flatten() for t in pending])
-            dist.all_reduce(flat)
-            means = (flat / world_size()).split([t.numel() for t in pending])
-            torch._foreach_copy_(pending, [m.view_as(t) for m, t in zip(means, pending, strict=True)])
-            pending = []
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from callbacks.checks import require
+from callbacks.metrics.checks import require
 from callbacks.report.systems import Setting, System, read_bootstrap, read_systems, reading
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.scores import ChannelRow, paired_gaps

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from callbacks.checks import require
+from callbacks.metrics.checks import require
 from callbacks.report.results.logged import Evaluation, Logged
 from callbacks.report.results.markdown import Table, change, figure, percent, rate, score, two_decimals
 from callbacks.report.results.published import PUBLISHED

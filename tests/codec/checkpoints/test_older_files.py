@@ -42,11 +42,12 @@ model:
             hop_length: 320
             window: 2
             backbone: {class_path: codec.ConvNeXtBackbone, init_args: {dim: 8, width: 8, depth: 1}}
-    discriminators:
-      - {class_path: codec.MultiPeriodDiscriminator, init_args: {periods: [2], channels: [2, 2]}}
-      - {class_path: codec.MultiResolutionSpectrogramDiscriminator, init_args: {n_ffts: [128], channels: 2}}
+    adversary:
+      discriminators:
+        - {class_path: codec.MultiPeriodDiscriminator, init_args: {periods: [2], channels: [2, 2]}}
+        - {class_path: codec.MultiResolutionSpectrogramDiscriminator, init_args: {n_ffts: [128], channels: 2}}
+      start: 2
     reconstruction_loss: {class_path: codec.MultiScaleMelLoss, init_args: {windows: [512], mels: [40]}}
-    discriminator_start: 2
 data:
   train: {class_path: data.FolderSource, init_args: {root: speech}}
   val: {class_path: data.FolderSource, init_args: {root: speech}}
@@ -64,11 +65,8 @@ trainer:
   log_every_n_steps: 1
   enable_progress_bar: false
   enable_model_summary: false
-  callbacks:
-    - {class_path: callbacks.RunCheckpoint, init_args: {every_n_batches: 2}}
-    - {class_path: callbacks.CodecEMA, init_args: {decay: 0.9}}
-    - class_path: callbacks.CodebookUsage
-    - class_path: callbacks.TrainingCurves
+checkpoint: {every_n_batches: 2}
+ema: {decay: 0.9}
 """
 RENAMED: dict[str, str] = {}  # columns of the log that have another name today: {name in version 0.1: name today}
 TOLERANCE = {"gradient_norm": 1e-5}  # relative; 1e-6 for the rest. On the machine that wrote the log: bit for bit

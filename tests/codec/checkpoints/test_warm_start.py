@@ -13,7 +13,16 @@ from codec.checkpoints.building import build_codec
 from codec.checkpoints.reading import load_codec
 from codec.checkpoints.warm_start import grouped, warm_start
 from tests.support.small_codec import small_codec
-from tests.support.training import VoiceData, adam, discriminators, mel_loss, quiet_trainer, tiny_module, weights
+from tests.support.training import (
+    VoiceData,
+    adam,
+    discriminators,
+    mel_loss,
+    module_settings,
+    quiet_trainer,
+    tiny_module,
+    weights,
+)
 
 
 class Validated(VoiceData):
@@ -42,7 +51,8 @@ def block(**changes):
 def module_of(config, *, adversary=(), **settings) -> CodecModule:
     codec = build_codec(config)
     loss = mel_loss() if codec.output_sample_rate == 16_000 else None
-    module = CodecModule(codec, adversary, reconstruction_loss=loss, optimizer=adam, **settings)
+    given = {"discriminators": adversary, "reconstruction_loss": loss, "optimizer": adam, **settings}
+    module = CodecModule(codec, **module_settings(given))
     module.config = {"class_path": "codec.CodecModule", "init_args": {"codec": config}}
     return module
 
