@@ -29,7 +29,8 @@ class DataError(ValueError):
         return " ".join(part for part in parts if part)
 
     def __str__(self) -> str:
-        return f"{self.problem}: {self.remedy}." if self.remedy else f"{self.problem}."
+        text = f"{self.problem}: {self.remedy}" if self.remedy else self.problem
+        return text if text.endswith("?") else f"{text}."
 
 
 class AudioReadError(DataError):

@@ -24,4 +24,4 @@ def test_a_rank_that_hangs_ends_the_job():
 @pytest.mark.filterwarnings("ignore")  # of a loader whose worker is gone
 def test_a_killed_data_worker_ends_the_run(tmp_path: Path):
     outcome = worker_killed(tmp_path)
-    assert "is killed by signal: Killed" in outcome.message
+    assert "DataLoader worker" in outcome.message  # killed by a signal, or exited unexpectedly: whoever sees it first

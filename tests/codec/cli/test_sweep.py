@@ -272,7 +272,7 @@ def test_a_mistake_ends_in_one_sentence(start, tmp_path, monkeypatch, capsys, se
 
 @pytest.mark.parametrize(("path", "nearest"), [
     ("model.init_args.codec.init_args.quantizer.init_args.levls", "'levels' instead of 'levls'"),
-    ("model.init_args.optimizr", "'optimizer' instead of 'optimizr'"),
+    ("model.init_args.optimization.optimizr", "'optimization.optimizer' instead of 'optimization.optimizr'"),
     ("data.batchsize", "'data.batch_size' instead of 'batchsize'"),
     ("traner.max_steps", "'trainer.max_steps' instead of 'traner.max_steps'"),
 ])  # fmt: skip
