@@ -19,7 +19,7 @@ compare: install  ## Train the matched FSQ and RVQ codecs of quickstart size, an
 # SPEECH is a manifest of clips to score, beside them; SKIP what a second table leaves out, WHY the reason in a clause.
 CORPUS := --data.test data.ManifestSource --data.test.init_args.path "$(SPEECH)" --data.test.init_args.split null
 OWN := --trainer.precision 32-true --trainer.accelerator cpu --trainer.logger.init_args.name
-results: install  ## Score the codecs that come along on SPEECH=manifest.tsv, and write RESULTS.md anew (half an hour).
+results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and write RESULTS.md anew (half an hour).
 	test -f "$(SPEECH)" || { echo "make results SPEECH=manifest.tsv: a list of clips, see README" >&2; exit 2; }
 	$(RUN) train.py test --config configs/evaluate/pretrained.yaml $(CORPUS)
 	$(RUN) train.py test --config configs/evaluate/pretrained_links.yaml $(CORPUS)

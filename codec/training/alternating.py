@@ -165,7 +165,7 @@ class AlternatingOptimization(L.LightningModule):
     def lightning_optimizers(self) -> list[LightningOptimizer]:
         """The module's optimizers, always as a list."""
         optimizers = self.optimizers()
-        return list(optimizers) if isinstance(optimizers, list) else [optimizers]  # type: ignore[list-item]
+        return list(optimizers) if isinstance(optimizers, list) else [optimizers]
 
     def _follow_scale(self, optimizer: LightningOptimizer) -> None:
         """Under fp16, the other optimizer's step may change the loss scale halfway through an accumulation."""

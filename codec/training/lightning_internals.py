@@ -33,7 +33,7 @@ def count_batch(trainer: Trainer) -> None:
 
 def attached_trainer(module: LightningModule) -> Trainer | None:
     """The module's trainer; None where it has none, for which the public property raises."""
-    return module._trainer  # type: ignore[return-value]
+    return module._trainer
 
 
 # -- checkpoints and validation ------------------------------------------------------------------------------------

@@ -99,8 +99,8 @@ class StepTimer(Callback):
 def training_step() -> None:
     """Print time and peak memory of a batch of 1 s: 224 M parameters, the full discriminators, AdamW."""
     codec = NeuralCodec(AcousticEncoder(), FSQ(1024, bound=DoubleTanhBound()), VocosDecoder(TransformerBackbone(), 480))
-    judges = [MultiPeriodDiscriminator(), MultiResolutionSpectrogramDiscriminator()]
-    module = CodecModule(codec, Adversary(judges), reconstruction_loss=MultiScaleMelLoss(24_000))
+    discriminators = [MultiPeriodDiscriminator(), MultiResolutionSpectrogramDiscriminator()]
+    module = CodecModule(codec, Adversary(discriminators), reconstruction_loss=MultiScaleMelLoss(24_000))
     batches = [{"audio": speech_like(16_000, i), "target": speech_like(24_000, i)} for i in range(4)]
     timer = StepTimer()
     quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)

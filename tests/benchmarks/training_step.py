@@ -1,8 +1,8 @@
-"""Time of our adversarial step over one that judges real and generated audio apart and reuses nothing, in one run.
+"""Time of our adversarial step over one that runs the discriminators on real and generated audio apart and reuses nothing, in one run.
 
     python -m tests.benchmarks.training_step [PAIRS]
 
-The plain step runs the codec once for the discriminators and again for itself, judges real and generated audio in
+The plain step runs the codec once for the discriminators and again for itself, runs the discriminators on real and generated audio in
 passes of their own, and lets the codec's loss compute gradients for the discriminators that nobody uses.
 """
 

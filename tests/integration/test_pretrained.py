@@ -1,4 +1,4 @@
-"""The configurations of the codecs that come along: any folder is scored and coded, without training or network."""
+"""The configurations of the pretrained codecs: any folder is scored and coded, without training or network."""
 
 import json
 

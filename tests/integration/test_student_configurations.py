@@ -44,8 +44,8 @@ def teacher(tmp_path_factory):
         state = {
             f"codec.{k}": v for k, v in build_codec(copy.deepcopy(model["init_args"]["codec"])).state_dict().items()
         }
-        for i, judge in enumerate(model["init_args"]["adversary"]["discriminators"]):
-            found = build(copy.deepcopy(judge), Discriminator).state_dict()
+        for i, block in enumerate(model["init_args"]["adversary"]["discriminators"]):
+            found = build(copy.deepcopy(block), Discriminator).state_dict()
             state |= {f"discriminators.{i}.{k}": v for k, v in found.items()}
         path = tmp_path_factory.mktemp("teacher") / "teacher.ckpt"
         torch.save({"state_dict": state, "model_config": model}, path)

@@ -119,7 +119,7 @@ class _GivenUp(Exception):
 
 
 def _watcher(sweep: Sweep, study: SharedStudy, trial: Trial, folder: Path) -> Callable[[], None]:
-    """Gives signs of life, and reports scores where there is a pruner to judge them."""
+    """Gives signs of life, and reports scores where there is a pruner that looks at them."""
     reported: set[int] = set()
 
     def watch() -> None:

@@ -56,7 +56,7 @@ class StopSignals:
         if trainer.world_size == 1:
             return self.received
         highest = torch.tensor(float(self.received), device=trainer.strategy.root_device)
-        return int(trainer.strategy.reduce(highest, reduce_op="max"))  # type: ignore[arg-type]
+        return int(trainer.strategy.reduce(highest, reduce_op="max"))
 
     def requeue(self, trainer: Trainer, number: int) -> None:
         """Under SLURM, put the job back into the queue if `number` is the signal for that."""
