@@ -1,9 +1,9 @@
-"""Time of our adversarial step over one that runs the discriminators on real and generated audio apart and reuses nothing, in one run.
+"""Time of our adversarial step over that of a plain step, in one run.
 
     python -m tests.benchmarks.training_step [PAIRS]
 
-The plain step runs the codec once for the discriminators and again for itself, runs the discriminators on real and generated audio in
-passes of their own, and lets the codec's loss compute gradients for the discriminators that nobody uses.
+The plain step runs the codec once for the discriminators and again for itself, runs the discriminators on real and
+generated audio in passes of their own, and lets the codec's loss compute gradients for the discriminators that nobody uses.
 """
 
 import statistics
