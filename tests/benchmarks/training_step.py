@@ -3,7 +3,8 @@
     python -m tests.benchmarks.training_step [PAIRS]
 
 The plain step runs the codec once for the discriminators and again for itself, runs the discriminators on real and
-generated audio in passes of their own, and lets the codec's loss compute gradients for the discriminators that nobody uses.
+generated audio in passes of their own, and lets the codec's loss compute gradients for the discriminators that nobody
+uses.
 """
 
 import statistics
