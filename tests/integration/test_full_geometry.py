@@ -39,6 +39,7 @@ def narrow(tmp_path):
     return ["--config", tmp_path / "small.yaml"]
 
 
+@pytest.mark.slow
 def test_a_training_step_of_the_full_geometry(monkeypatch, tmp_path, speech, record_property):
     """224 M parameters and the full discriminators, a batch of one second, on the CPU."""
     words = [
