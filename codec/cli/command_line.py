@@ -25,6 +25,7 @@ LOGGER = {
     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
     "init_args": {"save_dir": "runs", "name": "run", "version": ""},
 }
+# Options of the Trainer that the module handles itself: the Trainer's name, the module's name, the unset value.
 MODULES_OWN = (("gradient_clip_val", "gradient_clip", 0), ("accumulate_grad_batches", "accumulate", 1))
 SPECIAL_CHECKPOINTS = ("auto", "last", "best", "hpc", "registry")
 
@@ -122,10 +123,7 @@ class CodecCLI(CommandLine):
     def before_instantiate_classes(self) -> None:
         """Refuse, in one sentence, what would fail later and less clearly."""
         options = self.option("trainer")
-        for name, other, unset in (
-            ("gradient_clip_val", "gradient_clip", 0),
-            ("accumulate_grad_batches", "accumulate", 1),
-        ):
+        for name, other, unset in MODULES_OWN:
             if options[name] not in (None, unset):
                 self._fail(
                     f"trainer.{name} {options[name]:g} must be unset: use model.init_args.optimization.{other} instead."
@@ -155,7 +153,7 @@ class CodecCLI(CommandLine):
             self._fail(str(mistake))
 
     def run(self, run: Callable[[], None]) -> None:
-        """Run; a mistake of the user's ends the command with its sentence."""
+        """Run the subcommand; a mistake of the user ends it with one sentence and status 2."""
         try:
             run()
             _leave_together()

@@ -1,4 +1,4 @@
-"""Training clips decoded once into memory, from where crops are cut as `read_crop` would read them from the files."""
+"""Training clips decoded once into memory, and crops cut from them as `read_crop` cuts them from the files."""
 
 import logging
 import math

@@ -85,7 +85,7 @@ def logged_values(folder: Path, metric: str) -> list[tuple[int, float]]:
     """(batch, value) of each time that the run in `folder` has logged the metric, from its TensorBoard files.
 
     Raises:
-        ValueError: the run has logged other metrics, but not this one.
+        InvalidValue: the run has logged other metrics, but not this one.
     """
     events = EventAccumulator(str(folder), size_guidance={SCALARS: 0}).Reload()
     names = events.Tags()["scalars"]

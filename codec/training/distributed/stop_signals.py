@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: noted when they arrive, obeyed after the batch; requeueing under SLURM."""
+"""Signals that ask a run to stop: noted when they arrive, obeyed at the end of the batch; requeueing under SLURM."""
 
 from __future__ import annotations
 
