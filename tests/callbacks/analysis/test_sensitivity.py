@@ -131,7 +131,7 @@ def test_impossible_settings_are_refused() -> None:
         ErrorSpread(frames=0)
 
 
-def test_error_correction_and_silence_are_met(tmp_path: Path) -> None:
+def test_error_correction_is_refused_and_silence_has_no_extent(tmp_path: Path) -> None:
     callback = BitSensitivity(metrics=[SISDR()], num_workers=0, link=Link(code=Repetition(3)))
     with pytest.raises(ValueError, match="take the error correction"):
         trainer(tmp_path, [callback]).test(CountingModule(known_codec()), loader(CLIPS), verbose=False)

@@ -116,7 +116,7 @@ def test_differences_are_paired_and_signed(logged: Path, text: str) -> None:
     assert line(text.split("## 3 ")[1], "10 %")[1].startswith(f"{figure(expected, sign='+')} [")
 
 
-def test_systems_that_fare_alike_stand_once(text: str) -> None:
+def test_systems_of_equal_scores_are_listed_once(text: str) -> None:
     flips, lost = text.split("### Lost frames")
     assert "FSQ twin" in lost.split("Left out")[1]
     assert "| FSQ twin |" not in lost
