@@ -47,7 +47,7 @@ class ChannelEvaluation(EvaluationCallback):
     figures and audio in the log folder; each evaluation replaces them.
 
     Args:
-        channels: Channels to score besides `bit_error_rates`.
+        channels: Channels to score in addition to those of `bit_error_rates`.
         link: Index assignment, error correction and concealment for the module's codec; in a comparison each system
             has its own.
         bit_error_rates: One `BinarySymmetricChannel` is scored for each of them.

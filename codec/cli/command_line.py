@@ -1,4 +1,4 @@
-"""The command line: rates stated once, usual callbacks, checkpoints found and checked, mistakes in one sentence."""
+"""The command line: links the codec's rates to the data, adds the usual callbacks, finds and checks checkpoints."""
 
 import json
 import warnings
@@ -100,7 +100,7 @@ class CodecCLI(CommandLine):
         self.model.config = json.loads(json.dumps(self.option("model").as_dict(), default=str))
 
     def _choose_checkpoint(self, wanted: str) -> str | None:
-        """The file that `auto`, `last` or `best` stands for in this run's folder; None for a fresh start.
+        """The file that `auto`, `last` or `best` means in this run's folder; None for a fresh start.
 
         Refuses to score, or to go on, without one: Lightning would do so with untrained weights.
         """

@@ -54,7 +54,7 @@ class ComparisonModule(L.LightningModule):
     In `predict` each codec encodes and decodes, without a channel and at its own rates.
 
     Args:
-        systems: to compare; the first of each bit rate is what the others of that rate are measured against.
+        systems: to compare; the first of each bit rate is the baseline of the others of that rate.
         sample_rate: in Hz, of the clips and of scoring; codecs at other rates are resampled on the way in and out.
 
     Attributes:

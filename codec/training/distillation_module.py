@@ -36,7 +36,14 @@ class DistillationModule(CodecModule):
         distillation_ramp: batches over which they then rise linearly to their full weight.
         continue_discriminators: start the discriminators, built as the teacher's were, from the teacher's run.
         cache: keeps the teacher's latents on disk.
-        adversary: this argument and those after it are `CodecModule`'s.
+        adversary: discriminators, their losses and how they train; none for training without them.
+        reconstruction_loss: at the codec's output rate; `MultiScaleMelLoss` by default.
+        losses: further terms of the generator's loss.
+        optimization: optimizer and schedule of the student; clipping and accumulation of both sides.
+        seed: of everything random in a training step.
+        init_from: checkpoint or safetensors file to start from, weights alone (`codec.checkpoints.warm_start`).
+        init_parts: what to take of it.
+        compiled: run encoder, decoder and discriminators through `torch.compile` in `fit`.
 
     Raises:
         UserError: start or ramp is below 0, the student's hop or width is not the teacher's, two losses share a name,

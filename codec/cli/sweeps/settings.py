@@ -94,7 +94,7 @@ class Sweep:
         """Where a trial runs: the same folder for all attempts."""
         return self.root / f"{first_number(trial):04d}"
 
-    def words(self, trial: Trial | FrozenTrial) -> list[str]:
+    def arguments(self, trial: Trial | FrozenTrial) -> list[str]:
         """The command-line arguments of a trial's run, after `train.py`."""
         overlay = str(self.folder_of(trial) / "trial.yaml")
-        return ["fit", *(word for config in [*self.configs, overlay] for word in ("--config", config))]
+        return ["fit", *(part for config in [*self.configs, overlay] for part in ("--config", config))]

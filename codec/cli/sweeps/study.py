@@ -112,7 +112,7 @@ class SharedStudy:
         self.finish(trial, TrialState.FAIL)
 
     def alive(self, trial: Trial) -> bool:
-        """Tell the others that the trial is being run; False where they have already given it up for dead."""
+        """Record a sign of life of the trial; False if another worker has already failed it as dead."""
         try:
             trial.set_user_attr("alive", time.time())
         except UpdateFinishedTrialError:

@@ -21,7 +21,7 @@ from codec.cli.sweeps.study import SharedStudy
 from codec.cli.sweeps.trial import RunFailed, RunStopped, logged_values, run
 
 
-def main(words: Sequence[str], parse: Callable[[], None], *, command: Sequence[str]) -> None:
+def main(arguments: Sequence[str], parse: Callable[[], None], *, command: Sequence[str]) -> None:
     """Work on a sweep; see `codec.cli.sweeps.sweep`.
 
     Raises:
@@ -33,7 +33,7 @@ def main(words: Sequence[str], parse: Callable[[], None], *, command: Sequence[s
     parser.add_argument("--config", action="config", help="The sweep's YAML file.")
     parser.add_argument("--list", action="store_true", help="List the trials and run none.")
     parser.add_class_arguments(Sweep)
-    parsed = parser.parse_args(list(words))
+    parsed = parser.parse_args(list(arguments))
     blocks = {name: parsed.as_dict()[name] for name in ("space", "overrides")}  # for the runs to build, not here
     for name in blocks:
         del parsed[name]
@@ -101,7 +101,7 @@ def _outcome(sweep: Sweep, study: SharedStudy, trial: Trial, *, folder: Path, co
     again = ["--ckpt_path", "auto"] if trial.user_attrs.get("attempt", 1) > 1 else []
     watch = _watcher(sweep, study, trial, folder)
     try:
-        run([*command, *sweep.words(trial), *again], folder, watch=watch, every=sweep.heartbeat)
+        run([*command, *sweep.arguments(trial), *again], folder, watch=watch, every=sweep.heartbeat)
         watch()
     except optuna.TrialPruned:
         return Outcome(TrialState.PRUNED, reason="worse than the others at the same batch")

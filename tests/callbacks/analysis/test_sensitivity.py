@@ -19,7 +19,8 @@ from codec.codec import NeuralCodec
 from codec.decoders.base import Decoder
 from codec.encoders.base import Encoder
 from codec.quantizers import RVQ
-from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
+from tests.support.speech import speech_like
 
 CLIPS = [clip(f"voice/clip_{number}", speech_like(number, 0.8 + 0.1 * number)) for number in range(3)]
 

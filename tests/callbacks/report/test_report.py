@@ -25,7 +25,8 @@ from callbacks.report.page import build
 from callbacks.report.runs import read_runs
 from codec.channels import FrameErasureChannel
 from codec.training.comparison_module import ComparisonModule, System
-from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
+from tests.support.speech import speech_like
 
 EVIL = "<script>alert('$1')</script> & \"b\""
 CLIPS = [clip(name, speech_like(n, 0.8 + 0.1 * n)) for n, name in enumerate(["a", f"voice/{EVIL}", "c"])]

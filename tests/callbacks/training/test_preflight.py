@@ -27,8 +27,9 @@ from callbacks.metrics import PESQ, SISDR, SpeechMetric
 from callbacks.training.preflight_space import checkpoint_bytes, kept_checkpoints
 from codec import Adversary, CodecModule, MultiPeriodDiscriminator, MultiScaleMelLoss
 from data import FolderSource, SpeechDataModule
-from tests.support.codec_fakes import speech_like, tiny_codec
+from tests.support.codec_fakes import tiny_codec
 from tests.support.paths import ROOT
+from tests.support.speech import speech_like
 
 
 @pytest.fixture
