@@ -16,11 +16,11 @@ compare: install  ## Train the matched FSQ and RVQ codecs of quickstart size, an
 	$(RUN) train.py fit --config configs/quickstart.yaml --config configs/small/quickstart_rvq.yaml
 	$(RUN) train.py test --config configs/evaluate/compare.yaml
 
-# SPEECH is a manifest of clips to score, beside them; SKIP what a second table leaves out, WHY the reason in a clause.
+# SPEECH is a manifest in the folder of its clips; SKIP patterns of clips that a second table leaves out, WHY the reason.
 CORPUS := --data.test data.ManifestSource --data.test.init_args.path "$(SPEECH)" --data.test.init_args.split null
 OWN := --trainer.precision 32-true --trainer.accelerator cpu --trainer.logger.init_args.name
 results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and write RESULTS.md anew (half an hour).
-	test -f "$(SPEECH)" || { echo "make results SPEECH=manifest.tsv: a list of clips, see README" >&2; exit 2; }
+	test -f "$(SPEECH)" || { echo "make results SPEECH=manifest.tsv: a list of clips, see docs/evaluation.md" >&2; exit 2; }
 	$(RUN) train.py test --config configs/evaluate/pretrained.yaml $(CORPUS)
 	$(RUN) train.py test --config configs/evaluate/pretrained_links.yaml $(CORPUS)
 	$(RUN) train.py test --config configs/small/student.yaml --model.init_args.init_from small_student $(CORPUS) \
@@ -39,7 +39,7 @@ release: install  ## Pack what the trained runs keep beside the weights (discrim
 	set -e; mkdir -p release; for run in $(RUNS); do \
 	    cp runs/$$run/checkpoints/last.ckpt release/$$run.ckpt; cp runs/$$run/config.yaml release/$$run.yaml; done
 	cd release && sha256sum *.ckpt > SHA256SUMS
-	@echo "release/ holds: $(RUNS)$(if $(UNTRAINED),; left out for want of a checkpoint: $(UNTRAINED))"
+	@echo "release/ holds: $(RUNS)$(if $(UNTRAINED),; left out, having no checkpoint: $(UNTRAINED))"
 
 WORKERS ?= 2
 PYTEST = $(RUN) -m pytest -n $(WORKERS) --dist worksteal

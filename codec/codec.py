@@ -21,7 +21,7 @@ class CodecOutput(NamedTuple):
         codes: int64 `[B, K, F]`.
         z_e: latents before quantization `[B, D, F]`.
         z_q: latents for the decoder `[B, D, F]`.
-        loss: of the quantizer, a scalar.
+        loss: the quantizer's own loss, a scalar.
     """
 
     audio: Tensor
@@ -47,7 +47,7 @@ class NeuralCodec(nn.Module):
         sample_rate: of the input in Hz.
 
     Raises:
-        ValueError: the parts' widths differ, or a sample rate is not a whole number of Hz.
+        InvalidValue: the parts' widths differ, or a sample rate is not a whole number of Hz.
     """
 
     def __init__(self, encoder: Encoder, quantizer: Quantizer, decoder: Decoder, *, sample_rate: int = 16_000) -> None:
@@ -77,7 +77,7 @@ class NeuralCodec(nn.Module):
         """Latents before quantization `[B, D, F]` of audio `[B, 1, T]`.
 
         Raises:
-            ValueError: audio of another shape.
+            InvalidValue: audio of another shape.
         """
         if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
             raise InvalidValue("audio of shape", list(audio.shape), "must be [B, 1, T] with T of at least 1")
@@ -95,7 +95,7 @@ class NeuralCodec(nn.Module):
             float32 `[B, 1, length]` at `output_sample_rate`.
 
         Raises:
-            ValueError: see `codec.quantizers.codes.checked_codes`.
+            InvalidValue: see `codec.quantizers.codes.checked_codes`.
         """
         codes = checked_codes(codes, self.quantizer.codebook_sizes, erased)
         return self.decode_latents(self.quantizer.decode(codes, erased), length=length)
@@ -124,7 +124,7 @@ class NeuralCodec(nn.Module):
             The stream; its `latency` is in seconds, and `is_exact` says whether it equals `decode`.
 
         Raises:
-            ValueError: no frame in a chunk, context below 0, or codes that `decode` refuses.
+            InvalidValue: no frame in a chunk, context below 0, or codes that `decode` refuses.
         """
         return DecodedStream(
             self.quantizer, self.decoder, codes, frame_rate=self.frame_rate, chunk=chunk, before=before, after=after

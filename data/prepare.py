@@ -238,7 +238,7 @@ def _recipe(format: str, sample_rate: int | None) -> Recipe:
 
 
 def _bytes(text: str) -> int:
-    """The number of bytes that a text such as "250M" stands for. Raises DataError for anything else."""
+    """The number of bytes in a text such as "250M". Raises DataError for anything else."""
     found = re.fullmatch(r"(\d+)([KMG]?)B?", text.upper())
     if not found or not int(found[1]):
         raise DataError("--shard-size", repr(text), "is not a size", "give bytes such as 250000000, or 250M, or 1G")

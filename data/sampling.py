@@ -51,7 +51,7 @@ class ClipTable:
         weights: of the corpora; None for equal ones.
 
     Raises:
-        DataError: A corpus has a length of 0 seconds in all, or not one positive weight.
+        DataError: A corpus has a length of 0 seconds in all, or the weights are not one positive number for each.
     """
 
     def __init__(self, seconds: Sequence[Sequence[float]], weights: Sequence[float] | None = None) -> None:
@@ -71,7 +71,7 @@ class ClipTable:
         return len(self._upper)
 
     def choose(self, uniform: float) -> int:
-        """The number of the clip, counted through all corpora, that `uniform` in [0, 1) stands for."""
+        """The number of a clip, counted through all corpora, from a uniform number in [0, 1)."""
         return min(int(np.searchsorted(self._upper, uniform, side="right")), self._last)
 
 
@@ -114,7 +114,7 @@ class ShardSampler(Sampler[int]):
 
 
 class UnsizedSampler(Sampler[int]):
-    """The items of another sampler, without its length."""
+    """The items of another sampler, without a length, for loaders that must not state one."""
 
     def __init__(self, sampler: Sampler[int]) -> None:
         self._sampler = sampler

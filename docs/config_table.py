@@ -28,7 +28,7 @@ INTRODUCTION = f"""# Configurations
 
 Written by `python docs/config_table.py` from the header of each file. Options in a command win over the file, later
 files over earlier ones; `--print_config` shows all that is in force. *Parameters* are those of encoder, quantizer and
-decoder. Scores are on the test clips that the file names; what nobody has measured is said to be so.
+decoder. Scores are on the test clips that the file names; what was not measured is marked so.
 """
 
 

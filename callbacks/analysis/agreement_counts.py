@@ -15,7 +15,7 @@ from codec.quantizers import FSQ, Quantizer
 
 
 class Symbols(NamedTuple):
-    """The parts of a code: FSQ's levels, one per dimension and ordered; else the code of each codebook."""
+    """Sizes of a frame's symbols: FSQ's levels, one per dimension and ordered; else codes, one per codebook."""
 
     sizes: tuple[int, ...]
     ordered: bool
@@ -24,8 +24,9 @@ class Symbols(NamedTuple):
 class ClipAgreement(NamedTuple):
     """Counts of one clip of `frames` frames; n symbols a frame.
 
-    `equal` [n] and `near` [n] count frames whose symbols are equal or at most one apart, `exact` those equal in all;
-    `cosine` is a sum over frames; `symbols` [2, n, frames] are those of teacher and student.
+    `equal` [n] and `near` [n] count the frames in which each symbol is equal or at most one apart, `exact` those in
+    which all are equal; `cosine` is the sum over frames of the cosine similarity of the quantized latents; `symbols`
+    [2, n, frames] are those of teacher and student.
     """
 
     clip_id: str
@@ -55,13 +56,13 @@ def symbols_of(quantizer: Quantizer) -> Symbols:
     return Symbols(tuple(quantizer.codebook_sizes), ordered=False)
 
 
-def split(quantizer: Quantizer, codes: Tensor) -> Tensor:
+def codes_to_symbols(quantizer: Quantizer, codes: Tensor) -> Tensor:
     """Codes int64 `[B, K, F]` as symbols `[B, n, F]`."""
     return quantizer.codes_to_levels(codes) if isinstance(quantizer, FSQ) else codes
 
 
-def join(quantizer: Quantizer, symbols: Tensor) -> Tensor:
-    """Inverse of `split`."""
+def symbols_to_codes(quantizer: Quantizer, symbols: Tensor) -> Tensor:
+    """Inverse of `codes_to_symbols`."""
     return quantizer.levels_to_codes(symbols) if isinstance(quantizer, FSQ) else symbols
 
 
@@ -69,7 +70,7 @@ def join(quantizer: Quantizer, symbols: Tensor) -> Tensor:
 def count_agreement(clip_id: str, quantizer: Quantizer, teacher: Tensor, student: Tensor) -> ClipAgreement:
     """Count one clip's agreement, given both encoders' codes int64 `[1, K, F]`."""
     cosine = F.cosine_similarity(quantizer.decode(teacher).float(), quantizer.decode(student).float(), dim=1)
-    first, second = (split(quantizer, codes)[0].cpu().numpy() for codes in (teacher, student))  # [n, F]
+    first, second = (codes_to_symbols(quantizer, codes)[0].cpu().numpy() for codes in (teacher, student))  # [n, F]
     largest = np.min_scalar_type(max(symbols_of(quantizer).sizes) - 1)
     return ClipAgreement(
         clip_id,
@@ -144,7 +145,7 @@ def _chance_cosine(teacher: np.ndarray, student: np.ndarray, quantizer: Quantize
     other = (one + generator.integers(1, frames, size=draws)) % frames
     device = next(quantizer.parameters(), torch.empty(0)).device
     outputs = [
-        quantizer.decode(join(quantizer, torch.from_numpy(drawn.astype(np.int64))[None].to(device))).float()
+        quantizer.decode(symbols_to_codes(quantizer, torch.from_numpy(drawn.astype(np.int64))[None].to(device))).float()
         for drawn in (teacher[:, one], student[:, other])
     ]
     return float(F.cosine_similarity(outputs[0], outputs[1], dim=1).double().mean())

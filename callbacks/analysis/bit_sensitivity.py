@@ -34,9 +34,9 @@ class BitSensitivity(ChannelEvaluation):
     no bits of its own and is left out.
 
     Args:
-        flip_rate: Probability with which each of these bits is flipped, in each frame.
+        flip_rate: Probability with which each bit of the position, dimension or codebook is flipped, in each frame.
         link: Index assignment and concealment for the module's codec, without error correction.
-        clips: Clips to score, those whose ids hash lowest; None for all.
+        clips: Number of clips to score, those whose ids hash lowest; None for all.
         metrics: What to measure; `default_metrics()` if None.
         repeats: Draws per clip and part.
         seed: Seed of the draws and of the bootstrap.

@@ -34,8 +34,8 @@ class ErrorSpread(Callback):
 
     Args:
         frames: Frames damaged in each clip, one at a time.
-        clips: Clips used, those whose ids hash lowest; None for all.
-        reach: Number of frames measured on either side.
+        clips: Number of clips, those whose ids hash lowest; None for all.
+        reach: Number of frames measured on either side of the damaged one.
         link: Index assignment and concealment.
         seed: Seed of the frames and bits.
 

@@ -47,21 +47,21 @@ class ChannelEvaluation(EvaluationCallback):
     figures and audio in the log folder; each evaluation replaces them.
 
     Args:
-        channels: Channels to score besides `bit_error_rates`.
+        channels: Channels to score in addition to those of `bit_error_rates`.
         link: Index assignment, error correction and concealment for the module's codec; in a comparison each system
             has its own.
         bit_error_rates: One `BinarySymmetricChannel` is scored for each of them.
         metrics: What to measure; `default_metrics()` if None.
         repeats: Draws per clip and channel.
         seed: Seed of the channel draws and of the bootstrap.
-        fit_clips: Clips to score when validating in `fit`; None for all, 0 for none.
+        fit_clips: Number of clips to score when validating in `fit`; None for all, 0 for none.
         fit_every_n_validations: In `fit`, score the first and then every n-th validation; the others repeat the last
             values in `trainer.callback_metrics`, where a checkpoint callback finds what it monitors.
-        audio_clips: Clips of which audio and spectrograms are kept.
+        audio_clips: Number of clips whose audio and spectrograms are kept.
         audio_channels: Number of channels whose audio and spectrograms are kept, spread evenly over all, the first
             included.
         num_workers: Scoring processes of this rank; None for its share of the cores, 0 to score in this process.
-        decode_batch: Receptions decoded at once.
+        decode_batch: Number of receptions decoded at once.
         bootstrap: Number of resamples for the intervals.
         confidence: Probability mass of the intervals.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class EvaluationCallback(Callback):
-    """Turns the hooks of both stages into `_start`, `_evaluate` for each batch, `_finish` and, at the end, `_close`."""
+    """Maps the hooks of validation and test to `_start`, `_evaluate` for each batch, `_finish` and, last, `_close`."""
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start(trainer, pl_module)
@@ -51,15 +51,15 @@ class EvaluationCallback(Callback):
         self._close()
 
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before the first batch; in the sanity check too."""
+        """Called before the first batch, in the sanity check too."""
 
     def _evaluate(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None, batch: Any
     ) -> None:
-        """After each batch, with the output of the module's step."""
+        """Called after each batch, with the output of the module's step."""
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After the last batch."""
+        """Called after the last batch."""
 
     def _close(self) -> None:
-        """When the trainer has finished or failed; may be called twice."""
+        """Called when the trainer has finished or failed, perhaps twice."""

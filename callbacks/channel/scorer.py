@@ -89,9 +89,9 @@ class ChannelScorer:
         num_workers: Scoring processes.
         repeats: Draws per clip and channel.
         seed: Seed of the draws.
-        decode_batch: Receptions decoded at once.
+        decode_batch: Number of receptions decoded at once.
         audio_clips: Number of clips, the first by `hash_order`, whose audio is kept.
-        audio_channels: Number of channels whose audio is kept, spread evenly, the first always among them.
+        audio_channels: Number of channels whose audio is kept, spread evenly, the first included.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ def _notes(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> list[
 
 
 def format_differences(rows: Sequence[Difference], metrics: Sequence[SpeechMetric], *, confidence: float) -> str:
-    """Channels and codecs as lines, metrics as columns, each "difference [low, high]", * where 0 lies outside."""
+    """Channels and codecs as lines, metrics as columns, each "difference [low, high]", * if 0 is outside."""
     lines: dict[tuple[str, str, str], dict[str, Difference]] = {}
     for row in rows:
         lines.setdefault((row.channel, row.codec, row.baseline), {})[row.metric] = row

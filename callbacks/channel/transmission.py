@@ -24,7 +24,7 @@ class Transmission(NamedTuple):
             first draw.
         signals: Reception that each draw produced [C, R], int64; a draw without an error shares its reception.
         bit_errors: Share of bits that arrived wrong or not at all [C, R].
-        erased_codewords: Number of codewords that name no code [C, R], int64.
+        erased_codewords: Number of codewords received that stand for no code or lost a bit [C, R], int64.
     """
 
     received: list[Tensor]

@@ -17,11 +17,11 @@ def require(condition: bool, what: str, value: object = None, allowed: str = "",
 
 
 def require_at_least(least: int, **values: float | None) -> None:
-    """Each value, by the name of its argument, must be `least` or more; None stands for no limit."""
+    """Raise `InvalidValue` unless each value, given by the name of its argument, is `least` or more, or None."""
     for name, value in values.items():
         require(value is None or value >= least, name, value, f"must be at least {least}")
 
 
 def require_unique(what: str, names: Sequence[str]) -> None:
-    """There must be at least one name, and no name twice."""
+    """Raise `InvalidValue` unless there is at least one name, and no name twice."""
     require(0 < len(set(names)) == len(names), what, list(names), "must be at least one, with unique names")

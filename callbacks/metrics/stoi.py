@@ -60,7 +60,7 @@ _last: tuple[np.ndarray, np.ndarray, int, Segments] | None = None
 
 
 def segments(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> Segments:
-    """Analyse two float64 signals [T]; the last pair is remembered, since STOI and ESTOI follow each other.
+    """Analyse two float64 signals [T]; the last pair's result is kept, as STOI and ESTOI both need it.
 
     Raises:
         TooShort: Fewer than 30 frames of the reference are louder than the gate.

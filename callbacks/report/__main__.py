@@ -11,7 +11,7 @@ from codec.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the page and print its size; a run that cannot be used is one sentence and exit status 2."""
+    """Write the page and print its size; a run that cannot be used gives one sentence and exit status 2."""
     parser = argparse.ArgumentParser(prog="python -m callbacks.report", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a tested run, with channel.json")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: report.html")

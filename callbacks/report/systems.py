@@ -46,7 +46,7 @@ class System:
     Attributes:
         name: Unique on the page.
         run: Name of its run on the page.
-        facts: What `channel.json` says of it, and of the evaluation.
+        facts: What `channel.json` states of its codec, its link and the evaluation.
         channels: In the order of the run.
         metrics: In the order of the run.
         repeats: Draws per clip and channel.
@@ -93,7 +93,7 @@ class System:
 
 @contextmanager
 def reading(path: Path, *, remedy: str) -> Iterator[None]:
-    """Inside, whatever is missing from a file's contents becomes an UnreadableFile."""
+    """Inside, an error about the file's contents, such as a missing key, becomes an UnreadableFile."""
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:

@@ -94,7 +94,7 @@ def _pair(row: Difference) -> str:
 def _table(
     caption: str, rows: Sequence[Any], head: Callable[[Any], str], cell: Callable[[Any], Cell], notes: list[str]
 ) -> Table:
-    """A table of `head` by channel; whichever there are more of are the rows."""
+    """A table of heads by channels, with the longer list as rows."""
     cells = {(head(row), short_label(row.channel)): cell(row) for row in rows}
     heads, channels = (list(dict.fromkeys(key[side] for key in cells)) for side in (0, 1))
     if len(heads) > len(channels):

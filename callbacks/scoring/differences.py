@@ -1,4 +1,4 @@
-"""Codecs against each other on the same clips and draws: paired differences with bootstrap intervals."""
+"""Paired differences between codecs on the same clips and channel draws, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def compare(
     repeats: int,
     bootstrap: Bootstrap,
 ) -> tuple[list[ChannelRow], list[Difference]]:
-    """Every codec's rows, and its differences from its baseline; `clips` holds each codec's, in the same order."""
+    """Every codec's rows, and its differences from its baseline; all codecs' `clips` are in the same order."""
     rows = [
         row
         for found in clips.values()
@@ -63,7 +63,7 @@ def differences(
     *,
     bootstrap: Bootstrap,
 ) -> list[Difference]:
-    """Every codec but the baselines, against its baseline; `clips` holds each codec's, in the same order."""
+    """Differences of every codec but the baselines from its baseline; all codecs' `clips` are in the same order."""
     names = list(clips)
     if len(names) < 2 or not clips[names[0]]:
         return []

@@ -74,7 +74,7 @@ class ScoringPool:
         """Wait for every job since the last call and return key to scores, in the order of submission.
 
         Raises:
-            RuntimeError: A metric raised anything but `Unscorable`; the message holds the worker's traceback.
+            RuntimeError: A metric raised another error than `Unscorable`; the message holds the worker's traceback.
         """
         pending, self._results = self._results, {}
         return {key: item.result() if isinstance(item, Future) else item for key, item in pending.items()}

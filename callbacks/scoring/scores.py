@@ -34,12 +34,12 @@ class ClipScores:
         clip_id: Stable name of the clip.
         codec: Name of the evaluated system in a comparison; empty where the module has one codec.
         seconds: Duration of the reference.
-        bits: Number of bits that stand for the codes.
+        bits: Number of payload bits, those of the codewords of all codes.
         codewords: Number of codes sent.
         bit_rates: Bits per second that cross each channel [C], parity included, over whole frames.
         signals: Index into `scores` for each draw [C, R].
         bit_errors: Share of bits that arrived wrong or not at all [C, R].
-        erased_codewords: Codewords that name no code [C, R].
+        erased_codewords: Number of codewords received that stand for no code or lost a bit [C, R].
         scores: One entry per distinct signal.
     """
 
@@ -70,7 +70,8 @@ class ChannelRow(NamedTuple):
 
     `mean` is over clips, of each clip's mean over its scorable repeats; `low` and `high` bound it. NaN means that
     there is no value. `scored` and `unscorable` count draws and add up to `clips * repeats`. `erased_codewords` is the
-    share of codewords that name no code. `bit_rate` counts the bits a second on the channel, parity included.
+    share of codewords received that stand for no code or lost a bit. `bit_rate` counts the bits a
+    second on the channel, parity included.
     """
 
     channel: str

@@ -26,8 +26,8 @@ class CodecEMA(Callback, WeightAverage):
     them without this callback; `checkpoint["codec_ema"]` holds the raw weights, from which `fit` resumes bit for
     bit. After `fit` the codec keeps the averaged weights.
 
-    Place it anywhere in the list of callbacks: Lightning runs checkpoint callbacks last. Checkpoints that hold
-    weights only reach no callback; our modules ask for the average themselves (`store_averages`).
+    Place it anywhere in the list of callbacks: Lightning runs checkpoint callbacks last. Lightning does not call
+    callbacks for a weights-only checkpoint; there the module itself stores the average (`store_averages`).
 
     Args:
         decay: Share of the average kept at each update, in [0, 1).
@@ -36,7 +36,7 @@ class CodecEMA(Callback, WeightAverage):
         warmup: Use min(decay, (1 + n) / (10 + n)) at the n-th update, so that a short run forgets its start.
 
     Raises:
-        ValueError: A number is out of range.
+        InvalidValue: A number is out of range.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class CodecEMA(Callback, WeightAverage):
         self.start_batch, self.warmup = start_batch, warmup
         self.batches = 0
         self.updates = 0
-        self._other: dict[str, Tensor] = {}  # the weights that the codec does not hold: averaged, or raw if swapped
+        self._other: dict[str, Tensor] = {}  # weights outside the codec: averaged, or raw if swapped
         self._swapped = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -156,7 +156,7 @@ def _weights(pl_module: LightningModule) -> dict[str, Tensor]:
 
 
 def _is_frozen(value: Tensor) -> bool:
-    """Whether it is a parameter that no optimizer steps: its average is itself."""
+    """Whether a tensor is a parameter that no optimizer steps, so that its average equals it."""
     return isinstance(value, torch.nn.Parameter) and not value.requires_grad
 
 

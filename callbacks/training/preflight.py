@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class PreflightError(InvalidValue):
-    """A run that would fail later.
+    """The checks found a run that would fail later.
 
     Attributes:
         problems: all of them, each a sentence with its remedy.
@@ -25,7 +25,7 @@ class PreflightError(InvalidValue):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"Preflight found {count}", allowed="(--preflight.enabled false starts the run all the same)")
+        super().__init__(f"Preflight found {count}", allowed="(--preflight.enabled false starts the run anyway)")
 
     def __str__(self) -> str:
         return f"{self.problem}:" + "".join(f"\n- {problem}" for problem in self.problems)
@@ -35,10 +35,10 @@ class Preflight(Callback):
     """Checks a `fit` before its first batch, and ends it with a list of all problems.
 
     Checked are: write access and free space of the checkpoints' folder; training crops from a few files; a few files of
-    the test clips; that there are validation clips; discriminators that join later, on a signal as long as they will
-    see; every metric of `ChannelEvaluation`, on synthetic speech; the values that callbacks monitor; the number of data
-    workers and cores; bfloat16 on CPUs.
-    An error of the data module in its setup is added to the list. A checkpoint of another geometry is refused later, as
+    the test clips; that there are validation clips; discriminators that join later, on a signal as long as their
+    input; every metric of `ChannelEvaluation`, on synthetic speech; the values that callbacks monitor; the number of
+    data workers and cores; bfloat16 on CPUs.
+    An error in the data module's setup is added to the list. A checkpoint of another geometry is refused later, when
     the module loads it. Rank 0 checks, and all ranks stop together. Nothing is checked in `fast_dev_run`.
 
     Args:

@@ -27,7 +27,7 @@ FILES = 8  # of each test corpus to open
 
 
 def training_clips(trainer: Any, module: Any) -> Iterator[Finding]:
-    """The first crops of training; the data module records the files that it cannot use."""
+    """Draw the first training crops; the data module records the files that it cannot use."""
     data: Any = trainer.datamodule
     if not hasattr(data, "bad_file_reasons"):
         return
@@ -50,7 +50,7 @@ def training_clips(trainer: Any, module: Any) -> Iterator[Finding]:
 
 
 def test_clips(trainer: Any, module: Any) -> Iterator[Finding]:
-    """A few files of each test corpus; `fit` itself does not need them."""
+    """Open a few files of each test corpus; a problem is not fatal, as `fit` itself does not need them."""
     import soundfile
 
     for source in getattr(trainer.datamodule, "sources", {}).get("test", []):
@@ -63,14 +63,14 @@ def test_clips(trainer: Any, module: Any) -> Iterator[Finding]:
 
 
 def validation_clips(trainer: Any, module: Any) -> Iterator[Finding]:
-    """There must be some; the data module has opened them all."""
+    """There must be validation clips; the data module has opened them all already."""
     sources = getattr(trainer.datamodule, "sources", None)
     if sources is not None and not sources["val"] and trainer.limit_val_batches != 0:
         yield Finding("There are no validation clips: set data.val, or trainer.limit_val_batches 0 to do without.")
 
 
 def discriminators(trainer: Any, module: Any) -> Iterator[Finding]:
-    """Those that join after the first batch, on silence as long as the signals that they will see."""
+    """Run discriminators that join after the first batch on silence as long as their later inputs."""
     crop = getattr(trainer.datamodule, "crop_samples", None)
     adversary = getattr(module, "adversary", None)
     if crop is None or adversary is None or not adversary.start:
@@ -92,7 +92,7 @@ def discriminators(trainer: Any, module: Any) -> Iterator[Finding]:
 
 
 def metrics(trainer: Any, module: Any) -> Iterator[Finding]:
-    """Every metric that validation will compute, on synthetic speech at the codec's output rate."""
+    """Compute every metric of validation on synthetic speech at the codec's output rate."""
     for evaluation in _evaluations(trainer):
         rate = module.codec.output_sample_rate
         reference = speech_like(rate)

@@ -36,27 +36,27 @@ class RunCheckpoint(Checkpoint):
     A checkpoint `batch=N.ckpt` is written every `every_n_batches` batches, before each validation (which may fail, or
     outlast the time that a cluster grants), after the last batch, and when a signal asks the run to stop. `last.ckpt`
     is another name of the newest, `best.ckpt` of the one with the best `monitor`. A resumed run first does what the
-    interrupted one still owed: it logs the checkpoint's batch, and validates if that was due. A run that starts afresh
-    in a folder with checkpoints moves that folder aside.
+    interrupted one had still to do: it logs the checkpoint's batch, and validates if that was due. A run that starts
+    afresh in a folder with checkpoints moves that folder aside.
 
     SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 end the command with status 75 when the batch is done and saved, on all ranks
     together; during validation at once, or on several ranks after one more batch. Under SLURM with auto_requeue, the
     requeue signal also puts the job back into the queue.
 
-    A checkpoint that cannot be written, as on a full disk, leaves those of before as they are; training goes on, with
-    a warning and the count `checkpoint/failed` in the logs, and is an error only at the end.
+    If a checkpoint cannot be written, as on a full disk, the earlier ones stay as they are and training goes on, with a
+    warning and the count `checkpoint/failed` in the logs. It is an error only if the last one cannot be written.
 
     Args:
         every_n_batches: Batches between two checkpoints.
         recent: How many of the newest to keep, at least 2: one to fall back on.
         monitor: A value logged in validation that ranks checkpoints, such as `channel/stoi/ber_0`.
         mode: Whether `monitor` is best at its "max" or "min".
-        best: How many of the best by `monitor` to keep besides.
+        best: How many of the best by `monitor` to keep in addition.
         dirpath: A local folder, for checkpoints alone, instead of `checkpoints` in the run's folder.
 
     Raises:
-        ValueError: A number is out of range, `monitor` is not logged, ranks resume from different files, or the last
-            checkpoint could not be written.
+        InvalidValue: A number is out of range, `monitor` is not logged, or ranks resume from different files.
+        UnreadableFile: The last checkpoint could not be written.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class RunCheckpoint(Checkpoint):
             log_scalars(trainer, {"checkpoint/failed": self.failed}, step=trainer.global_step)
 
     def _tidy(self, now: int) -> None:
-        """Name the best, rename batches after `now`, given up, and remove what is neither recent nor among the best."""
+        """Link `best.ckpt`, rename files of abandoned batches after `now`, and remove all neither recent nor best."""
         found = {int(m[1]): path for path in self.folder.glob("batch=*.ckpt") if (m := NAME.fullmatch(path.name))}
         files = {batch: path for batch, path in found.items() if batch <= now}
         for batch in found.keys() - files.keys():

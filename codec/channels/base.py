@@ -71,7 +71,7 @@ def check_share(name: str, value: float) -> float:
     """`value` as a float.
 
     Raises:
-        ValueError: it is outside [0, 1]; the message calls it `name`.
+        InvalidValue: it is outside [0, 1]; the message calls it `name`.
     """
     if not 0.0 <= value <= 1.0:
         raise InvalidValue(name, value, "must lie in [0, 1]", "take 0.01")

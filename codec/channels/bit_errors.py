@@ -23,7 +23,7 @@ class BinarySymmetricChannel(Channel):
         bit_error_rate: p.
 
     Raises:
-        ValueError: the rate is outside [0, 1].
+        InvalidValue: the rate is outside [0, 1].
     """
 
     family = "bsc"
@@ -55,7 +55,7 @@ class GilbertElliottChannel(Channel):
         bad_error_rate: probability of an error in the bad state; 0.5 is a fade in which the signal is lost.
 
     Raises:
-        ValueError: the rate exceeds that of the bad state, or the bursts are too short to reach it.
+        InvalidValue: the rate exceeds that of the bad state, or the bursts are too short to reach it.
     """
 
     family = "gilbert-elliott"
@@ -103,7 +103,7 @@ class AWGNChannel(Channel):
         soft: return probabilities instead of hard decisions.
 
     Raises:
-        ValueError: `es_n0_db` is beyond ±200 dB, but not infinite, or not a number.
+        InvalidValue: `es_n0_db` is beyond ±200 dB, but not infinite, or not a number.
     """
 
     family = "awgn"

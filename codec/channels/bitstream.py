@@ -38,7 +38,7 @@ def codes_to_bits(codes: Tensor, codebook_sizes: Sequence[int]) -> Tensor:
         uint8 `[B, F * bits_per_frame]` of zeros and ones.
 
     Raises:
-        ValueError: wrong shape or dtype, or a code outside its codebook.
+        InvalidValue: wrong shape or dtype, or a code outside its codebook.
     """
     widths = code_bits(codebook_sizes)
     codes = checked_codes(codes, codebook_sizes)
@@ -64,7 +64,7 @@ def bits_to_codes(bits: Tensor, codebook_sizes: Sequence[int]) -> BitstreamResul
         codebook_sizes: entries of each of the K codebooks.
 
     Raises:
-        ValueError: not whole frames, or values other than 0 and 1.
+        InvalidValue: not whole frames, or values other than 0 and 1.
     """
     widths = code_bits(codebook_sizes)
     if bits.ndim != 2 or bits.shape[1] % sum(widths):

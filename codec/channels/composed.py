@@ -21,7 +21,7 @@ class MixedChannel(Channel):
         weights: w, relative, one for each channel; equal by default.
 
     Raises:
-        ValueError: there is no channel, or the weights are not one number of 0 or more for each, above 0 in sum.
+        InvalidValue: there is no channel, or the weights are not one number of 0 or more for each, above 0 in sum.
     """
 
     family = "mixed"
@@ -41,7 +41,7 @@ class MixedChannel(Channel):
         """Bits sent, parity included.
 
         Raises:
-            ValueError: the channels send different numbers of bits.
+            InvalidValue: the channels send different numbers of bits.
         """
         counts = {channel.channel_bits(frames, frame_bits) for channel in self.channels}
         if len(counts) > 1:
@@ -66,7 +66,7 @@ class MixedChannel(Channel):
 
 
 class SelectedBitsChannel(Channel):
-    """Sends some bits of each frame through a channel and the others without errors: measures what a bit is worth.
+    """Sends some bits of each frame through a channel and the others without errors, to measure how much each matters.
 
     >>> channel = SelectedBitsChannel(BinarySymmetricChannel(1.0), [0, 2])
     >>> channel(torch.zeros(1, 4, dtype=torch.uint8), torch.Generator()).tolist()
@@ -77,7 +77,7 @@ class SelectedBitsChannel(Channel):
         positions: of the selected bits in a frame, from 0.
 
     Raises:
-        ValueError: no position, or one twice or below 0; when called, one beyond the frame.
+        InvalidValue: no position, or one twice or below 0; when called, one beyond the frame.
     """
 
     def __init__(self, channel: Channel, positions: Sequence[int]) -> None:

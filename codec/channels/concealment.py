@@ -30,7 +30,7 @@ class ZeroLatent(Concealment):
 
 
 class RepeatLast(Concealment):
-    """A lost frame repeats the codes of the last frame received; before the first one, it is as `ZeroLatent`."""
+    """A lost frame repeats the codes of the last frame received; before the first, it is zero as in `ZeroLatent`."""
 
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         erased = reception.erased | reception.erased[:, :1]
@@ -44,8 +44,8 @@ class RepeatLast(Concealment):
 class InterpolatedLatent(Concealment):
     """Lost frames are interpolated linearly between the latents before and after the loss.
 
-    A loss at the start or end of the clip repeats the nearest latent; if no frame was received, it is as `ZeroLatent`.
-    The method looks ahead to the next frame received, so a live receiver pays for it with a delay.
+    A loss at the start or end of the clip repeats the nearest latent; if no frame was received, all are zero as in
+    `ZeroLatent`. The method looks ahead to the next frame received, which delays a live receiver.
     """
 
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
@@ -72,7 +72,7 @@ class PosteriorMean(Concealment):
     probabilities are those of `Connection.code_probabilities`.
 
     Args:
-        lost: conceals frames of which no bit arrived; by default they too get the mean, over all codes.
+        lost: conceals frames of which no bit arrived; by default their latent is the mean over all codes.
     """
 
     def __init__(self, lost: Concealment | None = None) -> None:

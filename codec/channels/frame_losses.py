@@ -27,7 +27,7 @@ class PacketLossChannel(Channel):
             (a packet lost at one rate is lost at every higher rate).
 
     Raises:
-        ValueError: the rate is outside [0, 1], a packet has no frame, or the bursts are too short to reach the rate;
+        InvalidValue: the rate is outside [0, 1], a packet has no frame, or the bursts are too short to reach the rate;
             when called, bits without a frame axis.
     """
 
@@ -74,7 +74,7 @@ class FrameErasureChannel(PacketLossChannel):
         burst_length: mean number of frames lost in a row; None for independent losses.
 
     Raises:
-        ValueError: as `PacketLossChannel`.
+        InvalidValue: as `PacketLossChannel`.
     """
 
     family = "frame-erasure"

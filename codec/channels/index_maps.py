@@ -27,14 +27,14 @@ class IndexMap(ABC):
         """Codeword of each code: int64 `[size]`, different numbers below 2^b.
 
         Raises:
-            ValueError: the map does not fit the codebook.
+            InvalidValue: the map does not fit the codebook.
         """
 
     def codeword_table(self, quantizer: Quantizer, codebook: int) -> Tensor:
         """`codewords`, refused for a codebook whose table would be too large.
 
         Raises:
-            ValueError: a codebook of more than 2^20 codes, or one that the map does not fit.
+            InvalidValue: a codebook of more than 2^20 codes, or one that the map does not fit.
         """
         size = quantizer.codebook_sizes[codebook]
         if size > LARGEST_TABLE:
@@ -100,6 +100,8 @@ class BinarySwitchingMap(IndexMap):
 
     Args:
         rounds: largest number of passes over all codes.
+
+    `codewords` raises InvalidValue for a codebook of more than 4096 codes.
     """
 
     name = "binary switching"

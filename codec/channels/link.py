@@ -1,4 +1,4 @@
-"""How codes travel: index assignment, error correction and concealment, from codes to bits to latents."""
+"""The link around a channel: index assignment, error correction and concealment, codes to bits to latents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class Link:
     Attributes:
         index_map: codeword of each code; None for natural binary.
         concealment: makes latents of what was received; None for `ZeroLatent`.
-        code: error-correcting code around the channel; None sends the bits as they are.
-        protected_bits: positions in a frame that the code protects; or a number, that many of the most sensitive bits
-            by the displacement of the latent (see `bit_displacements`); None for all.
-        interleave: frames over which channel bits are spread, 1 for none.
+        code: error-correcting code around the channel; None sends the bits unprotected.
+        protected_bits: positions, from 0, of the bits of a frame that the code protects; or a number n, for the n bits
+            whose flips displace the latent most (see `bit_displacements`); None for all.
+        interleave: frames over which the coded bits are interleaved; 1 for none.
     """
 
     index_map: IndexMap | None = None
@@ -41,7 +41,7 @@ class Link:
         """Fit the parts to a codec's quantizer.
 
         Raises:
-            ValueError: a part does not fit the quantizer, or the options do not go together.
+            InvalidValue: a part does not fit the quantizer, or the options do not go together.
         """
         return Connection(self, quantizer)
 
@@ -103,7 +103,7 @@ class Connection:
         likely.
 
         Raises:
-            ValueError: a codebook has more than 2^20 entries.
+            InvalidValue: a codebook has more than 2^20 entries.
         """
         largest = max(self.quantizer.codebook_sizes)
         if largest > LARGEST_TABLE:

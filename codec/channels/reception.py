@@ -1,4 +1,4 @@
-"""What a receiver knows of the codes that were sent, and what a concealment may ask it."""
+"""What a receiver knows of the codes that were sent, and what it offers to a concealment."""
 
 from typing import NamedTuple, Protocol
 

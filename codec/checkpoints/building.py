@@ -1,4 +1,4 @@
-"""Builds codecs from configurations that come out of files, which may name parts of a codec and nothing else."""
+"""Builds codecs from configurations inside files, which may name only classes of codec parts."""
 
 import importlib
 import os
@@ -26,7 +26,7 @@ Module = TypeVar("Module", bound=nn.Module)
 KINDS = (NeuralCodec, Encoder, Quantizer, Decoder, Backbone, Codebook, Bound, Rounding)
 TRUSTED = "CODEC_PARTS"  # environment variable: modules that hold the user's own parts, separated by commas
 PACKAGE = "codec"
-REGISTRATIONS = 4  # of one parameter: a weight norm registers its parts in place of the weight
+REGISTRATIONS = 4  # at most, of one parameter: weight norm registers two more in place of the weight
 
 
 class ReadsFiles:
@@ -97,7 +97,7 @@ def check_fit(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> 
     """Build a module without memory for its tensors and compare their names and shapes with `weights`.
 
     Raises:
-        InvalidValue: the module cannot be built, or it is another or a larger one than the weights are of.
+        InvalidValue: the module cannot be built, or its weights have other names or shapes.
     """
     try:
         with _limit_parameters(REGISTRATIONS * len(weights)):
@@ -116,7 +116,7 @@ def check_fit(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> 
 
 
 def build_empty(build: Callable[[], Module]) -> Module:
-    """Build a module without memory for its tensors, or with it where a part reads its own numbers."""
+    """Build a module without memory for its tensors, or with memory where a constructor reads a tensor's values."""
     try:
         with torch.device("meta"), _RefuseReading():
             return build()

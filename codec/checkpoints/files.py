@@ -24,7 +24,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint under a temporary name, syncs it, and renames it; reads it only if its checksums match.
 
     So a name always means a complete file, even after a crash of the process or the machine, and a write that fails
-    leaves the file of before and no half of the new one. The checksums are those of `torch.save`'s own format (a CRC-32
+    leaves the previous file as it was. The checksums are those of `torch.save`'s own format (a CRC-32
     of each record): they are part of the file, and files of older runs have them too. Files elsewhere than on a local
     disk (`s3://…`) are written and read as Lightning does.
     """
@@ -144,7 +144,7 @@ def _take(path: Path) -> dict[str, Any] | None:
 
 
 def _file_state(path: Path) -> tuple[str, int, int]:
-    """What changes when a file is written anew: path, time in ns and size."""
+    """Path, modification time in ns and size of a file, to notice that it was written anew."""
     status = path.stat()
     return str(path.resolve()), status.st_mtime_ns, status.st_size
 
@@ -163,7 +163,7 @@ def _copy_tensors(value: Any) -> Any:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Give a file its final name, in the place of any that has it, and wait until the disk knows."""
+    """Rename a file over `target` and sync the folder, so that the new name survives a crash of the machine."""
     os.replace(source, target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -173,7 +173,7 @@ def replace(source: Path, target: Path) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Make `target` another name of `source`, or a copy where the file system has no links, all at once."""
+    """Make `target` a hard link to `source`, or a copy where the file system has none, in one atomic step."""
     partial = target.with_name(target.name + PARTIAL)
     try:
         partial.unlink(missing_ok=True)
@@ -187,7 +187,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def remove_partial(folder: Path) -> list[str]:
-    """Remove what writes that were killed have left in a folder; its names."""
+    """Remove the partial files that killed writes left in a folder; returns their names."""
     leftovers = sorted(folder.glob(f"*{PARTIAL}"))
     for path in leftovers:
         path.unlink(missing_ok=True)

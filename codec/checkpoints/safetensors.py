@@ -32,7 +32,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def tensor_names(path: str | Path) -> list[str]:
-    """Names of a file's tensors; an empty list where it cannot be read."""
+    """Names of a file's tensors; an empty list if it cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
             return list(file.keys())

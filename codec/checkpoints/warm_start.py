@@ -45,9 +45,7 @@ class LoadReport(NamedTuple):
         ):
             lines.append(f"  {title}: {', '.join(grouped(names, others)) or 'nothing'}")
         if not self.stated:
-            lines.append(
-                "  The file states no configuration: levels, hop and rates are taken on trust, shapes checked."
-            )
+            lines.append("  The file states no configuration: shapes were checked; levels, hop and rates could not be.")
         return "\n".join(lines)
 
 
@@ -177,7 +175,7 @@ def _add_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_parts(own: Iterable[str], weights: Iterable[str], parts: Sequence[str], path: str | Path) -> None:
-    """Check that each part is in the module and in the file; for the default parts one weight in both is enough."""
+    """Check that module and file have each part; for the default parts it is enough that they share one weight."""
     places = (("this module", own), (path, weights))
     lacking = [f"{p!r} is not in {place}" for p in parts for place, names in places if not _any_within(names, p)]
     common = any(name in set(own) and _within(name, parts) for name in weights)
@@ -189,7 +187,7 @@ def _check_parts(own: Iterable[str], weights: Iterable[str], parts: Sequence[str
 def _check_geometry(
     codec: NeuralCodec, config: dict[str, Any] | None, *, parts: Sequence[str], path: str | Path
 ) -> None:
-    """Compare the geometry of the parts that are to be loaded as a whole."""
+    """Compare the geometry of those of encoder, quantizer and decoder that are to be loaded whole."""
     if config is None:
         return
     try:

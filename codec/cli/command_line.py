@@ -1,4 +1,4 @@
-"""The command line: rates stated once, usual callbacks, checkpoints found and checked, mistakes in one sentence."""
+"""The command line: links the codec's rates to the data, adds the usual callbacks, finds and checks checkpoints."""
 
 import json
 import warnings
@@ -25,6 +25,7 @@ LOGGER = {
     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
     "init_args": {"save_dir": "runs", "name": "run", "version": ""},
 }
+# Options of the Trainer that the module handles itself: the Trainer's name, the module's name, the unset value.
 MODULES_OWN = (("gradient_clip_val", "gradient_clip", 0), ("accumulate_grad_batches", "accumulate", 1))
 SPECIAL_CHECKPOINTS = ("auto", "last", "best", "hpc", "registry")
 
@@ -99,7 +100,7 @@ class CodecCLI(CommandLine):
         self.model.config = json.loads(json.dumps(self.option("model").as_dict(), default=str))
 
     def _choose_checkpoint(self, wanted: str) -> str | None:
-        """The file that `auto`, `last` or `best` stands for in this run's folder; None for a fresh start.
+        """The file that `auto`, `last` or `best` means in this run's folder; None for a fresh start.
 
         Refuses to score, or to go on, without one: Lightning would do so with untrained weights.
         """
@@ -122,10 +123,7 @@ class CodecCLI(CommandLine):
     def before_instantiate_classes(self) -> None:
         """Refuse, in one sentence, what would fail later and less clearly."""
         options = self.option("trainer")
-        for name, other, unset in (
-            ("gradient_clip_val", "gradient_clip", 0),
-            ("accumulate_grad_batches", "accumulate", 1),
-        ):
+        for name, other, unset in MODULES_OWN:
             if options[name] not in (None, unset):
                 self._fail(
                     f"trainer.{name} {options[name]:g} must be unset: use model.init_args.optimization.{other} instead."
@@ -155,7 +153,7 @@ class CodecCLI(CommandLine):
             self._fail(str(mistake))
 
     def run(self, run: Callable[[], None]) -> None:
-        """Run; a mistake of the user's ends the command with its sentence."""
+        """Run the subcommand; a mistake of the user ends it with one sentence and status 2."""
         try:
             run()
             _leave_together()

@@ -1,4 +1,4 @@
-"""The nearest valid name beside each unknown one in an error of the command line."""
+"""Adds the nearest valid name to an error of the command line about an unknown one."""
 
 import dataclasses
 import difflib

@@ -65,7 +65,7 @@ class TransformerBackbone(Backbone):
         window: earlier frames to which a frame attends in a causal block.
 
     Raises:
-        ValueError: `width` is no multiple of 32, or heads have an odd width.
+        InvalidValue: `width` is no multiple of 32, or heads have an odd width.
     """
 
     def __init__(

@@ -85,5 +85,5 @@ class DecodedStream:
         return audio[..., start * hop : (start + count) * hop]
 
     def _checked(self, codes: Tensor) -> Tensor:
-        """Codes as int64; raises ValueError where they do not fit the quantizer."""
+        """Codes as int64; raises InvalidValue if they do not fit the quantizer."""
         return checked_codes(codes, self.quantizer.codebook_sizes)

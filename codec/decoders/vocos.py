@@ -31,7 +31,7 @@ class VocosDecoder(Decoder):
 
     @property
     def receptive_field(self) -> tuple[int, int] | None:
-        """The backbone's, extended by the overlap of the inverse STFT's windows; None if that of the backbone is."""
+        """The backbone's, extended by the overlap of the inverse STFT's windows; None if that is unbounded."""
         field = self.backbone.receptive_field
         reach = -(-(self.n_fft // self.hop_length - 1) // 2)
         return None if field is None else (field[0] + reach, field[1] + reach)

@@ -19,8 +19,8 @@ class AcousticEncoder(Encoder):
         strides: down-sampling factors; their product is `hop_length`.
         dilations: of the residual units before each stride, one unit each.
         anti_aliased: put SnakeBeta between up- and down-sampling filters, as NeuCodec does; faster without.
-        weight_norm: parametrize the convolutions by direction and length, as in training; published weights have the
-            two multiplied.
+        weight_norm: parametrize the convolutions by direction and length, as for training; False for published
+            weights, in which the two are multiplied.
         checkpointing: store only the layers' inputs for the backward pass and compute the rest again.
     """
 

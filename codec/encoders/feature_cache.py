@@ -17,15 +17,15 @@ class TeacherCache:
     A crop is a function of (seed, number), so runs with the same data seed (a sweep over students) draw the same crops;
     within a run, no crop repeats. The name of a file is a digest of the encoder's weights and settings, the autocast
     precision and the clip's samples, so a different teacher, gain or resampling never finds an outdated file. Files are
-    written elsewhere and renamed, so ranks and runs may share the folder. It pays only for slow encoders: at 50 frames
-    per second and 768 channels, a second of audio takes 150 kB.
+    written under another name and renamed, so ranks and runs may share the folder. The cache is worth its disk space
+    only for slow encoders: at 50 frames per second and 768 channels, a second of audio takes 150 kB.
 
     Args:
         folder: created if missing.
         max_gigabytes: size of the folder, in 10⁹ bytes, beyond which this process adds no files.
 
     Raises:
-        ValueError: the size is not above 0.
+        InvalidValue: the size is not above 0.
     """
 
     def __init__(self, folder: str, max_gigabytes: float = 20.0) -> None:
@@ -69,7 +69,7 @@ class TeacherCache:
 
 
 def fingerprint(module: nn.Module) -> str:
-    """Digest of a module's weights and of its attribute `settings`, for what the weights do not show."""
+    """Digest of a module's weights and of its attribute `settings`, if any, which states what weights do not show."""
     digest = hashlib.sha256(str(getattr(module, "settings", "")).encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())

@@ -30,7 +30,7 @@ class StudentEncoder(Encoder):
         causal: a frame depends on its own and earlier samples only, for streaming.
 
     Raises:
-        ValueError: widths and depths are not one more than strides.
+        InvalidValue: widths and depths are not one more than strides.
     """
 
     def __init__(

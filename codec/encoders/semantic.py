@@ -49,7 +49,7 @@ class W2VBertEncoder(Encoder):
         cache: stores the frozen features on disk, for runs that use the same crops again.
 
     Raises:
-        ValueError: as `W2VBert`.
+        UserError: as `W2VBert`.
     """
 
     features: Tensor | None = None
@@ -71,8 +71,8 @@ class W2VBertEncoder(Encoder):
     def whole_frames(self, audio: Tensor) -> Tensor:
         """Audio `[B, 1, T]` with silence appended to a whole number of frames.
 
-        Without `edge_padding` a further frame is appended, by which the spectrogram would be short; with it, a further
-        frame is appended only where T is a whole number of frames already.
+        Without `edge_padding` the spectrogram is one frame short, so a further frame is appended; with it, one is
+        appended only where T is a whole number of frames already.
         """
         edge = self.frozen.edge_padding
         spare = 1 if edge else -audio.shape[-1] % self.hop_length + 1
@@ -101,7 +101,7 @@ class HubertEncoder(Encoder):
         padding: samples of silence on each side, 40 to 199; NeuCodec's student uses 160.
 
     Raises:
-        ValueError: transformers is missing, `padding` is out of range, or the pretrained model has other sizes.
+        UserError: transformers is missing, `padding` is out of range, or the pretrained model has other sizes.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class FusedEncoder(Encoder):
         dim: latent width D.
 
     Raises:
-        ValueError: the hop lengths differ.
+        InvalidValue: the hop lengths differ.
     """
 
     def __init__(self, acoustic: Encoder, semantic: Encoder, *, dim: int = 768) -> None:

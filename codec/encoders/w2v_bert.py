@@ -27,7 +27,7 @@ class W2VBert(nn.Module):
             NeuCodec.
 
     Raises:
-        ValueError: transformers is missing, or the weights cannot be read, are not w2v-BERT's or have fewer layers.
+        UserError: transformers is missing, or the weights cannot be read, are not w2v-BERT's or have fewer layers.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class W2VBert(nn.Module):
         """Hidden states float32 `[B, C, F]` of audio `[B, 1, T]`, F = ⌊(T + 2 · edge padding − 240) / 320⌋.
 
         Raises:
-            ValueError: fewer than 560 samples, padding included.
+            InvalidValue: fewer than 560 samples, padding included.
         """
         features = torch.stack([self.spectrogram(clip) for clip in audio.float()])  # [B, frames, 160]
         return self.model(features).last_hidden_state.float().transpose(1, 2)
@@ -74,7 +74,7 @@ class W2VBert(nn.Module):
         Each band is normalised to zero mean and unit variance over the clip.
 
         Raises:
-            ValueError: fewer than 560 samples, padding included: too few for a pair of frames.
+            InvalidValue: fewer than 560 samples, padding included: too few for a pair of frames.
         """
         audio = F.pad(audio, (self.edge_padding, self.edge_padding)) * 2**15
         if audio.shape[-1] < 560:
@@ -132,7 +132,7 @@ def import_transformers(user: str) -> Any:
         user: class or package that needs it, for the message.
 
     Raises:
-        ValueError: transformers is not installed (`MissingDependency`).
+        MissingDependency: transformers is not installed.
     """
     try:
         return importlib.import_module("transformers")
@@ -149,7 +149,7 @@ def read_w2v_bert(transformers: Any, source: str, fields: dict[str, Any]) -> Any
         fields: of the configuration, among them `num_hidden_layers`; they override those of the source.
 
     Raises:
-        ValueError: the source cannot be read, has fewer layers, lacks weights, or `fields` do not describe it.
+        UnreadableFile: the source cannot be read, has fewer layers, lacks weights, or `fields` do not describe it.
     """
     logging = transformers.utils.logging
     verbosity = logging.get_verbosity()

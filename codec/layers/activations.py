@@ -59,7 +59,7 @@ class AntiAliasedActivation(nn.Module):
         taps: length of both filters in samples at the doubled rate, even and at least 6.
 
     Raises:
-        ValueError: another number of taps.
+        InvalidValue: another number of taps.
     """
 
     lowpass: Tensor

@@ -63,7 +63,7 @@ class LocalAttention(nn.Module):
         positions: rotate queries and keys by their frame (RoPE).
 
     Raises:
-        ValueError: channels per head are not a whole even number, or the window is below 1.
+        InvalidValue: channels per head are not a whole even number, or the window is below 1.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ def same_stft(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
         complex64 `[B, n_fft / 2 + 1, F]`.
 
     Raises:
-        ValueError: `n_fft` is below `hop_length`, or their difference is odd.
+        InvalidValue: `n_fft` is below `hop_length`, or their difference is odd.
     """
     if n_fft < hop_length or (n_fft - hop_length) % 2:
         raise InvalidValue(

@@ -1,4 +1,4 @@
-"""The contract every quantizer fulfils: latents in, latents and codes out, codes or their probabilities to latents."""
+"""The contract of quantizers: latents to codes and quantized latents, codes or their probabilities to latents."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ class Quantizer(nn.Module, ABC):
             float32 `[B, D, F]`.
 
         Raises:
-            ValueError: wrong number or shape of tensors, or a codebook of more than 2^20 entries.
+            InvalidValue: wrong number or shape of tensors, or a codebook of more than 2^20 entries.
         """
         self._check_probabilities(probabilities)
         device = probabilities[0].device

@@ -40,7 +40,7 @@ class Codebook(nn.Module, ABC):
         kmeans_rounds: on the first batch.
 
     Raises:
-        ValueError: a number is out of range.
+        InvalidValue: a number is out of range.
     """
 
     table: Tensor

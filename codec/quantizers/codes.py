@@ -14,7 +14,7 @@ def code_bits(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
     """Bits of each codebook's codewords, ⌈log2(size)⌉.
 
     Raises:
-        ValueError: no codebook, or one of fewer than 2 or more than 2^62 entries.
+        InvalidValue: no codebook, or one of fewer than 2 or more than 2^62 entries.
     """
     sizes = [int(size) for size in codebook_sizes]
     if not sizes or min(sizes) < 2 or max(sizes) > LARGEST_CODEBOOK:
@@ -26,7 +26,7 @@ def check_stages(codes: Tensor, codebook_sizes: Sequence[int], *, remedy: str = 
     """Check that codes `[B, k, F]` are those of the first k of K codebooks, 1 ≤ k ≤ K.
 
     Raises:
-        ValueError: another number of dimensions or of codebooks.
+        InvalidValue: another number of dimensions or of codebooks.
     """
     if codes.ndim != 3 or not 1 <= codes.shape[1] <= len(codebook_sizes):
         allowed = f"must be [B, K, F] of the first 1 to {len(codebook_sizes)} codebooks"
@@ -44,7 +44,7 @@ def checked_codes(codes: Tensor, codebook_sizes: Sequence[int], erased: Tensor |
         erased: bool `[B, K, F]`; the values of erased codes are ignored.
 
     Raises:
-        ValueError: no integers, another number of codebooks, a code outside its codebook that is not erased, or
+        InvalidValue: no integers, another number of codebooks, a code outside its codebook that is not erased, or
             `erased` of another shape or type.
     """
     remedy = "pass what this codec's `encode`, or `bits_to_codes` with its codebook_sizes, returned"

@@ -28,7 +28,7 @@ class TanhBound(Bound):
     h tanh(z + artanh(o / h)) − o.
 
     Args:
-        margin: by which share the range goes beyond the outermost levels, so that these are reached.
+        margin: share by which the range exceeds the outermost levels, so that these are reached.
     """
 
     def __init__(self, margin: float = 1e-3) -> None:
@@ -54,11 +54,11 @@ class FSQ(Quantizer):
     Args:
         dim: latent width D; projected linearly to and from `len(levels)` dimensions where they differ.
         levels: values per dimension, each at least 2; [4] * 8 gives 16 bits.
-        bound: TanhBound, or DoubleTanhBound for NeuCodec's weights.
-        rounding: in training; StraightThrough, or Dithered. Evaluation always rounds.
+        bound: limits each dimension; TanhBound by default, DoubleTanhBound for NeuCodec's weights.
+        rounding: in training; StraightThrough by default, or Dithered. Evaluation always rounds.
 
     Raises:
-        ValueError: fewer than two levels in a dimension, or more than 2^48 codes.
+        InvalidValue: fewer than two levels in a dimension, or more than 2^48 codes.
     """
 
     levels_tensor: Tensor

@@ -29,13 +29,13 @@ class ResidualFSQ(FSQ):
         dim: latent width D; projected linearly to and from `len(levels)` dimensions where they differ.
         levels: values per dimension and stage, each at least 2; two stages of [4] * 8 give 32 bits.
         stages: K, codes per frame.
-        bound: TanhBound or DoubleTanhBound, to the Lᴷ levels.
-        rounding: in training, to the finest grid; StraightThrough, or Dithered. Evaluation always rounds.
+        bound: limits values to the range of the Lᴷ levels; TanhBound by default, or DoubleTanhBound.
+        rounding: in training, to the finest grid; StraightThrough by default, or Dithered. Evaluation always rounds.
         dropout: probability per training clip of decoding only a random number of stages from 1 to K − 1, so that one
             model serves several bit rates.
 
     Raises:
-        ValueError: no stage, more than 2^16 levels of a dimension in all stages together, or a `dropout` outside
+        InvalidValue: no stage, more than 2^16 levels of a dimension in all stages together, or a `dropout` outside
             [0, 1]; see also FSQ.
     """
 

@@ -44,7 +44,7 @@ class Dithered(Rounding):
         noise: probability that independent noise, uniform in [−½, ½) of a step, is added to each of its values.
 
     Raises:
-        ValueError: a probability is negative, or they do not sum to one.
+        InvalidValue: a probability is negative, or they do not sum to one.
     """
 
     def __init__(self, quantized: float = 0.5, unquantized: float = 0.25, *, noise: float = 0.25) -> None:

@@ -31,7 +31,7 @@ class RVQ(Quantizer):
             model serves several bit rates. Stages that are not decoded learn nevertheless.
 
     Raises:
-        ValueError: no codebook, or a `dropout` outside [0, 1].
+        InvalidValue: no codebook, or a `dropout` outside [0, 1].
     """
 
     def __init__(

@@ -19,12 +19,12 @@ class Adversary:
     """Discriminators and how they train; without any, a codec trains on its other losses alone.
 
     Args:
-        discriminators: of the codec's output.
-        loss: of both sides; least squares by default.
-        feature_matching: of the generator; weight 1 by default.
+        discriminators: networks that tell the codec's output from the target.
+        loss: adversarial loss of generator and discriminators; least squares by default.
+        feature_matching: feature-matching loss of the generator; weight 1 by default.
         optimizer: makes the discriminators' optimizer from their parameters.
-        schedule: factor on its learning rate, counted from `start`; constant by default.
-        start: batches before the discriminators join.
+        schedule: factor on that optimizer's learning rate, by batches since `start`; constant by default.
+        start: number of batches before the discriminators join.
         crop: samples at the output rate that the discriminators see, a random stretch of each batch; 0 for all.
 
     Raises:

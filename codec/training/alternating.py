@@ -45,7 +45,7 @@ class Optimization:
         accumulate: batches per optimizer step.
 
     Raises:
-        InvalidValue: `gradient_clip` is negative, or `accumulate` below 1.
+        InvalidValue: `gradient_clip` is negative, or `accumulate` is below 1.
     """
 
     optimizer: OptimizerCallable = adamw
@@ -104,7 +104,7 @@ class AlternatingOptimization(L.LightningModule):
         check_sharding(self)
 
     def on_fit_start(self) -> None:
-        """Lightning offers to save the state before the optimizer step; here a checkpoint is what a batch left."""
+        """Silence Lightning's advice to save before the optimizer step: here the state after a batch is saved."""
         warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
 
     # -- one batch ---------------------------------------------------------------------------------------------
@@ -184,7 +184,8 @@ class AlternatingOptimization(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Add configuration, skipped steps, gradient norms and, inside an accumulation, its gradients (rank mean).
 
-        Averaged weights take the place of the raw ones: of weights-only checkpoints, callbacks do not hear.
+        Averaged weights replace the raw ones here, because Lightning does not call callbacks for a weights-only
+        checkpoint.
         """
         store_averages(self, checkpoint)
         checkpoint["format_version"] = FORMAT_VERSION

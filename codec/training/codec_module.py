@@ -88,7 +88,7 @@ class CodecModule(AlternatingOptimization):
         self.frozen_parts = [get_part(codec, name).requires_grad_(False).eval() for name in frozen_parts]
         if not any(p.requires_grad for p in codec.parameters()):
             raise InvalidValue(
-                "frozen_parts", list(frozen_parts), "leave nothing of the codec to train", "thaw one of them"
+                "frozen_parts", list(frozen_parts), "leave nothing of the codec to train", "unfreeze one of them"
             )
         if init_from is not None:
             warm_start(self, init_from, parts=init_parts)
@@ -185,7 +185,7 @@ class CodecModule(AlternatingOptimization):
     # -- losses --------------------------------------------------------------------------------------------------
 
     def _add_term(self, loss: Loss, *, taken: bool = False) -> None:
-        """Note a term's weight under its name, and have it look at the codec."""
+        """Keep a term's weight under its name, and attach the loss to the codec (`Loss.attach`)."""
         if taken or loss.name in self.terms:
             raise InvalidValue(
                 f"The name {loss.name!r} of {type(loss).__name__} is taken", remedy="give each loss a name of its own"
@@ -225,7 +225,7 @@ class CodecModule(AlternatingOptimization):
         self.log(name, losses[name].detach(), prog_bar=True, logger=False)
 
     def _log_distance(self, stage: str) -> None:
-        """Log the mean over all ranks' clips; every rank takes part, also one without a clip."""
+        """Log the mean over the clips of all ranks; a rank without a clip takes part with weight 0."""
         self.validation_distance.update(0.0, 0.0)
         name = f"{stage}/{self.reconstruction_loss.name}"
         self.log(name, self.validation_distance.compute(), prog_bar=stage == "val", rank_zero_only=False)

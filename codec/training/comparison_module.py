@@ -19,13 +19,13 @@ from codec.training.alternating import check_sharding
 
 @dataclass
 class System:
-    """One entry of a comparison: a codec and the way its codes travel.
+    """One entry of a comparison: a codec and the link that carries its codes.
 
     Attributes:
         name: in tables and figures, unique.
         checkpoint: a run's file to take the codec from; systems that name one file share its codec.
-        codec: or the codec itself, for example a `codec.TransformersCodec`.
-        link: index map, error correction, concealment; None for the plain one.
+        codec: the codec itself in place of a checkpoint, for example a `codec.TransformersCodec`.
+        link: index map, error correction and concealment; `Link()` by default.
     """
 
     name: str
@@ -49,20 +49,20 @@ class EvaluatedSystem:
 
 
 class ComparisonModule(L.LightningModule):
-    """Encodes each clip with every codec once; `callbacks.ChannelEvaluation` scores what arrives of it.
+    """Encodes each clip with every codec once; `callbacks.ChannelEvaluation` scores what is received.
 
-    In `predict` each codec codes and decodes, without a channel and at its own rates.
+    In `predict` each codec encodes and decodes, without a channel and at its own rates.
 
     Args:
-        systems: to compare; the first of each bit rate is what the others of that rate are measured against.
+        systems: to compare; the first of each bit rate is the baseline of the others of that rate.
         sample_rate: in Hz, of the clips and of scoring; codecs at other rates are resampled on the way in and out.
 
     Attributes:
         evaluated_systems: the systems, ready to run.
-        sharing: the same, those of one codec together; the first of them stands for its codec in `predict`.
+        sharing: the systems grouped by codec; `predict` runs each codec once, under the name of its first system.
 
     Raises:
-        ValueError: no system, names that collide, or a system with neither or both of checkpoint and codec.
+        InvalidValue: no system, names that collide, or a system with neither or both of checkpoint and codec.
     """
 
     def __init__(self, systems: list[System], *, sample_rate: int = 16_000) -> None:
@@ -125,7 +125,7 @@ class ComparisonModule(L.LightningModule):
 
 def resample(audio: Tensor, sample_rate: int, wanted: int) -> Tensor:
     """Audio float32 `[B, 1, T]` at another rate in Hz, `[B, 1, ⌈T * wanted / sample_rate⌉]`, whatever the autocast."""
-    if audio.shape[-1] == 0:  # torchaudio fails where the codec has a sentence
+    if audio.shape[-1] == 0:  # left to the codec, whose error names the shape; torchaudio's does not
         return audio
     with torch.autocast(audio.device.type, enabled=False):
         return torchaudio.functional.resample(audio.float(), sample_rate, wanted)
@@ -146,7 +146,7 @@ def decode_at(codec: NeuralCodec, latents: Tensor, sample_rate: int, *, length: 
 
 
 def evaluated_systems(module: L.LightningModule, link: Link | None) -> tuple[list[EvaluatedSystem], int]:
-    """The systems of a module, nameless where it is one codec's, and the rate in Hz at which to score them."""
+    """A module's systems and the rate in Hz at which to score them; a single codec's system has an empty name."""
     if isinstance(module, ComparisonModule):
         if link is not None:
             raise InvalidValue(

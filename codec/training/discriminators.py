@@ -49,7 +49,7 @@ class MultiPeriodDiscriminator(Discriminator):
 
     Args:
         periods: in samples, pairwise coprime.
-        channels: of the convolutions, halve them or more for small runs.
+        channels: widths of the convolutions; small runs can do with half of them or fewer.
     """
 
     def __init__(
@@ -93,7 +93,12 @@ class SpectrogramDiscriminator(nn.Module):
 
 
 class MultiResolutionSpectrogramDiscriminator(Discriminator):
-    """One spectrogram discriminator per transform length (XCodec2 uses 78, 126, 206, 334, 542, 876, 1418, 2296)."""
+    """One spectrogram discriminator per transform length, the defaults as in X-Codec 2 (arXiv 2502.04128).
+
+    Args:
+        n_ffts: transform lengths in samples; the hop is a quarter of each.
+        channels: width of the convolutions.
+    """
 
     def __init__(self, n_ffts: Sequence[int] = (78, 126, 206, 334, 542, 876, 1418, 2296), channels: int = 32) -> None:
         super().__init__()

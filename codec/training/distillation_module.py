@@ -31,11 +31,19 @@ class DistillationModule(CodecModule):
         teacher: checkpoint of the teacher's run.
         encoder: the student.
         distillation: distances from the teacher; the paper's is `LatentDistance`, the default.
-        distillation_start: batches before they count (20,000 in the paper, where they diverged from batch 0).
-        distillation_ramp: batches over which their factor then rises linearly to their weight.
+        distillation_start: batches before they count (20,000 in the paper, where training with them from batch 0
+            diverged).
+        distillation_ramp: batches over which they then rise linearly to their full weight.
         continue_discriminators: start the discriminators, built as the teacher's were, from the teacher's run.
         cache: keeps the teacher's latents on disk.
-        adversary: see `CodecModule`, as for all that follows.
+        adversary: discriminators, their losses and how they train; none for training without them.
+        reconstruction_loss: at the codec's output rate; `MultiScaleMelLoss` by default.
+        losses: further terms of the generator's loss.
+        optimization: optimizer and schedule of the student; clipping and accumulation of both sides.
+        seed: of everything random in a training step.
+        init_from: checkpoint or safetensors file to start from, weights alone (`codec.checkpoints.warm_start`).
+        init_parts: what to take of it.
+        compiled: run encoder, decoder and discriminators through `torch.compile` in `fit`.
 
     Raises:
         UserError: start or ramp is below 0, the student's hop or width is not the teacher's, two losses share a name,
@@ -105,7 +113,7 @@ class DistillationModule(CodecModule):
 
     @torch.no_grad()
     def teach(self, audio: Tensor) -> Latents:
-        """What the teacher makes of `[B, 1, T]`: its latents before and after quantization, both `[B, D, F]`."""
+        """The teacher's latents of audio `[B, 1, T]`, before and after quantization, both `[B, D, F]`."""
         if self.cache is None:
             z_e = self.teacher.encode_latents(audio)
         else:
@@ -141,7 +149,7 @@ class DistillationModule(CodecModule):
 
 
 def check_encoder(encoder: Encoder, teacher: NeuralCodec) -> None:
-    """ValueError unless the encoder's hop and width are those of the teacher's."""
+    """InvalidValue unless the student's hop and width equal those of the teacher's encoder."""
     own, expected = (encoder.hop_length, encoder.dim), (teacher.hop_length, teacher.encoder.dim)
     if own != expected:
         raise InvalidValue(

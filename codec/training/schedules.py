@@ -14,17 +14,22 @@ class Schedule(ABC):
 
 
 class Constant(Schedule):
-    """Always one."""
+    """A factor of 1 for every batch."""
 
     def __call__(self, batch: int) -> float:
         return 1.0
 
 
 class WarmupLinearDecay(Schedule):
-    """Rises linearly to one over `warmup` batches, falls linearly to `final` at batch `total`, and stays (XCodec2).
+    """Rises linearly to 1 over `warmup` batches, falls linearly to `final` at batch `total`, and stays (X-Codec 2).
+
+    Args:
+        warmup: batches of the rise.
+        total: batch at which the fall ends.
+        final: factor from there on.
 
     Raises:
-        ValueError: `warmup` does not lie in 0 … `total`.
+        InvalidValue: `warmup` does not lie in 0 … `total`.
     """
 
     def __init__(self, warmup: int = 3_000, total: int = 400_000, *, final: float = 0.2) -> None:

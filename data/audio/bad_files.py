@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class BadFiles:
-    """Names each bad file once in the log and counts it once, in whatever process and epoch it is met.
+    """Names each bad file once in the log and counts it once, over all processes and epochs.
 
     A report is a small file in a temporary `folder`. It is created exclusively, which is atomic between processes, and
     the record can be pickled. Pass the same folder on every rank of a machine; the process that made it removes it.

@@ -1,4 +1,4 @@
-"""Training clips decoded once into memory, from where crops are cut as `read_crop` would read them from the files."""
+"""Training clips decoded once into memory, and crops cut from them as `read_crop` cuts them from the files."""
 
 import logging
 import math
@@ -17,7 +17,7 @@ from data.audio.reading import Crop, opened, read_resampled, start_frame, within
 from data.errors import AudioReadError, DataError
 
 DECODE_THREADS = 8
-BLOCK_SECONDS = 60  # decoded at once, so that a long recording needs little memory besides its samples
+BLOCK_SECONDS = 60  # decoded at once, so that decoding a long recording needs little further memory
 
 logger = logging.getLogger(__name__)
 

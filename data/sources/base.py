@@ -1,4 +1,4 @@
-"""What a corpus is to the rest of the package: a source that lists clips, and what is done with such lists."""
+"""The contract of corpora: a source that lists clips; and functions on such lists."""
 
 from abc import ABC, abstractmethod
 from collections import Counter

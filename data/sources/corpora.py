@@ -37,7 +37,16 @@ class _DownloadedSource(AudioSource):
 
 
 class LibriTTSSource(_DownloadedSource):
-    """LibriTTS below `root`/LibriTTS (24 kHz); subsets such as "train-clean-100", "test-clean"."""
+    """LibriTTS below `root`/LibriTTS (24 kHz).
+
+    Args:
+        root: folder that holds, or is to hold, the corpus.
+        subsets: such as "train-clean-100" or "test-clean".
+        download: fetch the subsets that are missing.
+
+    Raises:
+        DataError: `clips` does not find the folder of a subset.
+    """
 
     def __init__(self, root: str, subsets: list[str], *, download: bool = False) -> None:
         super().__init__(root, "LibriTTS", subsets=subsets, download=download)
@@ -47,7 +56,16 @@ class LibriTTSSource(_DownloadedSource):
 
 
 class LibriSpeechSource(_DownloadedSource):
-    """LibriSpeech below `root`/LibriSpeech (16 kHz); subsets such as "train-clean-100", "test-clean"."""
+    """LibriSpeech below `root`/LibriSpeech (16 kHz).
+
+    Args:
+        root: folder that holds, or is to hold, the corpus.
+        subsets: such as "train-clean-100" or "test-clean".
+        download: fetch the subsets that are missing.
+
+    Raises:
+        DataError: `clips` does not find the folder of a subset.
+    """
 
     def __init__(self, root: str, subsets: list[str], *, download: bool = False) -> None:
         super().__init__(root, "LibriSpeech", subsets=subsets, download=download)
@@ -57,9 +75,16 @@ class LibriSpeechSource(_DownloadedSource):
 
 
 class VCTKSource(_DownloadedSource):
-    """VCTK 0.92 below `root`/VCTK-Corpus-0.92 (48 kHz), recordings of one of its two microphones ("mic1" or "mic2").
+    """VCTK 0.92 below `root`/VCTK-Corpus-0.92 (48 kHz), recordings of one of its two microphones.
 
-    `speakers`, such as "p225", are those to keep; None keeps all. Raises DataError for one that is not there.
+    Args:
+        root: folder that holds, or is to hold, the corpus.
+        speakers: those to keep, such as "p225"; None keeps all.
+        microphone: "mic1" or "mic2".
+        download: fetch the corpus if it is missing.
+
+    Raises:
+        DataError: another microphone; `clips` does not find the corpus, or a speaker in it.
     """
 
     def __init__(

@@ -141,7 +141,7 @@ def test_a_damaged_best_checkpoint_ends_in_one_sentence(monkeypatch, capsys, tmp
 
 
 @pytest.mark.parametrize("command", ["test", "predict"])
-def test_a_codec_that_comes_along_is_no_checkpoint_to_test(monkeypatch, capsys, command):
+def test_a_pretrained_codec_is_no_checkpoint_to_test(monkeypatch, capsys, command):
     with pytest.raises(SystemExit):
         run(monkeypatch, command, "--config", CONFIGS / "quickstart.yaml", "--ckpt_path", "small_fsq")
     assert "small_fsq holds weights alone: give it as model" in capsys.readouterr().err.splitlines()[-1]

@@ -15,8 +15,9 @@ import torch
 from callbacks.analysis.agreement import AgreementReport
 from callbacks.metrics import SISDR, STOI
 from codec.codec import NeuralCodec
-from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
 from tests.support.leaving import leave_together
+from tests.support.speech import speech_like
 
 CLIPS = [clip(f"voice/clip_{number}", speech_like(number, 0.8 + 0.1 * number)) for number in range(5)]
 

@@ -27,9 +27,10 @@ from codec import (
     ProtectedChannel,
     RepeatLast,
 )
-from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
 from tests.support.faulty_metrics import Fragile
 from tests.support.leaving import leave_together
+from tests.support.speech import speech_like
 
 NAMES = [f"voice/clip_{number}" for number in range(7)]
 

@@ -28,18 +28,6 @@ def tiny_codec(levels: tuple[int, ...] = (4, 4, 4, 4)) -> NeuralCodec:
     return NeuralCodec(encoder, FSQ(8, levels), decoder, sample_rate=RATE)
 
 
-def speech_like(seed: int, seconds: float = 1.2) -> np.ndarray:
-    """Harmonics of a gliding pitch under a syllable envelope, with some noise: [T], float32, peak 0.5."""
-    generator = np.random.default_rng(seed)
-    time = np.arange(int(seconds * RATE)) / RATE
-    pitch = 110 + 60 * generator.random() + 20 * np.sin(2 * np.pi * 1.3 * time + seed)
-    phase = 2 * np.pi * np.cumsum(pitch) / RATE
-    voiced = sum(np.sin(k * phase + seed) / k for k in range(1, 25))
-    envelope = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * time + generator.random())
-    signal = envelope * voiced + 0.02 * generator.standard_normal(len(time))
-    return (0.5 * signal / np.abs(signal).max()).astype(np.float32)
-
-
 def clip(name: str, audio: np.ndarray) -> dict[str, Any]:
     """An evaluation batch of one clip."""
     return {"audio": torch.from_numpy(audio)[None, None], "id": [name]}

@@ -54,7 +54,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the file and its figures; a run that cannot be used is one sentence and exit status 2."""
+    """Write the file and its figures; a run that cannot be used gives one sentence and exit status 2."""
     parser = argparse.ArgumentParser(prog="python -m callbacks.report.results", description=__doc__)
     parser.add_argument("folder", type=Path, help="has the runs codecs, links, student and bits")
     parser.add_argument("-o", "--output", type=Path, default=Path("RESULTS.md"), help="default: RESULTS.md")

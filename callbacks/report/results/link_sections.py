@@ -99,7 +99,7 @@ def _distinct(links: Evaluation, settings: Sequence[Setting]) -> tuple[dict[str,
 
 
 def _baselines(links: Evaluation, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Each system but the first of its rate, with that first one."""
+    """Pairs (system, baseline) of each system that is not the first of its bit rate."""
     clean = links.clean.name
     rates = {name: links.systems[name].bit_rates[clean] for name in names}
     return [

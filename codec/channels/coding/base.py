@@ -49,7 +49,7 @@ class ErrorCorrection(ABC):
             uint8 `[B, coded_length(N)]`.
 
         Raises:
-            ValueError: wrong shape, dtype or values.
+            InvalidValue: wrong shape, dtype or values.
         """
         if bits.ndim != 2 or bits.shape[1] < 1 or bits.dtype != torch.uint8 or bool((bits > 1).any()):
             raise InvalidValue(
@@ -70,7 +70,7 @@ class ErrorCorrection(ABC):
             bits are all erased, and 0 or 1 elsewhere.
 
         Raises:
-            ValueError: a length that does not fit, or values out of range.
+            InvalidValue: a length that does not fit, or values out of range.
         """
         if length < 1 or received.ndim != 2 or received.shape[1] != self.coded_length(length):
             allowed = f"must be [B, {self.coded_length(length)}] for {length} payload bits, at least 1"
@@ -92,7 +92,7 @@ def log_likelihood_ratios(probabilities: Tensor) -> Tensor:
     """log P(0)/P(1) in float64 from probabilities of a one, of any shape; clamped to ±16, and 0 for exactly 0.5.
 
     Raises:
-        ValueError: a value outside [0, 1] or not a number.
+        InvalidValue: a value outside [0, 1] or not a number.
     """
     if not bool(((probabilities >= 0.0) & (probabilities <= 1.0)).all()):
         extremes = f"from {probabilities.min().item():g} to {probabilities.max().item():g}"

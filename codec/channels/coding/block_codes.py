@@ -22,7 +22,7 @@ class Repetition(ErrorCorrection):
         times: copies of each bit.
 
     Raises:
-        ValueError: `times` is below 1.
+        InvalidValue: `times` is below 1.
     """
 
     def __init__(self, times: int = 3) -> None:

@@ -29,8 +29,9 @@ class ConvolutionalCode(ErrorCorrection):
             ("133", "145", "175") for K = 7 and rate 1/3.
 
     Raises:
-        ValueError: fewer than two generators, digits that are not octal, K outside 2 to 9, or generators with a common
-            factor: such a code is catastrophic, as a few channel errors cause an unbounded number after decoding.
+        InvalidValue: fewer than two generators, digits that are not octal, K outside 2 to 9, or generators with a
+            common factor: such a code is catastrophic, as a few channel errors cause an unbounded number after
+            decoding.
     """
 
     def __init__(self, generators: Sequence[str] = ("133", "171")) -> None:

@@ -37,7 +37,7 @@ class ProtectedChannel(Channel):
         interleave: D, frames over which coded bits are interleaved, at most those of the clip; 1 for none.
 
     Raises:
-        ValueError: `interleave` is below 1; no position, or one twice or below 0; when called, one beyond the frame.
+        InvalidValue: `interleave` is below 1; no position, or one twice or below 0; when called, one beyond the frame.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Hyper-parameter sweeps by as many processes at once as one likes: `train.py sweep --config configs/sweeps/….yaml`."""
+"""Hyper-parameter sweeps by any number of processes at once: `train.py sweep --config configs/sweeps/….yaml`."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ def sweep(parse: Callable[[], None], *, command: Sequence[str] | None = None) ->
         command: what a trial runs, in front of `fit --config …`; this program by default.
 
     Raises:
-        SystemExit: the sweep cannot run; one sentence is on stderr, and the status is 2, as for all mistakes.
+        SystemExit: the sweep cannot run; stderr has one sentence, and the status is 2, as for all mistakes.
     """
     try:
         from codec.cli.sweeps.worker import main

@@ -31,7 +31,7 @@ def report(sweep: Sweep, trials: Sequence[FrozenTrial], *, commands: int = 3) ->
     lines = [format_table(rows)]
     for trial in best:
         again = ["--trainer.logger.init_args.name", f"{sweep.study}/{sweep.folder_of(trial).name}_again"]
-        lines.append(f"again: python {shlex.join([Path(sys.argv[0]).name, *sweep.words(trial), *again])}")
+        lines.append(f"again: python {shlex.join([Path(sys.argv[0]).name, *sweep.arguments(trial), *again])}")
     return "\n".join(lines)
 
 

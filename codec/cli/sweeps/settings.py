@@ -24,14 +24,14 @@ class Sweep:
         space: options to vary, by dotted path; see `codec.cli.sweeps.space.Option`.
         metric: name of a logged scalar; the last value that a run logs is its score.
         direction: whether the score is to be small or large.
-        trials: how many at most, over all workers and for good; raise it to go on. No values are run twice.
+        trials: how many at most, over all workers and all calls; raise it to go on. No values are run twice.
         overrides: fixed options of every run, by dotted path.
         storage: URL of a database or path of a journal file; `folder`/`study`/journal.log by default.
         folder: of all runs.
         sampler: how values are chosen; Optuna's TPE by default. Workers with the same seed suggest the same.
         pruner: when a run is given up early; never by default.
         heartbeat: seconds between a worker's signs of life, and between two looks at a run's scores.
-        grace: seconds without a sign of life after which a worker is held to be dead.
+        grace: seconds without a sign of life after which a worker is taken for dead.
         retries: how often a trial whose worker died is run again; it goes on from its last checkpoint.
     """
 
@@ -65,7 +65,11 @@ class Sweep:
         self.root = Path(self.folder) / self.study
 
     def open(self) -> SharedStudy:
-        """The shared record; a ValueError where the storage cannot be reached."""
+        """The shared record of the trials.
+
+        Raises:
+            UserError: see `SharedStudy`.
+        """
         return SharedStudy(
             self.storage or str(self.root / "journal.log"),
             self.study,
@@ -90,7 +94,7 @@ class Sweep:
         """Where a trial runs: the same folder for all attempts."""
         return self.root / f"{first_number(trial):04d}"
 
-    def words(self, trial: Trial | FrozenTrial) -> list[str]:
-        """The command line of a trial's run, behind `train.py`."""
+    def arguments(self, trial: Trial | FrozenTrial) -> list[str]:
+        """The command-line arguments of a trial's run, after `train.py`."""
         overlay = str(self.folder_of(trial) / "trial.yaml")
-        return ["fit", *(word for config in [*self.configs, overlay] for word in ("--config", config))]
+        return ["fit", *(part for config in [*self.configs, overlay] for part in ("--config", config))]

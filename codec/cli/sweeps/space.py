@@ -27,7 +27,7 @@ class Option:
             and `high`, both included and integers if both are, with `log` or `step`.
 
     Raises:
-        ValueError: the form is none of these, or its numbers do not make a range.
+        InvalidValue: the form is none of these, or its numbers do not make a range.
     """
 
     def __init__(self, path: str, form: Any) -> None:
@@ -102,7 +102,7 @@ def check_options(
     """Parse the base configuration with the overrides, and with every value to check, without building anything.
 
     Raises:
-        ValueError: a configuration, an option path or a value is refused; names the nearest valid word.
+        InvalidValue: a configuration, an option path or a value is refused; names the nearest valid one.
     """
     cases: list[tuple[str, dict[str, Any]]] = [("the overrides", {})]
     cases += [

@@ -1,4 +1,4 @@
-"""The shared record of a sweep (Optuna): trials are claimed by one worker each, and those of dead workers again."""
+"""The shared record of a sweep (Optuna): one worker claims each trial; trials of dead workers are run again."""
 
 import time
 from collections.abc import Callable
@@ -20,16 +20,21 @@ SUGGESTIONS = 10
 class SharedStudy:
     """A study that many processes on many machines work on at once.
 
-    A worker shows that it lives by `alive`; the trial of one that has not for `grace` seconds (the machines' clocks
-    must agree that far) is failed, and the same values are queued again, `retries` times at most.
+    A worker calls `alive` now and then. If it has not done so for `grace` seconds (the machines' clocks must agree that
+    far), its trial is failed and the same values are queued again, `retries` times at most.
 
     Args:
         storage: `sqlite:///…`, `postgresql://…` or another URL of a database, or the path of a journal file, which
             may lie on NFS.
         name: of the study; workers with the same name and storage share it.
+        direction: whether the score is to be small or large.
+        sampler: how values are chosen; Optuna's TPE by default.
+        pruner: when a run is given up early; never by default.
+        grace: seconds without a sign of life after which a worker is taken for dead.
+        retries: how often a trial whose worker died is run again.
 
     Raises:
-        ValueError: the storage cannot be reached, or has a study of that name with the other direction.
+        UserError: the storage cannot be reached, or has a study of that name with the other direction.
     """
 
     def __init__(
@@ -65,7 +70,7 @@ class SharedStudy:
         self.grace, self.retries = grace, retries
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials but those that ran nothing."""
+        """All trials except those that were dropped before they ran."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if "surplus" not in trial.user_attrs]
 
     def claim(self, count: int, suggest: Callable[[Trial], object]) -> Trial | None:
@@ -75,7 +80,7 @@ class SharedStudy:
         suggested in `SUGGESTIONS` attempts, there is no new trial.
 
         Raises:
-            ValueError: `suggest` refuses the trial.
+            ValueError: Optuna's, where `suggest` asks for other values than the study's earlier trials did.
         """
         self.retry_dead()
         for _ in range(SUGGESTIONS):
@@ -107,7 +112,7 @@ class SharedStudy:
         self.finish(trial, TrialState.FAIL)
 
     def alive(self, trial: Trial) -> bool:
-        """Tell the others that the trial is being run; False where they have already given it up for dead."""
+        """Record a sign of life of the trial; False if another worker has already failed it as dead."""
         try:
             trial.set_user_attr("alive", time.time())
         except UpdateFinishedTrialError:
@@ -135,7 +140,7 @@ class SharedStudy:
     def finish(
         self, trial: Trial | FrozenTrial, state: TrialState, *, value: float | None = None, reason: str = ""
     ) -> None:
-        """Record how a trial ended; a ValueError where another worker has done so."""
+        """Record how a trial ended; Optuna raises ValueError if another worker has done so already."""
         if reason:
             self.storage.set_trial_user_attr(trial._trial_id, "reason", reason)
         try:

@@ -28,9 +28,9 @@ class RunStopped(Exception):
 
 
 def run(command: Sequence[str], folder: Path, *, watch: Callable[[], None], every: float) -> None:
-    """Run a command with its output in `folder`/log.txt, and call `watch` every so many seconds.
+    """Run a command with its output in `folder`/log.txt, and call `watch` at intervals of `every` seconds.
 
-    Whatever ends this function, or this process, ends the run too: it gets SIGTERM, and is killed a minute later.
+    When this function or this process ends, the run ends too: it gets SIGTERM, and is killed a minute later.
 
     Raises:
         RunFailed: the exit status is not 0.
@@ -85,7 +85,7 @@ def logged_values(folder: Path, metric: str) -> list[tuple[int, float]]:
     """(batch, value) of each time that the run in `folder` has logged the metric, from its TensorBoard files.
 
     Raises:
-        ValueError: the run has logged other metrics, but not this one.
+        InvalidValue: the run has logged other metrics, but not this one.
     """
     events = EventAccumulator(str(folder), size_guidance={SCALARS: 0}).Reload()
     names = events.Tags()["scalars"]

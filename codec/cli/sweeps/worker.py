@@ -21,11 +21,11 @@ from codec.cli.sweeps.study import SharedStudy
 from codec.cli.sweeps.trial import RunFailed, RunStopped, logged_values, run
 
 
-def main(words: Sequence[str], parse: Callable[[], None], *, command: Sequence[str]) -> None:
+def main(arguments: Sequence[str], parse: Callable[[], None], *, command: Sequence[str]) -> None:
     """Work on a sweep; see `codec.cli.sweeps.sweep`.
 
     Raises:
-        ValueError: something about the sweep is wrong, in one sentence.
+        ValueError: what is wrong about the sweep, in one sentence: a UserError, or an error of Optuna's.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -33,7 +33,7 @@ def main(words: Sequence[str], parse: Callable[[], None], *, command: Sequence[s
     parser.add_argument("--config", action="config", help="The sweep's YAML file.")
     parser.add_argument("--list", action="store_true", help="List the trials and run none.")
     parser.add_class_arguments(Sweep)
-    parsed = parser.parse_args(list(words))
+    parsed = parser.parse_args(list(arguments))
     blocks = {name: parsed.as_dict()[name] for name in ("space", "overrides")}  # for the runs to build, not here
     for name in blocks:
         del parsed[name]
@@ -50,7 +50,7 @@ def main(words: Sequence[str], parse: Callable[[], None], *, command: Sequence[s
 
 
 def work(sweep: Sweep, study: SharedStudy, *, command: Sequence[str]) -> None:
-    """Run trials until there is none left to claim, and none left whose worker may be dead."""
+    """Run trials until none is left to claim and no running one may have lost its worker."""
     with stopped_by_signals():
         while True:
             idle_since = time.time()
@@ -76,7 +76,7 @@ def perform(sweep: Sweep, study: SharedStudy, trial: Trial, *, command: Sequence
     except RunStopped as error:
         study.retry(study.storage.get_trial(trial._trial_id), str(error))
         return
-    except ValueError as error:  # wrong for every trial alike
+    except ValueError as error:  # every trial would fail in the same way
         study.finish(trial, TrialState.FAIL, reason=str(error))
         raise
     except BaseException as error:
@@ -101,7 +101,7 @@ def _outcome(sweep: Sweep, study: SharedStudy, trial: Trial, *, folder: Path, co
     again = ["--ckpt_path", "auto"] if trial.user_attrs.get("attempt", 1) > 1 else []
     watch = _watcher(sweep, study, trial, folder)
     try:
-        run([*command, *sweep.words(trial), *again], folder, watch=watch, every=sweep.heartbeat)
+        run([*command, *sweep.arguments(trial), *again], folder, watch=watch, every=sweep.heartbeat)
         watch()
     except optuna.TrialPruned:
         return Outcome(TrialState.PRUNED, reason="worse than the others at the same batch")
@@ -115,7 +115,7 @@ def _outcome(sweep: Sweep, study: SharedStudy, trial: Trial, *, folder: Path, co
 
 
 class _GivenUp(Exception):
-    """Another worker has held this one to be dead."""
+    """Another worker has taken this one for dead, and its trial over."""
 
 
 def _watcher(sweep: Sweep, study: SharedStudy, trial: Trial, folder: Path) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: noted when they arrive, obeyed after the batch; requeueing under SLURM."""
+"""Signals that ask a run to stop: noted when they arrive, obeyed at the end of the batch; requeueing under SLURM."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOPPED = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
 
 
 class RunStopped(SystemExit):
-    """Ends the command after its state has been saved: rank 0 with status 75, the others with 0.
+    """Ends the command after the run's state has been saved: rank 0 with status 75, the others with 0.
 
     Lightning's launcher kills all ranks as soon as one that it started ends with another status than 0.
     """

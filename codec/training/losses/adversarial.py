@@ -13,8 +13,8 @@ from codec.training.losses.base import Loss, LossInputs
 class AdversarialLoss(Loss):
     """Losses of both sides, given one score map per sub-discriminator and summed over sub-discriminators.
 
-    The term of the generator is the module's own value; `weight` is its factor. Discriminators minimise
-    `discriminator`, which has no weight: their optimizer has its own learning rate.
+    Calling the module gives the generator's term, which `weight` scales. Discriminators minimise `discriminator`,
+    which has no weight: their optimizer has its own learning rate.
     """
 
     name = "adversarial"
@@ -23,11 +23,11 @@ class AdversarialLoss(Loss):
         return self.generator([output.score for output in inputs.fake])
 
     def discriminator(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-        """What the discriminators minimise: score maps of any shape for real and for generated audio, to a scalar."""
+        """The discriminators' loss, a scalar, from their score maps (any shapes) of real and of generated audio."""
         return torch.stack([self.real(r.float()) + self.fake(f.float()) for r, f in zip(real, fake, strict=True)]).sum()
 
     def generator(self, fake: Sequence[Tensor]) -> Tensor:
-        """What the generator minimises: score maps of any shape for generated audio, to a scalar."""
+        """The generator's loss, a scalar, from score maps (any shapes) of generated audio."""
         return torch.stack([self.fooled(f.float()) for f in fake]).sum()
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What every loss of the generator is: one term with one weight, computed from what a training step has at hand."""
+"""Base class of the generator's losses: one term with one weight, computed from the tensors of a training step."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ class LossInputs(NamedTuple):
 
     Attributes:
         codec: the codec in training.
-        output: what it made of the batch.
-        target: the audio it should have made, `[B, 1, T']` in [−1, 1].
+        output: its output for the batch.
+        target: the audio to be reconstructed, `[B, 1, T']` in [−1, 1].
         real: discriminator outputs for the target, one per sub-discriminator; empty before they join.
         fake: the same for the codec's audio.
         teacher: latents of the teacher, in distillation.

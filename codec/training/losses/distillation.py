@@ -7,7 +7,7 @@ from codec.training.losses.base import Loss, LossInputs
 
 
 class DistillationLoss(Loss):
-    """A distance of the student from its teacher, which has no gradient; `inputs.teacher` is set."""
+    """A distance between the student and its teacher (`inputs.teacher`), through which no gradient flows."""
 
 
 class LatentDistance(DistillationLoss):

@@ -52,7 +52,7 @@ class MultiScaleMelLoss(ReconstructionLoss):
         sample_rate: of both signals in Hz.
         windows: STFT windows in samples; the hop is a quarter of each.
         mels: mel bands at each window (Slaney scale and norm).
-        floor: magnitudes below it count as it.
+        floor: smallest mel magnitude; smaller ones are raised to it before the logarithm.
         weight: factor in the generator's loss (15 in X-Codec 2).
 
     Raises:

@@ -16,7 +16,7 @@ class SemanticReconstruction(Loss):
 
     Args:
         dim: latent width D.
-        width: of the features C.
+        width: number C of feature channels.
         weight: factor in the generator's loss (5 in X-Codec 2).
 
     Raises:

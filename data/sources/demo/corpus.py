@@ -57,9 +57,15 @@ class Voice(NamedTuple):
 
 
 class DemoSource(AudioSource):
-    """One split ("train", "val" or "test") of the demo corpus in `root`, by default the user's cache folder.
+    """One split of the demo corpus, which is made where it does not exist yet.
 
-    Raises DataError for another split, and when the corpus has to be made without the `demo` extra.
+    Args:
+        split: "train", "val" or "test".
+        root: folder of the corpus; None for the user's cache folder.
+        seed: of the voices, sentences and levels.
+
+    Raises:
+        DataError: another split; in `prepare` or `clips`, the corpus has to be made and the extra `demo` is missing.
     """
 
     def __init__(self, split: str, root: str | None = None, *, seed: int = 0) -> None:

@@ -19,7 +19,8 @@ from codec.codec import NeuralCodec
 from codec.decoders.base import Decoder
 from codec.encoders.base import Encoder
 from codec.quantizers import RVQ
-from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
+from tests.support.speech import speech_like
 
 CLIPS = [clip(f"voice/clip_{number}", speech_like(number, 0.8 + 0.1 * number)) for number in range(3)]
 
@@ -131,7 +132,7 @@ def test_impossible_settings_are_refused() -> None:
         ErrorSpread(frames=0)
 
 
-def test_error_correction_and_silence_are_met(tmp_path: Path) -> None:
+def test_error_correction_is_refused_and_silence_has_no_extent(tmp_path: Path) -> None:
     callback = BitSensitivity(metrics=[SISDR()], num_workers=0, link=Link(code=Repetition(3)))
     with pytest.raises(ValueError, match="take the error correction"):
         trainer(tmp_path, [callback]).test(CountingModule(known_codec()), loader(CLIPS), verbose=False)

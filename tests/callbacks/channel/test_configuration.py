@@ -39,5 +39,5 @@ def test_channel_evaluation_takes_channels_rates_and_metrics() -> None:
         ("Throughput", {}),
     ],
 )
-def test_the_others(name: str, arguments: dict[str, Any]) -> None:
+def test_other_callbacks_are_built_from_yaml(name: str, arguments: dict[str, Any]) -> None:
     assert type(build(f"callbacks.{name}", **arguments)).__name__ == name

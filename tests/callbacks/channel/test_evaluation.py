@@ -25,8 +25,9 @@ from codec.channels.bitstream import bits_to_codes, codes_to_bits
 from codec.channels.link import Link
 from codec.training.comparison_module import EvaluatedSystem
 from tests.support import channel_ranks
-from tests.support.codec_fakes import RATE, CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import RATE, CountingModule, clip, loader, tiny_codec, trainer
 from tests.support.paths import ROOT
+from tests.support.speech import speech_like
 
 CLIPS = [clip(f"voice/clip_{number}", speech_like(number, 0.8 + 0.1 * number)) for number in range(4)]
 SHORT = clip("voice/short", speech_like(9, 0.2))  # too short for STOI

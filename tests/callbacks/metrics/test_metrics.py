@@ -15,7 +15,8 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 
 from callbacks.metrics import PESQ, SISDR, STOI, MelDistance, SpeechMetric, Unscorable, default_metrics
 from callbacks.metrics.pesq import resample
-from tests.support.codec_fakes import RATE, speech_like
+from tests.support.codec_fakes import RATE
+from tests.support.speech import speech_like
 
 REFERENCE = speech_like(0, 2.5)
 DEGRADED = REFERENCE + 0.03 * np.random.default_rng(0).standard_normal(len(REFERENCE)).astype(np.float32)

@@ -17,7 +17,8 @@ from codec.channels.index_maps import GrayMap
 from codec.channels.link import Link
 from codec.codec import NeuralCodec
 from codec.training.comparison_module import ComparisonModule, System
-from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
+from tests.support.speech import speech_like
 
 
 def predict(folder: Path, module: Any, names: list[str]) -> None:

@@ -25,7 +25,8 @@ from callbacks.report.page import build
 from callbacks.report.runs import read_runs
 from codec.channels import FrameErasureChannel
 from codec.training.comparison_module import ComparisonModule, System
-from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
+from tests.support.speech import speech_like
 
 EVIL = "<script>alert('$1')</script> & \"b\""
 CLIPS = [clip(name, speech_like(n, 0.8 + 0.1 * n)) for n, name in enumerate(["a", f"voice/{EVIL}", "c"])]
@@ -102,7 +103,7 @@ def test_scores_and_differences_of_one_run_are_its_own(pair: Path) -> None:
     assert found == stated and len(found) == 4
 
 
-def test_every_sound_is_there_and_plays_to_its_end(pair: Path) -> None:
+def test_every_audio_file_is_there_and_plays_to_its_end(pair: Path) -> None:
     page = Page(build(read_runs([pair])))
     stated = {entry["id"]: entry["files"] for entry in document(pair)["audio"]}
     names = ["original", *(f"{codec}, {channel}" for codec in (EVIL, "B") for channel in ("bsc-0", "bsc-0.1"))]
@@ -275,7 +276,7 @@ def sound_of(rate: int, channels: int, samples: int = 1000) -> bytes:
     (sound_of(22_222, 1), "has 1 channels at 22222 Hz, and the page's MP3 takes"),
     (sound_of(96_000, 1), "has 1 channels at 96000 Hz, and the page's MP3 takes"),
 ])  # fmt: skip
-def test_a_sound_that_cannot_be_put_on_the_page_is_one_sentence(
+def test_audio_that_cannot_be_put_on_the_page_is_one_sentence(
     other: Path, tmp_path: Path, content: bytes, match: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (other / "channel" / "audio_1_original.wav").write_bytes(content)

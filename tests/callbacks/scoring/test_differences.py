@@ -67,7 +67,7 @@ def test_differences_and_their_intervals_are_those_of_the_pairs() -> None:
     assert "*" in format_differences([row], [STOI()], confidence=0.95).splitlines()[3]
 
 
-def test_two_pairs_earn_no_star() -> None:
+def test_two_pairs_are_too_few_for_a_star() -> None:
     (row,) = compare(a=clips("a", [[0.1], [0.2]]), b=clips("b", [[0.3], [0.5]]))
     assert row.low > 0
     lines = format_differences([row], [STOI()], confidence=0.95).splitlines()

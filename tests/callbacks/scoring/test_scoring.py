@@ -9,8 +9,9 @@ import pytest
 
 from callbacks.metrics import SISDR
 from callbacks.scoring.pool import ScoringPool, default_workers
-from tests.support.codec_fakes import RATE, speech_like
+from tests.support.codec_fakes import RATE
 from tests.support.faulty_metrics import Environment, Level
+from tests.support.speech import speech_like
 
 SIGNAL = speech_like(0, 0.5)
 

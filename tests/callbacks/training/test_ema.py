@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
 
 from callbacks.training.ema import CodecEMA
-from tests.support.codec_fakes import CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
+from tests.support.speech import speech_like
 
 BATCHES = [clip(f"clip_{number}", speech_like(number, 0.2)[:3200]) for number in range(6)]
 

@@ -27,8 +27,9 @@ from callbacks.metrics import PESQ, SISDR, SpeechMetric
 from callbacks.training.preflight_space import checkpoint_bytes, kept_checkpoints
 from codec import Adversary, CodecModule, MultiPeriodDiscriminator, MultiScaleMelLoss
 from data import FolderSource, SpeechDataModule
-from tests.support.codec_fakes import speech_like, tiny_codec
+from tests.support.codec_fakes import tiny_codec
 from tests.support.paths import ROOT
+from tests.support.speech import speech_like
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def evaluation(*metrics: SpeechMetric) -> ChannelEvaluation:
     return ChannelEvaluation(bit_error_rates=(0.0, 0.1), metrics=[*metrics, SISDR()], num_workers=0, fit_clips=1)
 
 
-def test_a_sound_run_trains(tmp_path: Path, speech: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_without_problems_trains(tmp_path: Path, speech: Path, caplog: pytest.LogCaptureFixture) -> None:
     monitored = ModelCheckpoint(monitor="channel/si_sdr/ber_0.1", mode="max")
     runner = trainer(tmp_path, evaluation(PESQ("wb"), PESQ("nb")), monitored, ModelCheckpoint(monitor="val/mel"))
     runner.fit(module(), datamodule=data(speech, test=FolderSource(str(speech))))
@@ -218,7 +219,7 @@ def test_a_monitor_without_validation_is_a_problem(tmp_path: Path, speech: Path)
     )
 
 
-def test_lesser_things_are_warned_of(
+def test_minor_problems_are_warnings(
     tmp_path: Path, speech: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks.os, "sched_getaffinity", lambda _: {0, 1})

@@ -116,7 +116,7 @@ def test_a_run_gone_back_keeps_its_own_newest(tmp_path):
     assert batch_of(folder / "last.ckpt") == 6
 
 
-def test_the_best_stay_too(tmp_path):
+def test_the_best_checkpoints_are_kept_too(tmp_path):
     class Scores(Callback):
         def on_validation_epoch_end(self, trainer, pl_module):
             step = trainer.global_step

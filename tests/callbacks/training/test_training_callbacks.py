@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from callbacks.training.codebook_usage import CodebookUsage
 from callbacks.training.throughput import Throughput
 from codec.quantizers import FSQ
-from tests.support.codec_fakes import RATE, CountingModule, clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import RATE, CountingModule, clip, loader, tiny_codec, trainer
+from tests.support.speech import speech_like
 
 BATCHES = [clip(f"clip_{number}", speech_like(number, 0.4)) for number in range(4)]
 

@@ -261,7 +261,7 @@ def test_sensitive_bits_are_protected_first():
         Connection(Link(code=Hamming74(), protected_bits=[4]), quantizer)
 
 
-def test_a_later_codebook_says_nothing_without_the_first():
+def test_later_codebooks_are_ignored_where_the_first_is_lost():
     """Where the first stage of a frame is lost, what is left of the frame is concealed with it."""
     quantizer = rvq()
     codes = random_codes(quantizer, 6)

@@ -78,7 +78,7 @@ def test_everything_comes_over_but_the_optimizer(run):
     assert all(state["step"] == 1 for o in trainer.optimizers for state in o.state_dict()["state"].values())
 
 
-def test_the_account_names_what_matched_what_was_missing_and_what_was_left_over(run):
+def test_the_load_report_names_what_matched_was_missing_or_left_over(run):
     path, _ = run
     config = block()
     config["init_args"]["encoder"]["init_args"]["depth"] = 2
@@ -142,7 +142,7 @@ def test_another_geometry_is_refused_with_both_side_by_side(run, changes, theirs
     assert all(word in part for word in ("levels [", "hop ", "width ") for part in (there, here))
 
 
-def test_the_same_holds_for_resuming_and_testing(run):
+def test_another_geometry_is_refused_in_resuming_and_testing(run):
     path, _ = run
     for changes in ({"levels": [8] * 4}, {"dim": 24}):
         with pytest.raises(ValueError, match=r"holds|does not fit this codec: .*levels \[4, 4, 4, 4\].* in the file"):
@@ -178,7 +178,7 @@ def test_safetensors_of_a_codec(tmp_path, prefix):
     report = warm_start(module, path)
     assert all(torch.equal(v, source.state_dict()[k]) for k, v in module.codec.state_dict().items())
     assert {name.split(".")[0] for name in report.missing} == {"discriminators"}
-    assert "taken on trust" in str(report)
+    assert "shapes were checked" in str(report)
     other = CodecModule(small_codec((4,) * 6), reconstruction_loss=mel_loss())
     with pytest.raises(
         ValueError, match=r"project_in\.weight is \[4, 16\] in the file, \[6, 16\] here.*levels \[4, 4, 4"

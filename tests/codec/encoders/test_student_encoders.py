@@ -68,7 +68,7 @@ def test_the_causal_student_does_not_see_the_future(at):
     assert not torch.isclose(before[..., frame:], after[..., frame:]).all(dim=1).any()  # and every later frame does
 
 
-def test_the_other_student_does():
+def test_the_bidirectional_student_sees_the_future():
     encoder = student().double()
     audio = 0.1 * torch.randn(1, 1, 7 * 320, dtype=torch.double)
     changed = audio.clone()

@@ -210,7 +210,7 @@ def test_no_internet_is_named(tmp_path, capsys, monkeypatch):
     (["import", "nowhere", "out.pt"], "out.pt must end in .safetensors or .ckpt."),
     (["export", "nowhere.ckpt", "out"], "There is no checkpoint nowhere.ckpt"),
 ])  # fmt: skip
-def test_wrong_words_are_named(capsys, words, sentence):
+def test_wrong_options_are_named(capsys, words, sentence):
     assert sentence in refused(capsys, *words)
 
 

@@ -20,8 +20,9 @@ from callbacks.report.results.markdown import Table, cells, figure
 from codec.channels import FrameErasureChannel
 from codec.channels.link import Link
 from codec.training.comparison_module import ComparisonModule, System
-from tests.support.codec_fakes import clip, loader, speech_like, tiny_codec, trainer
+from tests.support.codec_fakes import clip, loader, tiny_codec, trainer
 from tests.support.paths import ROOT
+from tests.support.speech import speech_like
 
 CLIPS = [clip(name, speech_like(n, 0.8)) for n, name in enumerate(["a_1", "a_2", "lj_3"])]
 SENSITIVITY = """part,bits,flip_rate,metric,loss,low,high,displacement,pairs
@@ -116,7 +117,7 @@ def test_differences_are_paired_and_signed(logged: Path, text: str) -> None:
     assert line(text.split("## 3 ")[1], "10 %")[1].startswith(f"{figure(expected, sign='+')} [")
 
 
-def test_systems_that_fare_alike_stand_once(text: str) -> None:
+def test_systems_of_equal_scores_are_listed_once(text: str) -> None:
     flips, lost = text.split("### Lost frames")
     assert "FSQ twin" in lost.split("Left out")[1]
     assert "| FSQ twin |" not in lost
