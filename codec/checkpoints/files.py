@@ -76,7 +76,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
 def find_damage(path: str | Path) -> str | None:
     """What is wrong with a checkpoint's bytes, None if nothing, by the CRC-32 that `torch.save` adds to each record.
 
-    Files in the format of before PyTorch 1.6 have no checksums and pass.
+    Files in PyTorch's format before version 1.6 have no checksums and pass.
     """
     try:
         with open(path, "rb") as file:

@@ -54,7 +54,7 @@ class W2VBert(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "W2VBert":
-        """Stay in evaluation mode, whatever `mode`."""
+        """Stay in evaluation mode for any `mode`."""
         return super().train(False)
 
     @torch.compiler.disable

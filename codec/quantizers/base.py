@@ -42,7 +42,7 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, latents: Tensor) -> QuantizerOutput:
-        """Quantize `[B, D, F]`, in float32 whatever the autocast."""
+        """Quantize `[B, D, F]`, in float32 also under autocast."""
 
     @abstractmethod
     def decode(self, codes: Tensor, erased: Tensor | None = None) -> Tensor:

@@ -123,12 +123,12 @@ class ComparisonModule(L.LightningModule):
         """None: the codecs are trained already."""
 
 
-def resample(audio: Tensor, sample_rate: int, wanted: int) -> Tensor:
-    """Audio float32 `[B, 1, T]` at another rate in Hz, `[B, 1, ⌈T * wanted / sample_rate⌉]`, whatever the autocast."""
+def resample(audio: Tensor, sample_rate: int, new_rate: int) -> Tensor:
+    """Audio `[B, 1, T]` at `new_rate` Hz: float32 `[B, 1, ⌈T * new_rate / sample_rate⌉]`, also under autocast."""
     if audio.shape[-1] == 0:  # left to the codec, whose error names the shape; torchaudio's does not
         return audio
     with torch.autocast(audio.device.type, enabled=False):
-        return torchaudio.functional.resample(audio.float(), sample_rate, wanted)
+        return torchaudio.functional.resample(audio.float(), sample_rate, new_rate)
 
 
 def encode_at(codec: NeuralCodec, audio: Tensor, sample_rate: int) -> Tensor:
