@@ -16,6 +16,7 @@ from callbacks.scoring.scores import ChannelRow
 from codec.errors import InvalidValue, UnreadableFile
 
 SHOWN = 3  # clips that an error names before "..."
+CONFIGURATIONS = ("config.yaml", "test.yaml", "validate.yaml")  # of training, else of scoring
 
 
 class Runs(NamedTuple):
@@ -97,7 +98,8 @@ def read_runs(folders: Sequence[Path]) -> Runs:
 
 
 def _read(folder: Path, name: str) -> _Run:
-    path, config = folder / "channel.json", folder / "config.yaml"
+    path = folder / "channel.json"
+    config = next((f for n in CONFIGURATIONS if (f := folder / n).is_file()), None)
     if not path.is_file():
         raise UnreadableFile(
             str(folder), allowed="has no channel.json", remedy="give the folder of a run after `python train.py test`"
@@ -118,7 +120,7 @@ def _read(folder: Path, name: str) -> _Run:
         raise UnreadableFile(
             f"{missing[0]} and {len(missing) - 1} more audio files", allowed="are missing", remedy="test the run again"
         )
-    text = config.read_text(encoding="utf-8") if config.is_file() else f"({name} has no config.yaml)"
+    text = f"({name} has no config.yaml)" if config is None else config.read_text(encoding="utf-8")
     return _Run(name, systems, originals, text, bootstrap)
 
 

@@ -86,7 +86,7 @@ class CodebookUsage(Callback):
 
     def _add(self, stage: str, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None) -> None:
         codes = outputs.get("codes") if isinstance(outputs, Mapping) else None
-        if codes is not None:
+        if codes is not None and hasattr(pl_module, "codec"):
             self._counts_of(stage, pl_module).add(codes)
 
     def _counts_of(self, stage: str, pl_module: LightningModule) -> _Counts:
@@ -99,6 +99,8 @@ class CodebookUsage(Callback):
         return self._counts[stage]
 
     def _log(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not hasattr(pl_module, "codec"):  # a comparison of several
+            return
         counts = self._counts_of(stage, pl_module)  # also on a rank without clips, which takes part in the sum
         summed = trainer.strategy.reduce(counts.histogram, reduce_op="sum")
         assert isinstance(summed, Tensor)

@@ -29,7 +29,8 @@ def checkpoint_space(trainer: Any, module: Any) -> Iterator[Finding]:
     """Write access to the checkpoints' folder, and space for all that are kept at once."""
     size = checkpoint_bytes(trainer, module)
     for saver in trainer.checkpoint_callbacks:
-        folder = Path(getattr(saver, "dirpath", None) or checkpoint_folder(trainer))
+        given = getattr(saver, "dirpath", None)
+        folder = Path(given or checkpoint_folder(trainer))
         if "://" in str(folder):
             continue
         try:
@@ -39,7 +40,7 @@ def checkpoint_space(trainer: Any, module: Any) -> Iterator[Finding]:
         except OSError as error:
             yield Finding(
                 f"{folder} cannot be written ({error.strerror}): give a folder that you may write to as "
-                "trainer.logger.init_args.save_dir."
+                f"{'checkpoint.dirpath' if given else 'trainer.logger.init_args.save_dir'}."
             )
             continue
         there = {file.stat().st_ino: file.stat().st_size for file in folder.glob("*.ckpt")}  # links share an inode

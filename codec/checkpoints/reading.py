@@ -73,6 +73,14 @@ def load_codec(path: str | Path) -> NeuralCodec:
     except InvalidValue as error:
         allowed = f"do not fit the codec that the file states ({error.problem})"
         raise UnreadableFile("The weights of", path, allowed, error.remedy or "give another file") from error
+    check_finite(weights, path)
+    codec = build_codec(config)
+    codec.load_state_dict(weights)
+    return codec.eval()
+
+
+def check_finite(weights: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Raise UnreadableFile where some of a file's weights are NaN or infinite."""
     broken = [name for name, value in weights.items() if not value.float().isfinite().all()]
     if broken:
         others = f"{len(broken) - 1} more of its {len(weights)} tensors"
@@ -82,9 +90,6 @@ def load_codec(path: str | Path) -> NeuralCodec:
             f"holds NaN or infinite numbers, in {broken[0]} and {others}",
             "fetch it again, or give another checkpoint of the run",
         )
-    codec = build_codec(config)
-    codec.load_state_dict(weights)
-    return codec.eval()
 
 
 def _weights_of(state: Any, prefix: str) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
 from codec.checkpoints.building import build_codec, build_empty
-from codec.checkpoints.reading import codec_config, read_checkpoint
+from codec.checkpoints.reading import check_finite, codec_config, read_checkpoint
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue, UnreadableFile, first_line
 from codec.quantizers.fsq import FSQ
@@ -61,7 +61,7 @@ def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PA
         parts: module paths to load, such as `codec`, `codec.decoder.backbone` or `discriminators`.
 
     Raises:
-        UnreadableFile: the file is missing, damaged or holds more than weights.
+        UnreadableFile: the file is missing, damaged, holds more than weights, or weights that are not all finite.
         InvalidValue: its codec has another geometry, or a part is not in the module or not in the file.
     """
     weights, config = read_weights(path)
@@ -72,6 +72,7 @@ def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PA
     wanted = [name for name in own if _within(name, parts)]
     matched = [name for name in wanted if name in weights]
     _check_shapes(own, weights, matched, codec=codec, path=path)
+    check_finite({name: weights[name] for name in matched}, path)
     with torch.no_grad():
         for name in matched:
             own[name].copy_(weights[name])

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch.distributed as dist
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
-from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from codec.checkpoints.files import SafeCheckpointIO, checkpoint_folder
@@ -27,7 +27,7 @@ LOGGER = {
 }
 # Options of the Trainer that the module handles itself: the Trainer's name, the module's name, the unset value.
 MODULES_OWN = (("gradient_clip_val", "gradient_clip", 0), ("accumulate_grad_batches", "accumulate", 1))
-SPECIAL_CHECKPOINTS = ("auto", "last", "best", "hpc", "registry")
+SPECIAL_CHECKPOINTS = ("auto", "last", "best")
 
 
 class CodecCLI(CommandLine):
@@ -56,6 +56,7 @@ class CodecCLI(CommandLine):
         super().__init__(
             model_class,
             datamodule_class,
+            save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             trainer_defaults={"use_distributed_sampler": False, "max_epochs": -1, "logger": LOGGER},
             seed_everything_default=0,
@@ -80,6 +81,10 @@ class CodecCLI(CommandLine):
             "ignore", message=r"It is recommended to use `self\.log\(.*sync_dist"
         )  # reduced already
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        for given in self.config_init[self.subcommand].trainer.callbacks or []:
+            key = next((name for name, usual in self.usual_callbacks.items() if type(given) is usual), None)
+            if key is not None:
+                self._fail(f"trainer.callbacks repeats {type(given).__name__}, which is always on: set it under {key}.")
         trainer = super().instantiate_trainer(**kwargs)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         for index, callback in enumerate(callbacks):
@@ -92,6 +97,13 @@ class CodecCLI(CommandLine):
     def after_instantiate_classes(self) -> None:
         """Choose the checkpoint, and give the model its own configuration, which it writes into its checkpoints."""
         wanted = self.option("ckpt_path")
+        trained = hasattr(self.model, "codec")  # else a comparison of several
+        if self.subcommand == "fit" and not trained:
+            self._fail(f"A {type(self.model).__name__} has nothing to train: use test, validate or predict.")
+        if wanted and not trained:
+            self._fail(f"ckpt_path {wanted} must be unset: name the checkpoints in the systems of the comparison.")
+        if self.subcommand != "fit" and trained and not wanted and not self.option("model").init_args.get("init_from"):
+            rank_zero_info("No ckpt_path: the codec has the weights that its configuration gives it, trained or not.")
         if wanted in ("auto", "last", "best"):
             self.config_init[self.subcommand].ckpt_path = self._choose_checkpoint(wanted)
         if self.subcommand == "predict":  # the writer has them; Lightning would keep all in memory
@@ -128,6 +140,8 @@ class CodecCLI(CommandLine):
                 self._fail(
                     f"trainer.{name} {options[name]:g} must be unset: use model.init_args.optimization.{other} instead."
                 )
+        if options.enable_checkpointing is False:
+            self._fail("trainer.enable_checkpointing False must be unset: runs always keep checkpoints.")
         path = self.option("ckpt_path")
         if path and path not in SPECIAL_CHECKPOINTS:
             self._check_checkpoint(path)
@@ -165,6 +179,15 @@ class CodecCLI(CommandLine):
 
     def _fail(self, message: str) -> NoReturn:
         self.subcommand_parser().error(message)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the whole configuration: `config.yaml` in `fit`, and `test.yaml` and the like beside it afterwards."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            self.config_filename = stage + ".yaml"  # of an enum, whose format differs between Python versions
+        super().setup(trainer, pl_module, stage)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

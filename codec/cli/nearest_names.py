@@ -26,6 +26,10 @@ RENAMED = {  # options of version 0.1, for the hint alone
     "accumulate": "optimization.accumulate",
     "semantic": "losses",
     "weights": "losses",
+    "gain_db": "augmentation.gain_db",
+    "noise": "augmentation.noise",
+    "snr_db": "augmentation.snr_db",
+    "noise_probability": "augmentation.noise_probability",
 }
 PACKAGES = ["callbacks", "codec", "data", "lightning", "torch"]
 
@@ -43,11 +47,20 @@ def nearest_names(message: str, parser: ArgumentParser) -> str:
     sentences = []
     for owner, wrong in _unknown_names(message):
         valid = _valid_names(owner, parser)
-        renamed = RENAMED.get(wrong)
-        nearest = [renamed] if renamed in valid else difflib.get_close_matches(wrong, valid, n=1, cutoff=0.0)
-        if nearest:
+        nearest = _renamed(wrong, valid) or difflib.get_close_matches(wrong, valid, n=1, cutoff=0.0)
+        if nearest and nearest[0] != wrong:
             sentences.append(f"\nDid you mean '{nearest[0]}' instead of '{wrong}'?")
     return "".join(dict.fromkeys(sentences))
+
+
+def _renamed(wrong: str, valid: list[str]) -> list[str]:
+    """What an option of version 0.1 is called now; what follows it, such as `init_args.lr`, is left out."""
+    words = wrong.split(".")
+    for i, word in enumerate(words):
+        name = ".".join([*words[:i], RENAMED[word]]) if word in RENAMED else None
+        if name in valid:
+            return [name]
+    return []
 
 
 def _unknown_names(message: str) -> list[tuple[str, str]]:

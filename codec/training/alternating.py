@@ -45,7 +45,7 @@ class Optimization:
         accumulate: batches per optimizer step.
 
     Raises:
-        InvalidValue: `gradient_clip` is negative, or `accumulate` is below 1.
+        InvalidValue: `gradient_clip` is negative or NaN, or `accumulate` is below 1.
     """
 
     optimizer: OptimizerCallable = adamw
@@ -54,7 +54,7 @@ class Optimization:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        if self.gradient_clip < 0:
+        if not self.gradient_clip >= 0:  # NaN too
             raise InvalidValue("gradient_clip", self.gradient_clip, "must be a norm above 0, or 0 for no clipping")
         if self.accumulate < 1:
             raise InvalidValue("accumulate", self.accumulate, "must be at least 1 batch per optimizer step")

@@ -1,5 +1,6 @@
 """Training of a codec with reconstruction, adversarial and feature-matching losses; YAML injects the parts."""
 
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,8 +20,12 @@ from codec.training.alternating import AlternatingOptimization, Optimization, ch
 from codec.training.lightning_internals import attached_trainer
 from codec.training.losses.adversarial import FeatureMatchingLoss, LeastSquaresLoss
 from codec.training.losses.base import Loss, LossInputs
+from codec.training.losses.distillation import DistillationLoss
 from codec.training.losses.reconstruction import MultiScaleMelLoss, ReconstructionLoss
 from codec.training.schedules import Constant
+
+# Names that a module gives its own terms, or to parts that it takes after its losses; a loss may have none of them.
+SET_LATER = ("generator", "discriminator", "distances", "further_losses", "validation_distance")
 
 
 class CodecModule(AlternatingOptimization):
@@ -78,7 +83,12 @@ class CodecModule(AlternatingOptimization):
             self._add_term(term)
         self.terms["quantizer"] = 1.0
         for further in losses:
-            self._add_term(further, taken=hasattr(self, further.name))
+            if isinstance(further, DistillationLoss):
+                raise InvalidValue(
+                    f"{type(further).__name__} in losses needs a teacher",
+                    remedy="list it under distillation of codec.DistillationModule",
+                )
+            self._add_term(further)
             self.add_module(further.name, further)  # its weights are saved under its name
         self.further_losses = [loss.name for loss in losses]
         self.compiled = compiled
@@ -184,9 +194,14 @@ class CodecModule(AlternatingOptimization):
 
     # -- losses --------------------------------------------------------------------------------------------------
 
-    def _add_term(self, loss: Loss, *, taken: bool = False) -> None:
+    def _add_term(self, loss: Loss) -> None:
         """Keep a term's weight under its name, and attach the loss to the codec (`Loss.attach`)."""
-        if taken or loss.name in self.terms:
+        if not isinstance(getattr(loss, "name", None), str) or not loss.name.isidentifier():
+            raise InvalidValue(
+                f"name {getattr(loss, 'name', None)!r}", None, f"of {type(loss).__name__} must be a valid Python name"
+            )
+        later = {*inspect.signature(type(self).__init__).parameters, *SET_LATER}
+        if loss.name in {*self.terms, *later, *dir(self)}:
             raise InvalidValue(
                 f"The name {loss.name!r} of {type(loss).__name__} is taken", remedy="give each loss a name of its own"
             )

@@ -1,10 +1,14 @@
 """Lengths in samples, derived by exact division; a mismatch is an error at start-up."""
 
+import math
+
 from data.errors import DataError
 
 
 def crop_length(crop_seconds: float, sample_rate: int, hop_length: int) -> int:
     """`crop_seconds` in samples. Raises DataError, naming the nearest valid value, unless that is whole hops."""
+    if not 0 < crop_seconds < math.inf:
+        raise DataError("crop_seconds", crop_seconds, "must be a finite number above 0")
     samples = round(crop_seconds * sample_rate)
     if samples < hop_length or samples % hop_length or abs(samples - crop_seconds * sample_rate) > 1e-6 * samples:
         nearest = max(1, round(crop_seconds * sample_rate / hop_length)) * hop_length

@@ -226,7 +226,8 @@ def test_nothing_readable_ends_with_a_sentence(tmp_path: Path, bad_file: Callabl
             dict(crop_seconds=0.81, hop_length=320),
             "12960 samples.*hop_length=320: the nearest is crop_seconds=0.8",
         ),
-        (dict(crop_seconds=0.0), "the nearest is crop_seconds=0.02"),
+        (dict(crop_seconds=0.0), "crop_seconds 0.0 must be a finite number above 0"),
+        (dict(crop_seconds=0.001), "the nearest is crop_seconds=0.02"),
         (dict(output_sample_rate=22050, crop_seconds=0.02), "320 samples at 16000 Hz are 441.000"),
         (
             dict(output_sample_rate=11025, crop_seconds=0.02),

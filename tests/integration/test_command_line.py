@@ -79,6 +79,7 @@ def test_a_mistyped_word_fails_at_parse_with_the_nearest_valid_one(monkeypatch, 
      "'optimization.gradient_clip' instead of 'optimization.gradient_clp'"),
     ("model: {init_args: {discriminator_start: 1}}", "'adversary.start' instead of 'discriminator_start'"),
     ("trainr: {max_steps: 3}", "'trainer.max_steps' instead of 'trainr.max_steps'"),
+    ("data: {gain_db: [-6, 0]}", "'data.augmentation.gain_db' instead of 'data.gain_db'"),
     ("chanels: {repeats: 3}", "'channels.repeats' instead of 'chanels.repeats'"),
 ])  # fmt: skip
 def test_a_mistyped_key_in_a_file_fails_likewise(monkeypatch, capsys, tmp_path, text, nearest):
@@ -109,6 +110,11 @@ def test_a_mistyped_key_in_a_file_fails_likewise(monkeypatch, capsys, tmp_path, 
     (["--data.train", "data.ShardSource", "--data.train.init_args.root", "moon://corpus"],
      "moon://corpus/manifest.tsv cannot be read (ValueError: Protocol not known: moon)"),
     (["--data.batch_size", "0"], "batch_size 0 must be at least 1."),
+    (["--data.crop_seconds", "-1"], "crop_seconds -1.0 must be a finite number above 0"),
+    (["--trainer.enable_checkpointing", "false"],
+     "trainer.enable_checkpointing False must be unset: runs always keep checkpoints."),
+    (["--trainer.callbacks", "[callbacks.CodecEMA]"],
+     "trainer.callbacks repeats CodecEMA, which is always on: set it under ema."),
     (["--data.crop_seconds", "0.333"], "the nearest is crop_seconds=0.34"),
     (["--channels.bit_error_rates", "[1.5]"], "bit_error_rate 1.5 must lie in [0, 1]"),
 ])  # fmt: skip
@@ -179,10 +185,13 @@ def test_fit_test_predict_and_load(monkeypatch, tmp_path, speech):
     assert last.is_file()
     run(monkeypatch, "fit", *words, "--trainer.max_steps", "4", "--ckpt_path", "last")
     assert torch.load(last, weights_only=True)["global_step"] == 4
+    trained_with = (tmp_path / "debug" / "config.yaml").read_bytes()
     for command in ("validate", "test"):
         run(monkeypatch, command, *words, "--ckpt_path", "last")
         report = json.loads((tmp_path / "debug" / "channel.json").read_text())
         assert report["codec"]["bit_rate"] == 800.0
+        assert (tmp_path / "debug" / f"{command}.yaml").is_file()
+    assert (tmp_path / "debug" / "config.yaml").read_bytes() == trained_with
 
     out = tmp_path / "out"
     run(
@@ -251,6 +260,20 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_would(monkeypatch, tmp_p
     assert whole["global_step"] == resumed["global_step"] == 5
     for part in ("state_dict", "codec_ema", "optimizer_states"):
         torch.testing.assert_close(whole[part], resumed[part], rtol=0, atol=0)
+
+
+def test_a_runs_configuration_is_one_to_go_on_from_after_a_test(monkeypatch, tmp_path, speech):
+    run(monkeypatch, "fit", *DEBUG, *small(speech, tmp_path), "--trainer.max_steps", "1")
+    own = ["--config", tmp_path / "debug" / "config.yaml"]
+    run(monkeypatch, "test", *own, "--ckpt_path", "last")
+    run(monkeypatch, "fit", *own, "--trainer.max_steps", "2", "--ckpt_path", "auto")
+    assert torch.load(tmp_path / "debug" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_scores_without_a_checkpoint_are_announced(monkeypatch, tmp_path, speech, caplog):
+    with caplog.at_level("INFO"):
+        run(monkeypatch, "test", *DEBUG, *small(speech, tmp_path))
+    assert "No ckpt_path: the codec has the weights that its configuration gives it" in caplog.text
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])

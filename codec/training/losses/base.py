@@ -1,5 +1,6 @@
 """Base class of the generator's losses: one term with one weight, computed from the tensors of a training step."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -51,15 +52,15 @@ class Loss(nn.Module, ABC):
         name: of the term in logs (`train/NAME`); a valid Python name that no other loss of the module has.
 
     Raises:
-        InvalidValue: the weight is negative.
+        InvalidValue: the weight is negative or not finite.
     """
 
     name: str
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
-        if weight < 0:
-            raise InvalidValue("weight", f"{weight} of {type(self).__name__}", "must be 0 or more")
+        if not 0 <= weight < math.inf:
+            raise InvalidValue("weight", f"{weight} of {type(self).__name__}", "must be a finite number of 0 or more")
         self.weight = weight
 
     def attach(self, codec: NeuralCodec) -> None:

@@ -12,6 +12,7 @@ from codec import FSQ, CodecModule, MultiPeriodDiscriminator, SpectralEncoder
 from codec.checkpoints.building import build_codec
 from codec.checkpoints.reading import load_codec
 from codec.checkpoints.warm_start import grouped, warm_start
+from codec.errors import UnreadableFile
 from tests.support.small_codec import small_codec
 from tests.support.training import (
     VoiceData,
@@ -283,3 +284,15 @@ def test_a_saved_codec_with_a_pretrained_part_loads_without_what_it_was_trained_
     audio = 0.1 * torch.randn(1, 1, 640)
     with torch.no_grad():
         assert torch.equal(load_codec(tmp_path / "a.ckpt")(audio).audio, codec.eval()(audio).audio)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_and_nothing_is_copied(tmp_path, value):
+    module = tiny_module()
+    before = copy.deepcopy(module.state_dict())
+    state = {f"codec.{name}": weight.clone() for name, weight in tiny_module().codec.state_dict().items()}
+    state["codec.decoder.head.bias"][0] = value
+    safetensors.torch.save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(UnreadableFile, match=r"holds NaN or infinite numbers, in codec\.decoder\.head\.bias"):
+        warm_start(module, tmp_path / "a.safetensors")
+    torch.testing.assert_close(module.state_dict(), before, rtol=0, atol=0)

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 
-from codec import InvalidValue, Loss, WarmupLinearDecay
+from codec import InvalidValue, LatentDistance, Loss, Optimization, WarmupLinearDecay
 from codec.training.losses import LossInputs
 from tests.support.training import Hinge, VoiceData, adam, mel_loss, quiet_trainer, sgd, tiny_module, voice, weights
 
@@ -200,9 +200,36 @@ def test_a_trainer_that_would_shard_the_clips_again_is_refused():
         module.setup("fit")
 
 
-def test_two_losses_of_one_name_are_refused():
-    with pytest.raises(InvalidValue, match="'codec' of Named is taken"):
-        tiny_module(losses=[Named()])
+@pytest.mark.parametrize("name", ["codec", "mel", "generator", "channel", "validation_distance", "trainer"])
+def test_a_loss_under_a_name_of_the_module_is_refused(name):
+    loss = Named()
+    loss.name = name
+    with pytest.raises(InvalidValue, match=f"'{name}' of Named is taken"):
+        tiny_module(losses=[loss])
+
+
+@pytest.mark.parametrize("name", ["a.b", "", "my loss", 5, None])
+def test_a_loss_whose_name_is_no_python_name_is_refused(name):
+    loss = Named()
+    loss.name = name
+    with pytest.raises(InvalidValue, match="must be a valid Python name"):
+        tiny_module(losses=[loss])
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_weights_of_losses_are_finite(weight):
+    with pytest.raises(InvalidValue, match="must be a finite number of 0 or more"):
+        Named(weight)
+
+
+def test_a_gradient_norm_of_nan_is_refused():
+    with pytest.raises(InvalidValue, match="gradient_clip nan"):
+        Optimization(gradient_clip=float("nan"))
+
+
+def test_distances_from_a_teacher_are_refused_without_one():
+    with pytest.raises(InvalidValue, match="LatentDistance in losses needs a teacher"):
+        tiny_module(losses=[LatentDistance()])
 
 
 class Named(Loss):

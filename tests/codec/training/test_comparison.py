@@ -86,6 +86,9 @@ def test_resampling_keeps_float32_under_autocast():
     assert torch.equal(found, resample(audio, 16_000, 24_000)) and found.dtype == torch.float32
 
 
+SPLITS = ("train", "val", "test")
+
+
 def block(output_rate: int) -> dict:
     """A small codec at 16 kHz, untrained, as in YAML."""
     backbone = {"class_path": "codec.ConvNeXtBackbone", "init_args": {"dim": 16, "width": 16, "depth": 1}}
@@ -100,16 +103,47 @@ def block(output_rate: int) -> dict:
     return {"class_path": "codec.NeuralCodec", "init_args": {**parts, "sample_rate": 16_000}}
 
 
-def predict(monkeypatch, tmp_path, speech, systems):
+def command(monkeypatch, tmp_path, speech, systems, *words):
     config = {
         "seed_everything": 0,
         "model": {"class_path": "codec.ComparisonModule", "init_args": {"systems": systems}},
         "trainer": {"accelerator": "cpu", "logger": False, "enable_progress_bar": False},
-        "data": {"predict_from": str(speech), "num_workers": 0},
+        "data": {
+            "predict_from": str(speech),
+            "num_workers": 0,
+            "pin_memory": False,
+            **{split: {"class_path": "data.FolderSource", "init_args": {"root": str(speech)}} for split in SPLITS},
+        },
+        "channels": {"metrics": [{"class_path": "callbacks.SISDR"}], "num_workers": 0, "bit_error_rates": [0.0]},
         "predictions": {"output_dir": str(tmp_path / "out")},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    run(monkeypatch, "predict", "--config", tmp_path / "config.yaml")
+    run(monkeypatch, *words, "--config", tmp_path / "config.yaml")
+
+
+def predict(monkeypatch, tmp_path, speech, systems):
+    command(monkeypatch, tmp_path, speech, systems, "predict")
+
+
+@pytest.mark.parametrize("name", ["validate", "test"])
+def test_the_command_scores_the_systems(monkeypatch, tmp_path, speech, name):
+    monkeypatch.chdir(tmp_path)
+    command(monkeypatch, tmp_path, speech, [{"name": "FSQ 16", "codec": block(16_000)}], name)
+    assert (tmp_path / "channel.csv").is_file()
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["fit"], "A ComparisonModule has nothing to train: use test, validate or predict."),
+    (["test", "--ckpt_path", "CHECKPOINT"], "must be unset: name the checkpoints in the systems of the comparison."),
+])  # fmt: skip
+def test_a_comparison_neither_trains_nor_takes_a_checkpoint(monkeypatch, tmp_path, speech, capsys, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}}, tmp_path / "a.ckpt")
+    words = [str(tmp_path / "a.ckpt") if word == "CHECKPOINT" else word for word in words]
+    with pytest.raises(SystemExit) as stop:
+        command(monkeypatch, tmp_path, speech, [{"name": "FSQ 16", "codec": block(16_000)}], *words)
+    assert stop.value.code == 2
+    assert sentence in capsys.readouterr().err.rstrip().splitlines()[-1]
 
 
 def test_the_command_codes_a_folder_with_each_codec_and_keeps_nothing_in_memory(monkeypatch, tmp_path, speech):
