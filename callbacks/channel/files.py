@@ -21,6 +21,8 @@ from callbacks.output.loggers import tensorboard_writers
 from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow, ClipScores
 
+AUDIO_OR_SPECTROGRAM = re.compile(r"audio_\d+_.+\.wav|spectrogram_\d+\.png")
+
 
 class ClipAudio(NamedTuple):
     """Audio kept of one clip: its reference [T], and the decoder's signal [T] behind some channels, by name."""
@@ -48,7 +50,8 @@ def write_results(
 ) -> dict[str, np.ndarray]:
     """Write `channel.csv`, `channel.json` and, under `channel/`, figures (PNG; curves also SVG) and WAV files.
 
-    A comparison also has `differences.csv`, and one figure for each kind of channel.
+    A comparison also has `differences.csv`, and one figure for each kind of channel. Audio and spectrograms of an
+    earlier evaluation, of other clips or other weights, are removed.
 
     Returns:
         The figures by name, as uint8 pixels [height, width, 3].
@@ -75,6 +78,12 @@ def write_results(
     images = {name: render(figure) for name, figure in figures.items()}
     for name, image in images.items():
         imsave(media / f"{name}.png", image)
+    kept = {media / f"{name}.png" for name in images} | {
+        folder / file for clip in index for file in clip["files"].values()
+    }
+    for path in media.iterdir():
+        if AUDIO_OR_SPECTROGRAM.fullmatch(path.name) and path not in kept:
+            path.unlink()
     return images
 
 

@@ -103,7 +103,8 @@ def check_fit(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> 
         with _limit_parameters(REGISTRATIONS * len(weights)):
             expected = build_empty(build).state_dict()
     except Exception as error:  # a constructor may raise anything for odd arguments
-        raise InvalidValue(f"no codec can be built: {first_line(error, limit=300)}") from error
+        problem = f"no codec can be built: {first_line(error, limit=300)}"
+        raise InvalidValue(problem, remedy="give another file, or import the parts that it names") from error
     for name, value in expected.items():
         if name not in weights:
             raise InvalidValue(f"there is no {name}")

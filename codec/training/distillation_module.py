@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from codec.checkpoints.reading import codec_config, load_codec, read_checkpoint
@@ -90,6 +91,7 @@ class DistillationModule(CodecModule):
             init_parts=init_parts,
             compiled=compiled,
         )
+        rank_zero_info(f"Teacher: {teacher}; its quantizer and decoder are the student's, frozen.")
         self.__dict__["teacher"] = teacher_codec  # not a submodule: no checkpoint, average or mode reaches it
         self.teacher_config = codec_config(read_checkpoint(teacher))
         distances = [LatentDistance()] if distillation is None else distillation

@@ -184,6 +184,15 @@ def test_files_hold_the_scores(tmp_path: Path, module: CountingModule) -> None:
     assert {"quality.png", "quality.svg", "spectrogram_0.png", "spectrogram_1.png", "audio_1_bsc-0.1.wav"} <= names
 
 
+def test_audio_of_an_earlier_evaluation_is_removed(tmp_path: Path, module: CountingModule) -> None:
+    run_test(tmp_path, module, CLIPS, audio_clips=2)
+    (tmp_path / "channel" / "mine.wav").write_bytes(b"not the project's")
+    run_test(tmp_path, module, CLIPS, audio_clips=1)
+    names = {path.name for path in (tmp_path / "channel").iterdir()}
+    assert {"audio_0_original.wav", "spectrogram_0.png", "mine.wav"} <= names
+    assert not {name for name in names if name.startswith(("audio_1_", "spectrogram_1"))}
+
+
 def test_tensorboard_gets_numbers_figures_and_audio(tmp_path: Path, module: CountingModule) -> None:
     callback = evaluation(audio_clips=1)
     loggers = [TensorBoardLogger(tmp_path, name="tb", version=0), CSVLogger(tmp_path, name="csv", version=0)]
