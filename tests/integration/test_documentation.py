@@ -90,7 +90,10 @@ def test_every_command_parses(monkeypatch, capsys):
         elif program == "python" and rest[0] == "-m":
             module = [word for word in rest[1:3] if word == rest[1] or word in NEED_FILES]
             monkeypatch.setattr(sys, "argv", [*module, "--help"])
-            sys.modules.pop(rest[1], None)  # imported by another test of this process
+            spec = importlib.util.find_spec(rest[1])
+            assert spec is not None, arguments
+            program_module = rest[1] if spec.submodule_search_locations is None else f"{rest[1]}.__main__"
+            monkeypatch.delitem(sys.modules, program_module, raising=False)  # imported by another test of this process
             with pytest.raises(SystemExit) as ended:
                 runpy.run_module(rest[1], run_name="__main__")
             assert ended.value.code == 0, arguments
