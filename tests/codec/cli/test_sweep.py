@@ -136,7 +136,7 @@ def test_every_choice_runs_once_and_failures_are_kept_with_their_reason(start, t
 @pytest.mark.slow
 def test_a_killed_workers_trial_is_run_again_by_another_and_each_counts_once(tmp_path):
     (tmp_path / "run.py").write_text(RUN)
-    write(tmp_path, ["hang", 2.0, 3.0], grace=600.0)  # no busy machine makes a worker look dead
+    write(tmp_path, ["hang", 2.0, 3.0], grace=60.0)  # far longer than a busy machine keeps a living worker silent
     words = [sys.executable, "-c", f"import sys; sys.argv[0] = {str(tmp_path / 'run.py')!r}; {WORKER}"]
     words += ["sweep", "--config", str(tmp_path / "sweep.yaml")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -152,9 +152,7 @@ def test_a_killed_workers_trial_is_run_again_by_another_and_each_counts_once(tmp
         assert victim.pid == parent
         victim.kill()
         wait_for(lambda: not command_line(processes[run]))  # the run does not outlive its worker
-        wait_for(lambda: sum(t.state == TrialState.COMPLETE for t in shared(tmp_path).trials()) == 2)  # the other's two
-        other.terminate()  # it may wait for the grace of the dead worker to end
-        other.wait(600)
+        assert other.wait(600) == 0  # perhaps before the kill, when the trial's worker was alive
         time.sleep(1.1)  # the last worker, alone now, holds one that was silent for a second to be dead
         last = [*words, "--grace", "1"]
         assert subprocess.run(last, env=environment, stdout=subprocess.DEVNULL, timeout=600).returncode == 0
