@@ -93,7 +93,7 @@ class DistillationModule(CodecModule):
         )
         rank_zero_info(f"Teacher: {teacher}; its quantizer and decoder are the student's, frozen.")
         self.__dict__["teacher"] = teacher_codec  # not a submodule: no checkpoint, average or mode reaches it
-        self.teacher_config = codec_config(read_checkpoint(teacher))
+        self.teacher_config = codec_config(read_checkpoint(teacher, check=False))  # load_codec has checked it
         distances = [LatentDistance()] if distillation is None else distillation
         for loss in distances:
             self._add_term(loss)
@@ -133,8 +133,9 @@ class DistillationModule(CodecModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the codec's configuration, so that it loads without the teacher."""
         super().on_save_checkpoint(checkpoint)
-        if self.stated_codec() is not None:
-            checkpoint["codec_config"] = self.stated_codec()
+        stated = self.stated_codec()
+        if stated is not None:
+            checkpoint["codec_config"] = stated
 
     def _further_terms(self, inputs: LossInputs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         values = super()._further_terms(inputs, batch)
