@@ -83,11 +83,20 @@ def test_outputs_and_gradients_equal_the_reference(kind, reference, place, size,
         assert (ours - theirs).norm() <= 1e-9 * theirs.norm()
 
 
-@pytest.mark.parametrize(("kind", "sizes", "millions"), [(BOTH[0], PERIODS, 10.3), (BOTH[1], N_FFTS, 18.1)])
-def test_defaults_are_the_published_sizes(kind, sizes, millions):
+SHAPES = {
+    BOTH[0]: [(16, 1, 5, 1), (64, 16, 5, 1), (256, 64, 5, 1), (512, 256, 5, 1), (512, 512, 5, 1), (1, 512, 2, 1)],
+    BOTH[1]: [(32, 1, 5, 5), (64, 32, 5, 5), (128, 64, 5, 5), (256, 128, 5, 5), (512, 256, 3, 3), (1, 512, 3, 3)],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "parameters"), [(BOTH[0], PERIODS, 10_284_730), (BOTH[1], N_FFTS, 18_097_936)]
+)
+def test_defaults_are_the_published_sizes(kind, sizes, parameters):
     module = kind()
     assert [getattr(part, "period", None) or part.n_fft for part in module.parts] == list(sizes)
-    assert sum(p.numel() for p in module.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+    assert all([tuple(weight.shape) for weight, _ in weights(part)] == SHAPES[kind] for part in module.parts)
+    assert sum(p.numel() for p in module.parameters()) == parameters
 
 
 @pytest.mark.parametrize("kind", BOTH)
