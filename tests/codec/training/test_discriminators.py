@@ -169,6 +169,18 @@ def test_channels_last_gives_the_same_outputs(kind):
         torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "sizes"), [(BOTH[0], (7,)), (BOTH[1], (126,))])
+def test_compiles_without_a_graph_break(kind, sizes):
+    module = kind(sizes, (2, 2))
+    audio = torch.randn(1, 1, 2400)
+    expected = module(audio)
+    found = torch.compile(module, backend="aot_eager", fullgraph=True, dynamic=False)(audio)
+    for ours, plain in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
+    torch.stack([output.score.mean() for output in found]).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
 def test_all_names_of_earlier_versions_import():
     """Configurations and saved files hold these paths."""
     for name in ("Discriminator", "MultiPeriodDiscriminator", "MultiResolutionSpectrogramDiscriminator"):
