@@ -39,7 +39,7 @@ from tests.gpu.acceptance.signals import crops
 from tests.gpu.acceptance.steps import Watch, fit, signal_data
 
 CODES_EQUAL, RELATIVE = 0.999, 1e-4
-PUBLISHED = ("PublishedMultiPeriodDiscriminator", "PublishedSpectrogramDiscriminator")  # where the package has them
+PUBLISHED = "BigCodecPeriodDiscriminator", "BigCodecSpectrogramDiscriminator"  # where the package has them
 CHANNELS: list[Channel] = [
     BinarySymmetricChannel(0.1),
     GilbertElliottChannel(0.05, 10),
@@ -97,15 +97,15 @@ def compare_codec(name: str, codec: NeuralCodec, audio: Tensor, *, setting: Sett
 
 def discriminators(setting: Setting) -> dict[str, nn.Module]:
     """Both kinds of this project, and the published ones where the package has them."""
-    small = setting.pick((), ((2, 3), (4, 8)))
+    periods, transforms = setting.pick(((), ()), (((2, 3), (4, 8)), ((78, 126), (4, 8))))
     found: dict[str, nn.Module] = {
-        "multi-period": MultiPeriodDiscriminator(*small),
-        "multi-resolution": MultiResolutionSpectrogramDiscriminator(*setting.pick((), ((78, 126), 4))),
+        "multi-period": MultiPeriodDiscriminator(*periods),
+        "multi-resolution": MultiResolutionSpectrogramDiscriminator(*transforms[:1], *setting.pick((), (4,))),
     }
     package = importlib.import_module("codec")
-    for name in PUBLISHED:
+    for name, arguments in zip(PUBLISHED, (periods, transforms), strict=True):
         if hasattr(package, name):
-            found[name] = getattr(package, name)()
+            found[name] = getattr(package, name)(*arguments)
     return found
 
 
