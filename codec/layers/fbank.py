@@ -1,4 +1,4 @@
-"""Kaldi's log-mel filter bank for batches of audio, at 16 kHz and 100 frames per second, without waiting for the device."""
+"""Kaldi's log-mel filter bank for batches of audio, at 16 kHz and 100 frames per second, all on the device."""
 
 import torch
 import torch.nn.functional as F
