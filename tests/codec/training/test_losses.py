@@ -76,11 +76,10 @@ def test_mel_loss_has_value_and_gradient_of_centred_transforms(samples, monkeypa
     """Its own padding by flip and cat stands for `torch.stft(center=True)`, whose gradient varies on CUDA."""
     import codec.training.losses.reconstruction as reconstruction
 
-    loss, real = MelLoss(), voice(1, samples=samples)
+    loss, real, stft = MelLoss(), voice(1, samples=samples), torch.stft
     results = []
     for centred in (False, True):
         if centred:
-            stft = torch.stft
             monkeypatch.setattr(reconstruction, "reflect_ends", lambda audio, *_: audio)
             monkeypatch.setattr(torch, "stft", lambda *a, **k: stft(*a, **{**k, "center": True}))
         fake = voice(0, samples=samples).requires_grad_()
