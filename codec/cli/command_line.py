@@ -15,11 +15,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from codec.checkpoints.files import SafeCheckpointIO, checkpoint_folder
 from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolve_checkpoint
+from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.progress_bar import BatchProgressBar
 from codec.errors import UserError
 from codec.training.distributed.stop_signals import RunStopped
-from codec.training.lightning_internals import CommandLine
 
 LOGGER = {
     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",

@@ -11,7 +11,7 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
-from codec.training.lightning_internals import option_names
+from codec.cli.lightning_internals import option_names
 
 RENAMED = {  # options of version 0.1, for the hint alone
     "discriminators": "adversary.discriminators",

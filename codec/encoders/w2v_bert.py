@@ -6,9 +6,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchaudio.compliance import kaldi
 
 from codec.errors import InvalidValue, MissingDependency, UnreadableFile, first_line
+from codec.layers.fbank import KaldiFilterbank
 
 
 class W2VBert(nn.Module):
@@ -46,6 +46,7 @@ class W2VBert(nn.Module):
             self.model = transformers.Wav2Vec2BertModel(transformers.Wav2Vec2BertConfig(**fields))
         else:
             self.model = read_w2v_bert(transformers, pretrained, fields)
+        self.filterbank = KaldiFilterbank(80)
         self.dim: int = self.model.config.hidden_size
         self.settings = f"{edge_padding} {self.model.config.to_json_string()}"
         if self.model.config.position_embeddings_type == "relative_key":
@@ -65,26 +66,25 @@ class W2VBert(nn.Module):
         Raises:
             InvalidValue: fewer than 560 samples, padding included.
         """
-        features = torch.stack([self.spectrogram(clip) for clip in audio.float()])  # [B, frames, 160]
+        features = self.spectrogram(audio.squeeze(1))
         return self.model(features).last_hidden_state.float().transpose(1, 2)
 
     def spectrogram(self, audio: Tensor) -> Tensor:
-        """80 log-mel bands (Kaldi) at 100 Hz of a clip `[1, T]`, pairs of frames stacked: `[F, 160]`.
+        """80 log-mel bands (Kaldi) at 100 Hz of clips `[B, T]`, pairs of frames stacked: float32 `[B, F, 160]`.
 
         Each band is normalised to zero mean and unit variance over the clip.
 
         Raises:
             InvalidValue: fewer than 560 samples, padding included: too few for a pair of frames.
         """
-        audio = F.pad(audio, (self.edge_padding, self.edge_padding)) * 2**15
+        audio = F.pad(audio.float(), (self.edge_padding, self.edge_padding)) * 2**15
         if audio.shape[-1] < 560:
             raise InvalidValue(
                 f"A clip of {audio.shape[-1]} samples", allowed="is too short for w2v-BERT", remedy="give at least 560"
             )
-        with torch.autocast(audio.device.type, enabled=False):
-            mel = kaldi.fbank(audio, num_mel_bins=80, sample_frequency=16_000, window_type="povey", dither=0.0)
-            mel = (mel - mel.mean(0)) / (mel.var(0) + 1e-7).sqrt()
-        return mel[: len(mel) // 2 * 2].reshape(-1, 160)
+        mel = self.filterbank(audio)  # [B, frames, 80]
+        mel = (mel - mel.mean(1, keepdim=True)) / (mel.var(1, keepdim=True) + 1e-7).sqrt()
+        return mel[:, : mel.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2)
 
 
 class RelativeKeyAttention(nn.Module):

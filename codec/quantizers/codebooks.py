@@ -1,7 +1,7 @@
 """Codebooks of RVQ: learned by gradient (DAC, arXiv 2306.06546) or as moving averages (VQ-VAE-2, arXiv 1906.00446)."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -67,6 +67,7 @@ class Codebook(nn.Module, ABC):
             raise InvalidValue(f"decay {decay} and restart_below {restart_below}", allowed="must lie in [0, 1)")
         self.size, self.dim, self.decay = size, dim, decay
         self.restart_below, self.kmeans_rounds = restart_below, kmeans_rounds
+        self._begun = False  # known on the host: a later batch does not ask the device whether it is the first
         self.register_table(torch.randn(size, dim))
         self.register_buffer("usage", torch.ones(size))  # moving average of each entry's uses, 1 for an even share
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))  # learned from
@@ -104,13 +105,26 @@ class Codebook(nn.Module, ABC):
         idle = finite & ((self.usage < self.restart_below) | (self.batches == 0))
         self.table.copy_(torch.where(idle[:, None], pool, self.table))
         self.usage.masked_fill_(idle, 1.0)
-        if bool(finite & (self.batches == 0)):
+        if self._is_first(finite):
             for _ in range(self.kmeans_rounds):
                 usage, sums = self._usage_and_sums(vectors, self.nearest(vectors))
                 means = sums / usage.clamp_min(LEAST_USAGE)[:, None]
                 self.table.copy_(torch.where(usage[:, None] > 0, means, self.table))
                 self.usage.copy_(usage)
         return finite
+
+    def _is_first(self, finite: Tensor) -> bool:
+        """Whether this is the first batch learned from; waits for the device until there has been one."""
+        if self._begun:
+            return False
+        is_finite, is_fresh = torch.stack((finite, self.batches == 0)).tolist()
+        self._begun = is_finite or not is_fresh
+        return is_finite and is_fresh
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Load as any module, and forget what is known of the earlier state."""
+        self._begun = False
+        super()._load_from_state_dict(*args, **kwargs)
 
     @torch.no_grad()
     def _update_statistics(self, vectors: Tensor, indices: Tensor, finite: Tensor) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from codec.errors import InvalidValue
 from codec.training.alternating import adamw
 from codec.training.discriminators import Discriminator, DiscriminatorOutput
 from codec.training.losses.adversarial import AdversarialLoss, FeatureMatchingLoss
+from codec.training.optimizers import OptimizerCallable
 from codec.training.schedules import Schedule
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -26,6 +25,7 @@ from codec.training.lightning_internals import (
     shards_clips_again,
     stop_counting_optimizer_steps,
 )
+from codec.training.optimizers import OptimizerCallable
 from codec.training.schedules import Constant, Schedule
 
 

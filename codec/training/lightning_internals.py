@@ -1,17 +1,18 @@
 """Every private name of Lightning that this project touches, each with its reason and the issue behind it (PL#n).
 
+Those of its command line are in `codec.cli.lightning_internals`, which needs jsonargparse; training does not.
+
 Tried with lightning 2.6; `tests/codec/training/test_lightning_internals.py` has a canary for each name, so that a new
 release that moves one fails there and not in the middle of a run.
 """
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.overrides.distributed import _sync_module_states
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -117,35 +118,3 @@ def kill_launched(launcher: object) -> None:
     """End the ranks that this process has launched: one that is stopped or stuck would stay behind."""
     if isinstance(launcher, _SubprocessScriptLauncher):
         launcher.kill(signal.SIGKILL)
-
-
-# -- command line --------------------------------------------------------------------------------------------------
-
-
-class CommandLine(LightningCLI):
-    """LightningCLI with public names for what a subclass needs to look at and to change."""
-
-    def option(self, name: str) -> Any:
-        """An option of the subcommand as parsed, such as `trainer`."""
-        return self._get(self.config, name)
-
-    def subcommand_parser(self) -> LightningArgumentParser:
-        """The parser of the subcommand, for its error messages."""
-        return self._parser(self.subcommand)
-
-    def run(self, run: Callable[[], None]) -> None:
-        """Run the subcommand; to be overridden."""
-        run()
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        self.run(lambda: super(CommandLine, self)._run_subcommand(subcommand))
-
-    def _parse_ckpt_path(self) -> None:
-        """Keep the command line: Lightning would put the checkpoint's hyper-parameters over it (PL#20801)."""
-
-
-def option_names(parser: Any) -> Iterator[str]:
-    """Names of a parser's options and of its subcommands' (argparse has no public list of them)."""
-    subcommands = [p for a in parser._actions if isinstance(a.choices, dict) for p in a.choices.values()]
-    for part in (parser, *subcommands):
-        yield from (action.dest for action in part._actions if action.dest != "help")

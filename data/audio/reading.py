@@ -1,5 +1,7 @@
 """Reading audio files with soundfile: headers, crops by seeking, and whole clips, at any sample rate."""
 
+from __future__ import annotations
+
 import math
 import os
 import re
@@ -7,17 +9,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import soundfile
 import torch
 from torchaudio.functional import highpass_biquad
 from torchaudio.transforms import Resample
 
 from data.audio.lengths import length_at
+from data.audio.library import import_soundfile
 from data.audio.members import open_member
 from data.errors import AudioReadError
+
+if TYPE_CHECKING:
+    import soundfile
 
 HIGHPASS_LEAD_SECONDS = 0.1  # the high-pass filter starts this long before a crop, so that it has settled
 STREAMED_WAV_BYTES = 2**31 - 2**16  # a WAV written to a pipe declares about 2 or 4 GiB: not a sign of truncation
@@ -112,17 +117,17 @@ def within_full_scale(waves: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ..
 @contextmanager
 def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
     """Open a file. Every failure to read it, here or inside the `with` block, becomes an AudioReadError."""
-    path = str(path)
+    path, library = str(path), import_soundfile()
     try:
         member = open_member(path)
         if member is None:
             _refuse_unopenable(path)
-        with soundfile.SoundFile(member or os.fsencode(path)) as file:  # names need not be UTF-8
+        with library.SoundFile(member or os.fsencode(path)) as file:  # names need not be UTF-8
             if file.frames <= 0:
                 raise AudioReadError(path, "empty: a header without any samples")
             _refuse_cut_wav(path, file)
             yield file
-    except soundfile.LibsndfileError as error:
+    except library.LibsndfileError as error:
         if error.code == UNRECOGNISED_FORMAT:
             reason = "not audio: no format that soundfile reads"
         else:

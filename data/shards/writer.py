@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
+from data.audio.library import import_soundfile
 from data.audio.reading import check_readable, probe, read_whole
 from data.errors import AudioReadError
 from data.shards.source import ShardRow
@@ -116,7 +116,7 @@ def _contents(clip: Clip, recipe: Recipe) -> tuple[bytes, float, int]:
 
 def _encoded(samples: np.ndarray, rate: int, encoding: Encoding) -> bytes:
     buffer = io.BytesIO()
-    with soundfile.SoundFile(
+    with import_soundfile().SoundFile(
         buffer, "w", samplerate=rate, channels=1, format=encoding.format, subtype=encoding.subtype
     ) as file:
         for start in range(0, len(samples), WRITE_FRAMES):

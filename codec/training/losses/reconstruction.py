@@ -11,6 +11,7 @@ from torch import Tensor
 
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
+from codec.layers.padding import reflect_ends
 from codec.training.losses.base import Loss, LossInputs
 
 
@@ -95,6 +96,9 @@ class MultiScaleMelLoss(ReconstructionLoss):
         if audio.shape[-1] <= window // 2:  # shorter than the reflection: pad with silence
             audio = F.pad(audio, (0, window // 2 + 1 - audio.shape[-1]))
         taper = self.get_buffer(f"window_{window}")
-        spectrum = torch.view_as_real(torch.stft(audio, window, window // 4, window=taper, return_complex=True))
+        audio = audio.view_as(audio)  # the gradients of one window are summed before those of several
+        audio = reflect_ends(audio, window // 2, window // 2)  # as center=True, whose gradient CUDA adds in any order
+        frames = torch.stft(audio, window, window // 4, window=taper, center=False, return_complex=True)
+        spectrum = torch.view_as_real(frames)
         magnitude = spectrum.square().sum(-1).clamp_min(1e-14).sqrt()  # [B, window / 2 + 1, frames]
         return (self.get_buffer(f"bank_{window}") @ magnitude).clamp_min(self.floor).log10()

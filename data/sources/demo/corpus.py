@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 import torch
 
+from data.audio.library import import_soundfile
 from data.audio.reading import read_whole, within_full_scale
 from data.errors import DataError
 from data.sampling import seeded_generator
@@ -177,15 +177,16 @@ def _speak_voice(folder: Path, split: str, voice: Voice, seed: int) -> list[tupl
         for number, utterance in enumerate(utterances):
             wave = _finish(utterance.path, voice.rate, generator)
             path = f"{split}/{voice.name.replace('+', '_')}_{number:02d}.flac"
-            soundfile.write(folder / path, wave.numpy(), SAMPLE_RATE, subtype="PCM_16")
+            import_soundfile().write(folder / path, wave.numpy(), SAMPLE_RATE, subtype="PCM_16")
             rows.append((path, f"{len(wave) / SAMPLE_RATE:.4f}", voice.name, split, voice.language, utterance.text))
     return rows
 
 
 def _finish(path: str, rate: int, generator: torch.Generator) -> torch.Tensor:
     """[T] at 16 kHz: the sentence without the silence around it, at a random level, with a faint noise floor."""
-    samples, _ = soundfile.read(path, dtype="float32")
-    soundfile.write(path, samples, rate, subtype="PCM_16")  # the same samples, faster or slower
+    library = import_soundfile()
+    samples, _ = library.read(path, dtype="float32")
+    library.write(path, samples, rate, subtype="PCM_16")  # the same samples, faster or slower
     wave = read_whole(path, (SAMPLE_RATE,))[0][0]
     loud = np.flatnonzero(wave.abs().numpy() > 0.01 * wave.abs().max().item())
     margin = SAMPLE_RATE // 10

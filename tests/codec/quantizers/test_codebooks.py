@@ -235,3 +235,28 @@ def test_impossible_settings_are_refused():
         name, value = next(iter(wrong.items()))
         with pytest.raises(ValueError, match=rf"{name} {value}"):
             LearnedCodebook(**wrong)
+
+
+@both_kinds
+def test_the_device_is_asked_for_the_first_batch_only(kind, monkeypatch):
+    """Until a batch was learned from, and after loading a state, whose batches the host does not know."""
+    asked, tolist = [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: asked.append(1) or tolist(self))
+    monkeypatch.setattr(torch.Tensor, "__bool__", lambda self: pytest.fail("waited for the device"))
+    book = kind(8, 8)
+    for batch, count in ((vectors() * float("nan"), 1), (vectors(), 2), (vectors(1), 2), (vectors(2), 2)):
+        book.match(batch)
+        assert len(asked) == count
+    fresh = kind(8, 8)
+    table, state = fresh.table.detach().clone(), book.state_dict()
+    fresh.match(vectors())
+    fresh.load_state_dict(kind(8, 8).state_dict())
+    fresh.match(vectors())  # fresh again: placed by k-means
+    assert not torch.equal(fresh.table, table) and fresh.batches.item() == 1
+    resumed = kind(8, 8)
+    resumed.load_state_dict(state)
+    random = torch.get_rng_state()
+    resumed.match(vectors(3))
+    torch.set_rng_state(random)
+    book.match(vectors(3))
+    assert torch.equal(book.table, resumed.table) and torch.equal(book.usage, resumed.usage)

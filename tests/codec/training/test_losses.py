@@ -69,3 +69,22 @@ def test_discriminators_see_each_clip_alone(discriminator):
         for alone, whole in zip(discriminator(audio[index : index + 1]), together, strict=True):
             torch.testing.assert_close(alone.score[0], whole.score[index], atol=1e-5, rtol=1e-4)
             assert len(alone.features) == len(whole.features) >= 2
+
+
+@pytest.mark.parametrize("samples", [1920, 3000, 40])
+def test_mel_loss_has_value_and_gradient_of_centred_transforms(samples, monkeypatch):
+    """Its own padding by flip and cat stands for `torch.stft(center=True)`, whose gradient varies on CUDA."""
+    import codec.training.losses.reconstruction as reconstruction
+
+    loss, real, stft = MelLoss(), voice(1, samples=samples), torch.stft
+    results = []
+    for centred in (False, True):
+        if centred:
+            monkeypatch.setattr(reconstruction, "reflect_ends", lambda audio, *_: audio)
+            monkeypatch.setattr(torch, "stft", lambda *a, **k: stft(*a, **{**k, "center": True}))
+        fake = voice(0, samples=samples).requires_grad_()
+        value = loss.distance(fake, real)
+        value.backward()
+        results.append((value.detach(), fake.grad))
+    for ours, centred_form in zip(*results, strict=True):
+        torch.testing.assert_close(ours, centred_form, rtol=1e-5, atol=1e-8)

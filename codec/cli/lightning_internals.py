@@ -1,0 +1,38 @@
+"""Every private name of Lightning's command line that this project touches, each with its reason (PL#n).
+
+`codec.training.lightning_internals` has the others, and says how new releases are tried.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+
+class CommandLine(LightningCLI):
+    """LightningCLI with public names for what a subclass needs to look at and to change."""
+
+    def option(self, name: str) -> Any:
+        """An option of the subcommand as parsed, such as `trainer`."""
+        return self._get(self.config, name)
+
+    def subcommand_parser(self) -> LightningArgumentParser:
+        """The parser of the subcommand, for its error messages."""
+        return self._parser(self.subcommand)
+
+    def run(self, run: Callable[[], None]) -> None:
+        """Run the subcommand; to be overridden."""
+        run()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.run(lambda: super(CommandLine, self)._run_subcommand(subcommand))
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the command line: Lightning would put the checkpoint's hyper-parameters over it (PL#20801)."""
+
+
+def option_names(parser: Any) -> Iterator[str]:
+    """Names of a parser's options and of its subcommands' (argparse has no public list of them)."""
+    subcommands = [p for a in parser._actions if isinstance(a.choices, dict) for p in a.choices.values()]
+    for part in (parser, *subcommands):
+        yield from (action.dest for action in part._actions if action.dest != "help")
