@@ -14,11 +14,11 @@ from codec.encoders.base import Encoder
 from codec.encoders.feature_cache import TeacherCache
 from codec.errors import InvalidValue
 from codec.training.adversary import Adversary
-from codec.training.alternating import Optimization
 from codec.training.codec_module import CodecModule
 from codec.training.losses.base import Latents, Loss, LossInputs
 from codec.training.losses.distillation import DistillationLoss, LatentDistance
 from codec.training.losses.reconstruction import ReconstructionLoss
+from codec.training.optimizers import Optimization
 
 
 class DistillationModule(CodecModule):
