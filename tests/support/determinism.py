@@ -1,4 +1,4 @@
-"""Finds on a CPU the operations that raise on CUDA under `torch.use_deterministic_algorithms`, as its page lists them."""
+"""Finds on a CPU what raises on CUDA under `torch.use_deterministic_algorithms`, as its documentation lists it."""
 
 from typing import Any
 
