@@ -64,6 +64,10 @@ tensorboard: install  ## Curves, figures and audio of all runs.
 bench: install  ## Ratios of speed, minutes.
 	for f in tests/benchmarks/[a-z]*.py; do $(RUN) -m tests.benchmarks.$$(basename $$f .py); done
 
+.PHONY: gpu
+gpu: install  ## Acceptance run on a GPU, 6 minutes, table in docs/results/gpu; without one its small form on the CPU.
+	$(RUN) -m tests.gpu.accept $(PARTS)
+
 .PHONY: docs
 docs: install  ## The manual as a site, in site/; links that lead nowhere are errors.
 	$(RUN) -c 'import mkdocs, mkdocstrings, material' 2>/dev/null || $(RUN) -m pip install --quiet --editable '.[docs]'

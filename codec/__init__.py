@@ -62,6 +62,8 @@ from codec.training.alternating import Optimization
 from codec.training.codec_module import CodecModule
 from codec.training.comparison_module import ComparisonModule, System
 from codec.training.discriminators import (
+    BigCodecPeriodDiscriminator,
+    BigCodecSpectrogramDiscriminator,
     Discriminator,
     MultiPeriodDiscriminator,
     MultiResolutionSpectrogramDiscriminator,
@@ -91,6 +93,8 @@ __all__ = [
     "Adversary",
     "AlternatingDDPStrategy",
     "AlternatingFSDPStrategy",
+    "BigCodecPeriodDiscriminator",
+    "BigCodecSpectrogramDiscriminator",
     "BinarySwitchingMap",
     "BinarySymmetricChannel",
     "Bound",

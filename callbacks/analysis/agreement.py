@@ -18,7 +18,7 @@ from callbacks.channel.evaluation_callback import EvaluationCallback
 from callbacks.channel.scorer import ChannelScorer, check_unique, clip_of
 from callbacks.channel.transmission import channels_to_score
 from callbacks.metrics import PESQ, STOI, SpeechMetric
-from callbacks.output.loggers import gather_objects, log_folder, log_scalars, print_report
+from callbacks.output.loggers import log_folder, log_scalars, print_report
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.differences import Difference, compare
 from callbacks.scoring.pool import default_workers
@@ -26,6 +26,7 @@ from callbacks.scoring.scores import ChannelRow
 from codec.channels import Channel
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
+from codec.layers.ranks import gather_objects
 from codec.training.comparison_module import EvaluatedSystem
 
 NAMES = ("teacher", "student")

@@ -19,11 +19,12 @@ from callbacks.metrics import SpeechMetric
 from callbacks.metrics.base import decimals
 from callbacks.metrics.checks import require
 from callbacks.output.files import write_csv
-from callbacks.output.loggers import gather_objects, log_folder, print_report, save_figure
+from callbacks.output.loggers import log_folder, print_report, save_figure
 from callbacks.scoring.scores import clip_means
 from callbacks.scoring.sensitivity import Sensitivity
 from codec.channels import BinarySymmetricChannel, SelectedBitsChannel
 from codec.channels.link import Link, bit_displacements
+from codec.layers.ranks import gather_objects
 
 
 class BitSensitivity(ChannelEvaluation):

@@ -17,9 +17,10 @@ from callbacks.channel.scorer import hash_order
 from callbacks.figures.sensitivity import spread_figure
 from callbacks.metrics.checks import require_at_least
 from callbacks.output.files import write_json
-from callbacks.output.loggers import gather_objects, log_folder, print_report, save_figure
+from callbacks.output.loggers import log_folder, print_report, save_figure
 from codec.channels import draw_generator
 from codec.channels.link import Link
+from codec.layers.ranks import gather_objects
 from codec.training.comparison_module import EvaluatedSystem
 
 SHARES = (0.5, 0.9, 0.99)

@@ -18,13 +18,14 @@ from callbacks.channel.tables import format_differences, format_table
 from callbacks.channel.transmission import channels_to_score
 from callbacks.metrics import SpeechMetric, default_metrics
 from callbacks.metrics.checks import require, require_at_least, require_unique
-from callbacks.output.loggers import gather_objects, log_folder, log_scalars, print_report, publish
+from callbacks.output.loggers import log_folder, log_scalars, print_report, publish
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.differences import Difference, compare
 from callbacks.scoring.pool import default_workers
 from callbacks.scoring.scores import ChannelRow, ClipScores
 from codec.channels import Channel
 from codec.channels.link import Link
+from codec.layers.ranks import gather_objects
 from codec.training.comparison_module import EvaluatedSystem, evaluated_systems
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -16,8 +15,6 @@ from callbacks.figures.panels import render
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
-
-Item = TypeVar("Item")
 
 
 def log_scalars(trainer: Trainer, values: Mapping[str, float], *, step: int) -> None:
@@ -63,12 +60,3 @@ def save_figure(trainer: Trainer, figure: Figure, stem: Path, *, tag: str) -> No
     figure.savefig(stem.with_suffix(".png"), dpi=130)
     for writer in tensorboard_writers(trainer):
         writer.add_image(tag, render(figure), trainer.global_step, dataformats="HWC")
-
-
-def gather_objects(item: Item) -> list[Item]:
-    """One picklable object from every rank, in rank order, on every rank; every rank must call this."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [item]
-    items: list[Item | None] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(items, item)
-    return [found for found in items if found is not None]

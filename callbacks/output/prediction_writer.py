@@ -17,8 +17,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from callbacks.metrics.checks import require
-from callbacks.output.loggers import gather_objects
 from codec.errors import InvalidValue, UnreadableFile
+from codec.layers.ranks import gather_objects
 from codec.training.comparison_module import ComparisonModule
 
 AUDIO_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".w64", ".wav"})

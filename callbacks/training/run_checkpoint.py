@@ -11,9 +11,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from callbacks.output.loggers import gather_objects, log_scalars
+from callbacks.output.loggers import log_scalars
 from codec.checkpoints.files import checkpoint_folder, link, remove_partial
 from codec.errors import InvalidValue, UnreadableFile
+from codec.layers.ranks import gather_objects
 from codec.training.distributed.stop_signals import RunStopped, StopSignals
 from codec.training.lightning_internals import (
     dump_checkpoint,
@@ -40,9 +41,9 @@ class RunCheckpoint(Checkpoint):
     interrupted one had still to do: it logs the checkpoint's batch, and validates if that was due. A run that starts
     afresh in a folder with checkpoints moves that folder aside.
 
-    SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 end the command with status 75 when the batch is done and saved, on all ranks
-    together; during validation at once, or on several ranks after one more batch. Under SLURM with auto_requeue, the
-    requeue signal also puts the job back into the queue.
+    SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 end the command with status 75 when the batch is done and saved; several ranks
+    end together, after at most ten batches. During validation one process ends at once, several after one more batch.
+    Under SLURM with auto_requeue, the requeue signal also puts the job back into the queue.
 
     If a checkpoint cannot be written, as on a full disk, the earlier ones stay as they are and training goes on, with a
     warning and the count `checkpoint/failed` in the logs. It is an error only if the last one cannot be written.
@@ -136,9 +137,11 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        signal = self._signals.agreed(trainer)
+        batch = trainer.global_step
         validation, last = validation_is_due(trainer), training_is_done(trainer)
-        if signal or validation or last or trainer.should_stop or trainer.global_step % self.every_n_batches == 0:
+        due = validation or last or trainer.should_stop or batch % self.every_n_batches == 0
+        signal = self._signals.agreed(batch, now=due or self._saved == batch - 1)
+        if signal or due:
             self._save(trainer, validation=validation)
         if signal:
             self._stop(trainer, signal)

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from codec.checkpoints.building import build_codec, check_fit
 from codec.checkpoints.files import read_file
+from codec.checkpoints.pieces import pieces_size, read_pieces
 from codec.checkpoints.safetensors import read_safetensors
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue, UnreadableFile
@@ -31,7 +32,7 @@ def read_checkpoint(path: str | Path, *, check: bool = True, keep: bool = False)
     """Read a checkpoint as plain tensors and values.
 
     Args:
-        path: `.ckpt` or `.safetensors` file, or the name of a pretrained codec.
+        path: `.ckpt` or `.safetensors` file, a folder of pieces, or the name of a pretrained codec.
         check: compare the checksums of all of a `.ckpt` file's bytes first.
         keep: keep a checked `.ckpt` file's content until the trainer asks for it, which then reads nothing again.
 
@@ -39,6 +40,8 @@ def read_checkpoint(path: str | Path, *, check: bool = True, keep: bool = False)
         UnreadableFile: the file is missing, damaged, of a newer format, or holds more than weights and plain values.
     """
     path = resolve_checkpoint(path)
+    if path.is_dir():
+        return read_pieces(path)
     if path.suffix == ".safetensors":
         weights, config = read_safetensors(path)
         return {"state_dict": weights, "codec_config": config}
@@ -53,7 +56,8 @@ def load_codec(path: str | Path) -> NeuralCodec:
     """Build the codec that a run trained, in eval mode on the CPU; its EMA weights where the run kept them.
 
     Args:
-        path: `.ckpt` of a run, `.safetensors` with a configuration, or a name out of `pretrained`, such as `small_fsq`.
+        path: `.ckpt` of a run, `.safetensors` or folder of pieces with a configuration, or a name out of
+            `pretrained`, such as `small_fsq`.
 
     Raises:
         UnreadableFile: see `read_checkpoint`; the checkpoint was written without `train.py` and has no configuration;
@@ -67,7 +71,8 @@ def load_codec(path: str | Path) -> NeuralCodec:
     weights = _weights_of(checkpoint["state_dict"], "codec.")
     size = sum(value.numel() * value.element_size() for value in weights.values())
     try:
-        if size > 4 * os.path.getsize(resolve_checkpoint(path)):
+        file = resolve_checkpoint(path)
+        if size > 4 * (pieces_size(file) if file.is_dir() else os.path.getsize(file)):
             raise InvalidValue("they are declared far larger than the file")
         check_fit(lambda: build_codec(config), weights)
     except InvalidValue as error:

@@ -57,7 +57,8 @@ def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PA
 
     Args:
         module: a `CodecModule`, or any module with a `codec`.
-        path: a `.ckpt` of a run, or a `.safetensors` file of a module's, a codec's or its discriminators' state.
+        path: a `.ckpt` of a run, or a `.safetensors` file or folder of pieces of a module's, a codec's or its
+            discriminators' state.
         parts: module paths to load, such as `codec`, `codec.decoder.backbone` or `discriminators`.
 
     Raises:

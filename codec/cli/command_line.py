@@ -19,6 +19,7 @@ from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.progress_bar import BatchProgressBar
 from codec.errors import UserError
+from codec.layers.ranks import wait_for_ranks
 from codec.training.distributed.stop_signals import RunStopped
 
 LOGGER = {
@@ -200,7 +201,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _leave_together() -> None:
     """Close the process group while its threads run: left to the exit, a rank is now and then aborted by it."""
     if dist.is_available() and dist.is_initialized():
-        dist.barrier()
+        wait_for_ranks()
         dist.destroy_process_group()
 
 

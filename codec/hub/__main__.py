@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 
 from codec.hub.exporting import export_codec
 from codec.hub.importing import import_codec
-from codec.hub.packing import pack_codec
+from codec.hub.packing import pack_codec, pack_pieces
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,13 +23,17 @@ def main(arguments: list[str] | None = None) -> None:
     writing.add_argument("out", help="folder to write")
     packing = commands.add_parser("pack", help="a run's codec into a small .safetensors file of weights alone")
     packing.add_argument("checkpoint", help=".ckpt or .safetensors file")
-    packing.add_argument("out", help=".safetensors file to write")
+    packing.add_argument("out", help=".safetensors file to write, or a folder with --pieces")
+    packing.add_argument("--pieces", action="store_true", help="discriminators too, in files of at most 16 MiB")
     packing.add_argument("--full", action="store_true", help="float32 instead of half precision")
     options = parser.parse_args(arguments)
     try:
         if options.command == "import":
             import_codec(options.source, options.out, semantic=options.semantic)
             print(f"{options.source} is now {options.out}: load it with codec.load_codec, or as init_from.")
+        elif options.command == "pack" and options.pieces:
+            size = pack_pieces(options.checkpoint, options.out)
+            print(f"{options.checkpoint} is now in {options.out}/, {size / 1e6:.1f} MB: go on from it with init_from.")
         elif options.command == "pack":
             size = pack_codec(options.checkpoint, options.out, full=options.full)
             print(f"{options.checkpoint} is now {options.out}, {size / 1e6:.1f} MB: load it with codec.load_codec.")

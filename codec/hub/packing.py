@@ -1,10 +1,11 @@
-"""Writes the codec of a checkpoint as a safetensors file of its weights alone, in half precision."""
+"""Writes weights alone in half precision: a codec as one safetensors file, a whole run as a folder of pieces."""
 
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from codec.checkpoints.pieces import write_pieces
 from codec.checkpoints.reading import codec_config, load_codec, read_checkpoint
 from codec.checkpoints.safetensors import write_safetensors
 from codec.errors import InvalidValue
@@ -41,6 +42,36 @@ def pack_codec(checkpoint: str | Path, out: str | Path, *, full: bool = False) -
     packed = {f"codec.{name}": value if full else to_half(name, value) for name, value in weights.items()}
     write_safetensors(out, packed, codec_config=config)
     return Path(out).stat().st_size
+
+
+def pack_pieces(checkpoint: str | Path, out: str | Path, *, batch: int | None = None) -> int:
+    """Write all weights of a run, discriminators and losses too, as files of at most 16 MiB, for `init_from`.
+
+    Where the run averaged its codec's weights, the average stands for them: training goes on from it. Optimizer states
+    are left out. The quantizer stays in float32.
+
+    Args:
+        checkpoint: `.ckpt` of a run.
+        out: folder, made if missing; pieces in it are replaced.
+        batch: batches of training behind the weights, in all runs; by default those of this run.
+
+    Returns:
+        Bytes of all files.
+
+    Raises:
+        UnreadableFile: the checkpoint cannot be read or states no codec.
+        InvalidValue: `out` is a file, or one weight alone is larger than 16 MiB.
+    """
+    if Path(out).is_file():
+        raise InvalidValue("out", out, "must be a folder, not a file")
+    load_codec(checkpoint)  # refuses what does not fit or is not finite
+    content = read_checkpoint(checkpoint, check=False)
+    config = codec_config(content)
+    assert config is not None  # load_codec has built it
+    weights = {name: value for name, value in content["state_dict"].items() if isinstance(value, Tensor)}
+    halves = {name: to_half(name.removeprefix("codec."), value) for name, value in weights.items()}
+    done = content.get("global_step", 0) if batch is None else batch
+    return sum(path.stat().st_size for path in write_pieces(out, halves, codec_config=config, batch=done))
 
 
 def to_half(name: str, value: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,11 @@ import lightning as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from codec.checkpoints.files import FORMAT_VERSION
 from codec.errors import InvalidValue, UnreadableFile
-from codec.training.distributed.averaging import average_gradients, average_over_ranks
+from codec.training.distributed.averaging import average_over_ranks, overlapped_average
 from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
 from codec.training.lightning_internals import (
     attached_trainer,
@@ -79,7 +78,7 @@ class AlternatingOptimization(L.LightningModule):
 
     `trainer.global_step` counts batches, however many optimizers step: `max_steps`, checkpoint intervals and the
     progress bar all mean batches. Gradients are averaged over ranks by this module right before an optimizer step
-    (see `codec.training.distributed.ddp`), so a backward pass may reach any subset of the parameters.
+    (see `codec.training.distributed.averaging`), so a backward pass may reach any subset of the parameters.
 
     Args:
         optimization: optimizer and schedule of the generator; clipping and accumulation of all optimizers.
@@ -130,12 +129,11 @@ class AlternatingOptimization(L.LightningModule):
             batch: number of this batch for the schedule.
         """
         self._follow_scale(optimizer)
-        self.manual_backward(loss / self.accumulate)
-        if (self.global_step + 1) % self.accumulate:
+        complete = (self.global_step + 1) % self.accumulate == 0
+        with overlapped_average(owned(optimizer)) if complete else nullcontext():
+            self.manual_backward(loss / self.accumulate)
+        if not complete:
             return
-        parameters = list(owned(optimizer))
-        if not isinstance(self.trainer.strategy.model, DistributedDataParallel):
-            average_gradients(parameters)
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * schedule(batch)
         optimizer.step()

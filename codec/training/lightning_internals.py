@@ -15,6 +15,7 @@ from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.overrides.distributed import _sync_module_states
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from codec.training.transfers import fetch_values
@@ -119,6 +120,16 @@ def shards_clips_again(trainer: Trainer) -> bool:
 def copy_weights_of_rank_0(module: LightningModule) -> None:
     """Give every rank the weights and buffers of rank 0, as DDP's wrapper does (PL#20328)."""
     _sync_module_states(module)
+
+
+def choose_backend(strategy: DDPStrategy, backend: str) -> None:
+    """Set a strategy's process-group backend once its device is known; Lightning takes `nccl` alone for GPUs."""
+    strategy._process_group_backend = backend
+
+
+def stop_asking_for_sigterm(trainer: Trainer) -> None:
+    """Keep Lightning from broadcasting before each batch, over the GPUs, whether its SIGTERM handler ran (PL#21487)."""
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
 
 def kill_launched(launcher: object) -> None:

@@ -27,18 +27,21 @@ class WarmupLinearDecay(Schedule):
         warmup: batches of the rise.
         total: batch at which the fall ends.
         final: factor from there on.
+        start: batches of earlier runs whose weights this one starts from. The fall goes on from there, and the rise,
+            which new optimizer moments need, reaches it after `warmup` batches anew.
 
     Raises:
-        InvalidValue: `warmup` does not lie in 0 … `total`.
+        InvalidValue: `warmup` does not lie in 0 … `total`, or `start` is negative.
     """
 
-    def __init__(self, warmup: int = 3_000, total: int = 400_000, *, final: float = 0.2) -> None:
+    def __init__(self, warmup: int = 3_000, total: int = 400_000, *, final: float = 0.2, start: int = 0) -> None:
         if not 0 <= warmup <= total:
             raise InvalidValue("warmup", warmup, f"must lie between 0 and total {total}")
-        self.warmup, self.total, self.final = warmup, total, final
+        if start < 0:
+            raise InvalidValue("start", start, "must be 0 or more batches")
+        self.warmup, self.total, self.final, self.start = warmup, total, final, start
 
     def __call__(self, batch: int) -> float:
-        if batch < self.warmup:
-            return (batch + 1) / self.warmup
-        progress = min(1.0, (batch - self.warmup) / max(1, self.total - self.warmup))
-        return 1.0 - (1.0 - self.final) * progress
+        rise = min(1.0, (batch + 1) / max(1, self.warmup))
+        progress = (self.start + batch - self.warmup) / max(1, self.total - self.warmup)
+        return rise * (1.0 - (1.0 - self.final) * min(1.0, max(0.0, progress)))

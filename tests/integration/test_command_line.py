@@ -20,11 +20,13 @@ BASES = (
             "overlays/own_speech overlays/shards small/quickstart_rvq"
         ).split()
     }
-    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "aware", "gpu")}
+    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "aware")}
+    | {"overlays/gpu.yaml": ["small/fsq.yaml"]}
     | {"small/student_aware.yaml": ["small/fsq.yaml", "small/aware.yaml"]}
 )
 WITHOUT = {  # what takes minutes, or a file that is not there
     "small/gpu.yaml": ["--model.init_args.compiled", "false"],
+    "overlays/gpu.yaml": ["--model.init_args.compiled", "false"],
     "small/aware.yaml": ["--model.init_args.init_from", "small_fsq", "--model.init_args.init_parts", "[codec]"],
     "small/student_aware.yaml": [
         "--model.init_args.init_from", "small_student", "--model.init_args.init_parts", "[codec]"],

@@ -32,6 +32,7 @@ class AlternatingFSDPStrategy(AlternatingDDPStrategy):
         silence: see `AlternatingDDPStrategy`.
         process_group_backend: see `AlternatingDDPStrategy`.
         timeout: see `AlternatingDDPStrategy`.
+        patience: see `AlternatingDDPStrategy`.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class AlternatingFSDPStrategy(AlternatingDDPStrategy):
         silence: float = 60.0,
         process_group_backend: str | None = None,
         timeout: timedelta = timedelta(minutes=30),
+        patience: timedelta = timedelta(hours=24),
     ) -> None:
-        super().__init__(silence, process_group_backend=process_group_backend, timeout=timeout)
+        super().__init__(silence, process_group_backend=process_group_backend, timeout=timeout, patience=patience)
         self.parts, self.unit = parts, unit
         self._sharded: list[FSDPModule] = []
 

@@ -8,13 +8,14 @@ import subprocess
 import threading
 from typing import Any
 
-import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from codec.training.lightning_internals import cluster_environment
+from codec.layers.ranks import gather_objects, world_size
+from codec.training.lightning_internals import cluster_environment, stop_asking_for_sigterm
 
+AGREE_EVERY = 10  # batches
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
 
 
@@ -32,7 +33,9 @@ class StopSignals:
     """Notes SIGTERM, SIGINT and SLURM's requeue signal (SIGUSR1 unless the cluster environment states another).
 
     Lightning's own handlers, which these replace during training, run collectives or write a checkpoint in the middle
-    of a batch. A second SIGINT interrupts at once.
+    of a batch, and ask all ranks before each batch whether SIGTERM has come. A second SIGINT interrupts at once.
+
+    Ranks agree on a signal after every tenth batch and wherever they stop anyway, between CPUs: no GPU waits for it.
     """
 
     def __init__(self) -> None:
@@ -50,13 +53,16 @@ class StopSignals:
             self._requeue_signal = environment.requeue_signal or signal.SIGUSR1
         for number in (signal.SIGTERM, signal.SIGINT, self._requeue_signal):
             signal.signal(number, self._note)
+        stop_asking_for_sigterm(trainer)
 
-    def agreed(self, trainer: Trainer) -> int:
-        """The signal that any rank has received, 0 if none; every rank must call this."""
-        if trainer.world_size == 1:
-            return self.received
-        highest = torch.tensor(float(self.received), device=trainer.strategy.root_device)
-        return int(trainer.strategy.reduce(highest, reduce_op="max"))
+    def agreed(self, batch: int, *, now: bool) -> int:
+        """The signal that any rank has received, 0 if none; every rank must call this after each batch.
+
+        Args:
+            batch: its number; on several ranks, signals are looked at after every tenth.
+            now: look at them after this batch too; equal on all ranks.
+        """
+        return max(gather_objects(self.received)) if now or world_size() == 1 or batch % AGREE_EVERY == 0 else 0
 
     def requeue(self, trainer: Trainer, number: int) -> None:
         """Under SLURM, put the job back into the queue if `number` is the signal for that."""

@@ -20,6 +20,7 @@ from codec import (
     W2VBertEncoder,
 )  # fmt: skip
 from codec.encoders.semantic import W2VBert
+from codec.layers.anti_aliased import by_convolution
 from codec.training.losses import LossInputs
 from tests.support.transformers_models import speech_like
 
@@ -118,13 +119,11 @@ def test_unreadable_weights_and_short_clips_end_in_one_sentence(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("device_path", ["blocks", "convolutions"])
+@pytest.mark.parametrize("device_path", ["operator", "convolutions"])
 def test_encoder_and_decoder_compile_in_one_graph_in_bf16(monkeypatch, device_path):
     """No graph break in acoustic encoder, quantizer, decoder and iSTFT head; same numbers as without."""
     if device_path == "convolutions":
-        from codec.layers.activations import AntiAliasedActivation
-
-        monkeypatch.setattr(AntiAliasedActivation, "_by_blocks", AntiAliasedActivation._by_convolution)
+        monkeypatch.setattr("codec.layers.activations.anti_aliased_snake", by_convolution)
     torch.manual_seed(0)
     parts = (AcousticEncoder(64, 2), FSQ(64), VocosDecoder(TransformerBackbone(64, 32, depth=1, heads=2)))
     codec = NeuralCodec(*parts).eval()

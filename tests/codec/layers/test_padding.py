@@ -3,22 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from codec.errors import InvalidValue
 from codec.layers.padding import reflect_ends
-
-
-class Recorder(TorchDispatchMode):
-    """Keeps the names of the operators that run, those of the backward pass too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.add(func.__name__)
-        return func(*args, **(kwargs or {}))
+from tests.support.operators import OperatorNames
 
 
 @pytest.mark.parametrize("shape", [(3, 9), (2, 4, 9), (2, 1, 9)])
@@ -36,9 +24,9 @@ def test_equals_reflection_padding(shape, before, after):
 
 def test_runs_no_operator_without_a_deterministic_gradient():
     x = torch.randn(2, 1, 50, requires_grad=True)
-    with Recorder() as ours:
+    with OperatorNames() as ours:
         reflect_ends(x, 20, 30).square().sum().backward()
-    with Recorder() as theirs:
+    with OperatorNames() as theirs:
         F.pad(x, (20, 30), mode="reflect").square().sum().backward()
     assert any("reflection_pad1d_backward" in name for name in theirs.names)
     assert not any("reflection_pad" in name for name in ours.names)

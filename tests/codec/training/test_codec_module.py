@@ -175,6 +175,15 @@ def test_schedules_rise_and_decay_by_batches():
     assert [r[1] for r in rates[1:]] == pytest.approx([1e-3, 2e-3, 2e-3])  # counted from its own start
 
 
+def test_a_schedule_that_goes_on_warms_up_to_where_the_fall_had_come():
+    whole, rest = WarmupLinearDecay(10, 110, final=0.2), WarmupLinearDecay(10, 110, final=0.2, start=60)
+    assert [rest(batch) for batch in (9, 30, 50, 500)] == pytest.approx([whole(60 + b) for b in (9, 30, 50, 500)])
+    assert rest(0) == pytest.approx(0.1 * whole(60))
+    assert rest(4) == pytest.approx(0.5 * whole(64))
+    with pytest.raises(ValueError, match="start -1"):
+        WarmupLinearDecay(5, 10, start=-1)
+
+
 def test_everything_promised_is_logged():
     trainer = quiet_trainer(max_steps=1)
     trainer.fit(tiny_module(), VoiceData())

@@ -1,14 +1,17 @@
 """Canaries: each private name of Lightning that `lightning_internals` touches is there and does what it is used for."""
 
+import inspect
 import re
 from pathlib import Path
 
 import lightning as L
 import pytest
+import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from codec.cli.lightning_internals import option_names
@@ -117,6 +120,21 @@ def test_launchers_and_weights_of_ranks_have_their_private_names():
     assert callable(internals._sync_module_states)
     assert callable(internals._SubprocessScriptLauncher.kill)
     internals.kill_launched(object())  # of another kind: nothing to end
+
+
+def test_a_strategy_takes_the_backend_that_is_chosen_for_it():
+    strategy = DDPStrategy(parallel_devices=[torch.device("cpu")])
+    internals.choose_backend(strategy, "cpu:gloo,cuda:nccl")
+    assert strategy.process_group_backend == strategy._get_process_group_backend() == "cpu:gloo,cuda:nccl"
+
+
+def test_lightning_asks_for_sigterm_under_the_name_that_is_replaced():
+    trainer = quiet_trainer()
+    loop = trainer.fit_loop.epoch_loop
+    assert "self._broadcast_sigterm_tensor()" in inspect.getsource(type(loop).advance)
+    own = loop._broadcast_sigterm_tensor
+    internals.stop_asking_for_sigterm(trainer)
+    assert loop._broadcast_sigterm_tensor != own and loop._broadcast_sigterm_tensor() is None
 
 
 def test_the_command_line_has_the_private_methods_that_ours_replaces():

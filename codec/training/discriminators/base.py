@@ -1,0 +1,32 @@
+"""What every discriminator is and returns, and the loop over layers that keeps their features."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DiscriminatorOutput(NamedTuple):
+    """One sub-discriminator's output: its score map `[B, 1, ...]` and the features of each layer before it."""
+
+    score: Tensor
+    features: list[Tensor]
+
+
+class Discriminator(nn.Module, ABC):
+    """Tells real audio from generated audio; may hold several sub-discriminators."""
+
+    @abstractmethod
+    def forward(self, audio: Tensor) -> list[DiscriminatorOutput]:
+        """Audio `[B, 1, T]` to one output per sub-discriminator."""
+
+
+def run_layers(x: Tensor, layers: nn.ModuleList, score: nn.Module, slope: float = 0.1) -> DiscriminatorOutput:
+    """Run layers, each followed by a leaky ReLU of this slope, keeping each output, then the score layer."""
+    features = []
+    for layer in layers:
+        # In place: a convolution's gradient needs its input and weight only, so its output is not kept.
+        x = F.leaky_relu(layer(x), slope, inplace=True)
+        features.append(x)
+    return DiscriminatorOutput(score(x), features)

@@ -1,0 +1,1 @@
+"""What is to be run on a GPU, and its CPU form."""

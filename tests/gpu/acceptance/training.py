@@ -1,0 +1,86 @@
+"""Training of the small codecs in bfloat16, eager and compiled, and the synchronisations of a step."""
+
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from tests.gpu.acceptance.report import Report
+from tests.gpu.acceptance.setting import Setting, adversarial, build_module, compiling_with, model_block
+from tests.gpu.acceptance.steps import fit, measured_fit, signal_data
+
+SMALL = {"fsq": ("small/fsq",), "rvq": ("small/fsq", "small/rvq"), "student": ("small/student",)}
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def train(names: tuple[str, ...], setting: Setting, report: Report, *, compiled: bool, batches: int) -> None:
+    """Train each of the small codecs, adversarial from the first batch on."""
+    for name in names:
+        module = build_module(adversarial(model_block(*SMALL[name]), setting, compiled=compiled))
+        label = f"{name}, compiled" if compiled else name
+        sizes: dict[str, Any] = {"size": setting.pick(16, 2), "seconds": setting.pick(1.0, 0.4)}
+        with compiling_with(setting.backend):
+            measured_fit(label, module, setting, report=report, batches=batches, **sizes)
+
+
+def run_eager(setting: Setting, report: Report) -> None:
+    """FSQ, RVQ and student, eager."""
+    train(("fsq", "rvq", "student"), setting, report, compiled=False, batches=setting.pick(150, 12))
+
+
+def run_compiled(setting: Setting, report: Report) -> None:
+    """The same, compiled."""
+    train(("fsq", "rvq", "student"), setting, report, compiled=True, batches=setting.pick(100, 12))
+
+
+class SynchronisationCounter(L.Callback):
+    """Counts warnings of synchronising calls from one batch to another, by the line of ours that asked for them."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+        self.lines: Counter[str] = Counter()
+        self._counting = False
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self._counting = self.first <= trainer.global_step < self.last
+        if torch.cuda.is_available():
+            torch.cuda.set_sync_debug_mode("warn" if self._counting else "default")
+
+    def show(self, message: Any, *_: Any, **__: Any) -> None:
+        """Takes the place of `warnings.showwarning`."""
+        if self._counting and "synchroniz" in str(message):
+            self.lines[asking_line()] += 1
+
+    @property
+    def batches(self) -> int:
+        """Number of batches counted."""
+        return self.last - self.first
+
+
+def asking_line() -> str:
+    """The innermost line of this project that is being run, outside this folder."""
+    here = Path(__file__).parent
+    for frame in reversed(traceback.extract_stack()):
+        path = Path(frame.filename)
+        if path.is_relative_to(ROOT) and not path.is_relative_to(here) and ".venv" not in path.parts:
+            return f"{path.relative_to(ROOT).as_posix()}:{frame.lineno}"
+    return "Lightning"
+
+
+def run_synchronisations(setting: Setting, report: Report) -> None:
+    """Synchronising calls of a steady adversarial step of small FSQ; on a CPU there are none to count."""
+    first, last = setting.pick((12, 22), (2, 4))
+    counter = SynchronisationCounter(first, last)
+    module = build_module(adversarial(model_block("small/fsq"), setting))
+    data = signal_data(module, setting, size=setting.pick(16, 2), seconds=setting.pick(1.0, 0.4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = counter.show
+        fit(module, setting, data=data, batches=last + 1, precision="bf16-mixed", callbacks=[counter])
+    report.at_most("synchronisations a step", sum(counter.lines.values()) / counter.batches, 1.0)
+    for line, count in counter.lines.most_common(12):
+        report.value(f"a step, asked for by {line}", count / counter.batches)
