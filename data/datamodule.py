@@ -58,7 +58,8 @@ class SpeechDataModule(LightningDataModule):
         batch_size: training crops in a batch, on each rank.
         weights: how often each of the training sources is drawn from, relative to each other; equal by default.
         num_workers: processes that read audio, on each rank; with 0, the main process reads it.
-        pin_memory: whether batches are put into page-locked memory, for a faster copy to a GPU.
+        pin_memory: whether batches are put into page-locked memory, from which a GPU copies them while it computes; by
+            default where the trainer uses a GPU.
         seed: of all random draws.
         strict: raise AudioReadError at the first file that cannot be used, or is shorter than a crop in training.
         val_clips: how many validation clips `fit` uses, at even distances in the list; None for all. `validate` always
@@ -90,7 +91,7 @@ class SpeechDataModule(LightningDataModule):
         batch_size: int = 8,
         weights: list[float] | None = None,
         num_workers: int = 2,
-        pin_memory: bool = False,
+        pin_memory: bool | None = None,
         seed: int = 0,
         strict: bool = False,
         val_clips: int | None = None,
@@ -241,7 +242,7 @@ class SpeechDataModule(LightningDataModule):
         return DataLoader(
             dataset,
             num_workers=self.num_workers,
-            pin_memory=self.pin_memory,
+            pin_memory=self._uses_gpu() if self.pin_memory is None else self.pin_memory,
             persistent_workers=self.num_workers > 0,
             multiprocessing_context="fork"
             if self.in_memory and self.num_workers
@@ -255,6 +256,9 @@ class SpeechDataModule(LightningDataModule):
         if self.trainer is None or self.trainer.world_size == 1:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
+
+    def _uses_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _shared_record(self) -> BadFiles:
         """One record for all ranks of a machine: rank 0 names the folder."""

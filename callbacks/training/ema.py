@@ -96,9 +96,8 @@ class CodecEMA(Callback, WeightAverage):
             _copy(weights, self._other)
         elif self.batches % self.every_n_batches == 0:
             decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
-            names = [name for name, tensor in weights.items() if tensor.is_floating_point()]
-            others, new = group_by_sharding(self._other[n] for n in names), group_by_sharding(weights[n] for n in names)
-            for averages, values in zip(others, new, strict=True):
+            averaged = {n: self._other[n] for n, tensor in weights.items() if tensor.is_floating_point()}
+            for averages, values in _pairs(averaged, weights):
                 torch._foreach_lerp_(averages, values, 1 - decay)
             _copy({n: tensor for n, tensor in weights.items() if not tensor.is_floating_point()}, self._other)
             self.updates += 1
@@ -140,10 +139,10 @@ class CodecEMA(Callback, WeightAverage):
     @torch.no_grad()
     def _swap(self, pl_module: LightningModule) -> None:
         """Exchange the values of the codec's weights and the others, in place and bit for bit."""
-        for name, tensor in _weights(pl_module).items():
-            held = tensor.clone()
-            tensor.copy_(self._other[name])
-            self._other[name].copy_(held)
+        weights = _weights(pl_module)
+        held = {name: tensor.clone() for name, tensor in weights.items()}
+        _copy(self._other, weights)
+        _copy(held, self._other)
         self._swapped = not self._swapped
 
 
@@ -162,5 +161,15 @@ def _is_frozen(value: Tensor) -> bool:
 
 @torch.no_grad()
 def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    for name, tensor in source.items():
-        target[name].copy_(tensor)
+    for values, held in _pairs({name: target[name] for name in source}, source):
+        if type(values[0]) is Tensor:
+            torch._foreach_copy_(values, held)
+            continue
+        for value, new in zip(values, held, strict=True):  # sharded: PyTorch has no operation on lists of them
+            value.copy_(new)
+
+
+def _pairs(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Lists of tensors of equal names, in few groups whose members go through one operation together."""
+    others = [right[name] for name in left]
+    return list(zip(group_by_sharding(left.values()), group_by_sharding(others), strict=True))

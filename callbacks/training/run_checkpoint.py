@@ -26,6 +26,7 @@ from codec.training.lightning_internals import (
     validation_is_due,
     values_due,
 )
+from codec.training.transfers import fetch_state
 
 KEY = "run_checkpoint"
 NAME = re.compile(r"batch=(\d+)\.ckpt")
@@ -180,7 +181,7 @@ class RunCheckpoint(Checkpoint):
         if self._dry:
             return
         self._owed = {"validation": validation, "logged": values_due(trainer)}  # Lightning logs them after this hook
-        checkpoint = dump_checkpoint(trainer)
+        checkpoint = fetch_state(dump_checkpoint(trainer))  # else each tensor would be copied by itself
         self._owed = {}
         path = self.folder / f"batch={trainer.global_step}.ckpt"
         error = None

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from callbacks.figures.training import PANELS, training_figure
 from callbacks.metrics.checks import require_at_least
 from callbacks.output.loggers import log_folder, tensorboard_writers
+from codec.training.transfers import fetch_values
 
 
 class TrainingCurves(Callback):
@@ -49,10 +50,9 @@ class TrainingCurves(Callback):
         self.history = {name: [(int(x), float(y)) for x, y in points] for name, points in state_dict["history"].items()}
 
     def _note(self, trainer: Trainer, names: list[str]) -> None:
-        for name in names:
-            if name in trainer.callback_metrics:
-                point = (trainer.global_step, float(trainer.callback_metrics[name]))
-                self.history.setdefault(name, []).append(point)
+        logged = trainer.callback_metrics
+        for name, value in fetch_values({name: logged[name] for name in names if name in logged}).items():
+            self.history.setdefault(name, []).append((trainer.global_step, value))
 
     def _draw(self, trainer: Trainer) -> None:
         folder = log_folder(trainer)

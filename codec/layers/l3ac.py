@@ -55,12 +55,26 @@ class ResponseNorm(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             power = x.float().square()
             if self.causal:
-                power = power.cumsum(-1) / torch.arange(1, x.shape[-1] + 1, device=x.device)  # [B, C, T]
+                power = running_sum(power) / torch.arange(1, x.shape[-1] + 1, device=x.device)  # [B, C, T]
             else:
                 power = power.mean(-1, keepdim=True)  # [B, C, 1]
             response = (power + 1e-12).sqrt()
             response = response / (response.mean(1, keepdim=True) + 1e-6)
         return x + self.gamma * (x * response.type_as(x)) + self.beta
+
+
+def running_sum(x: Tensor) -> Tensor:
+    """Sums of `[..., T]` up to each position, as `cumsum`, which varies from call to call on CUDA.
+
+    Under deterministic algorithms, where `cumsum` raises, stretches of 1, 2, 4, … positions are added in turn.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return x.cumsum(-1)
+    reach = 1
+    while reach < x.shape[-1]:
+        x = x + F.pad(x[..., :-reach], (reach, 0))
+        reach *= 2
+    return x
 
 
 class DepthwiseUnit(nn.Module):

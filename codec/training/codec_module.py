@@ -211,8 +211,7 @@ class CodecModule(AlternatingOptimization):
             self._connection = (self.link or Link()).connect(self.codec.quantizer)
         assert self.channel is not None
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        bits = self._connection.protect(self.channel)(self._connection.send(codes), generator)
-        return self._connection.latents(self._connection.receive(bits))
+        return self._connection.transmit(codes, self.channel, generator)
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         output = self.codec(batch["audio"])
@@ -287,7 +286,7 @@ class CodecModule(AlternatingOptimization):
         values["train/skipped_steps"] = torch.as_tensor(self._skipped, dtype=torch.float32)
         self.log_dict(values)
         name = self.reconstruction_loss.name
-        self.log(name, losses[name].detach(), prog_bar=True, logger=False)
+        self.log(name, losses[name].detach(), logger=False)  # for the progress bar, which reads it when it shows it
 
     def _log_distance(self, stage: str) -> None:
         """Log the mean over the clips of all ranks; a rank without a clip takes part with weight 0."""

@@ -18,6 +18,8 @@ from lightning.pytorch.overrides.distributed import _sync_module_states
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
+from codec.training.transfers import fetch_values
+
 # -- batches -------------------------------------------------------------------------------------------------------
 
 
@@ -84,7 +86,12 @@ def values_due(trainer: Trainer) -> dict[str, float]:
     """What Lightning will log of this batch after the callbacks' hook, empty between two logs (PL#14431)."""
     connector = trainer._logger_connector
     values = connector.metrics["log"] if connector.should_update_logs else {}
-    return {name: float(value) for name, value in values.items()}
+    return fetch_values(values)
+
+
+def log_interval(trainer: Trainer) -> int:
+    """Batches between two logs; the trainer sets it without declaring it."""
+    return trainer.log_every_n_steps  # type: ignore[attr-defined]
 
 
 def log_values(trainer: Trainer, values: Mapping[str, Any]) -> None:

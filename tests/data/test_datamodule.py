@@ -45,14 +45,14 @@ def test_a_name_that_is_not_utf8_is_read_and_its_neighbour_reported(
     assert "1 of 2 clips cannot be read" in caplog.text
 
 
-def place(module: SpeechDataModule, rank: int, world_size: int, step: int = 0) -> None:
+def place(module: SpeechDataModule, rank: int, world_size: int, step: int = 0, device: str = "cpu") -> None:
     """Put the data module on a rank, as a trainer does."""
     module.trainer = SimpleNamespace(  # type: ignore[assignment]
         global_rank=rank,
         world_size=world_size,
         global_step=step,
         is_global_zero=rank == 0,
-        strategy=SimpleNamespace(broadcast=lambda value: value),
+        strategy=SimpleNamespace(broadcast=lambda value: value, root_device=torch.device(device)),
     )
 
 
@@ -318,3 +318,15 @@ def test_errors_keep_their_fields_between_processes() -> None:
     unreadable = pickle.loads(pickle.dumps(AudioReadError(b"caf\xe9.wav", "is a folder")))
     assert (unreadable.path, unreadable.reason) == (os.fsdecode(b"caf\xe9.wav"), "is a folder")
     assert isinstance(unreadable, DataError) and str(unreadable) == f"{unreadable.path}: is a folder"
+
+
+@pytest.mark.parametrize(("device", "option", "pins"), [
+    ("cpu", None, False), ("cuda:0", None, True), ("cuda:0", False, False), ("cpu", True, True),
+])  # fmt: skip
+def test_batches_are_page_locked_where_a_gpu_copies_them(
+    corpus: FolderSource, device: str, option: bool | None, pins: bool
+) -> None:
+    module = SpeechDataModule(corpus, num_workers=0, pin_memory=option)
+    module.setup("fit")
+    place(module, 0, 1, device=device)
+    assert module.train_dataloader().pin_memory is pins
