@@ -11,6 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from codec.checkpoints.files import SafeCheckpointIO, checkpoint_folder
@@ -18,9 +19,11 @@ from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolv
 from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.progress_bar import BatchProgressBar
-from codec.errors import UserError
+from codec.errors import UserError, first_line
 from codec.layers.ranks import wait_for_ranks
 from codec.training.distributed.stop_signals import RunStopped
+from codec.training.distributed.supported import SEVERAL_DEVICES, check_options
+from codec.training.lightning_internals import takes_several_devices
 
 LOGGER = {
     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
@@ -41,6 +44,8 @@ class CodecCLI(CommandLine):
     - Runs are logged to TensorBoard in `runs/NAME`, where a configuration states `trainer.logger.init_args.name`.
     - Checkpoints are written by `SafeCheckpointIO`, whatever the strategy, and `--ckpt_path last` (of all commands),
       `best` and `auto` (of `fit`: the newest complete one, else a fresh start) pass over damaged ones with a warning.
+    - Runs take one device unless `trainer.devices` says otherwise, so that a shared machine's other GPUs stay free;
+      several choose `ddp_alternating` by themselves.
     - Lightning does not shard the data again (`use_distributed_sampler`): the data module has done so.
     - Errors of the kinds in `user_errors` end the command with their sentence and status 2.
     """
@@ -59,7 +64,7 @@ class CodecCLI(CommandLine):
             datamodule_class,
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"use_distributed_sampler": False, "max_epochs": -1, "logger": LOGGER},
+            trainer_defaults={"use_distributed_sampler": False, "max_epochs": -1, "devices": 1, "logger": LOGGER},
             seed_everything_default=0,
             parser_class=HelpfulParser,
             parser_kwargs={"allow_abbrev": False},
@@ -143,9 +148,21 @@ class CodecCLI(CommandLine):
                 )
         if options.enable_checkpointing is False:
             self._fail("trainer.enable_checkpointing False must be unset: runs always keep checkpoints.")
+        self._choose_strategy(options)
         path = self.option("ckpt_path")
         if path and path not in SPECIAL_CHECKPOINTS:
             self._check_checkpoint(path)
+
+    def _choose_strategy(self, options: Any) -> None:
+        try:
+            check_options(options)
+            if options.strategy == "auto" and takes_several_devices(options):
+                options.strategy = SEVERAL_DEVICES
+        except UserError as error:
+            self._fail(str(error))
+        except MisconfigurationException as error:
+            devices = f"trainer.accelerator {options.accelerator} with devices {options.devices}"
+            self._fail(f"{devices} cannot be used here: {first_line(error)}.")
 
     def _check_checkpoint(self, path: str) -> None:
         try:

@@ -17,6 +17,8 @@ from codec.checkpoints.files import FORMAT_VERSION
 from codec.errors import InvalidValue, UnreadableFile
 from codec.training.distributed.averaging import average_over_ranks, overlapped_average
 from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
+from codec.training.distributed.supported import check_trainer
+from codec.training.float32_precision import Float32Precision
 from codec.training.lightning_internals import (
     attached_trainer,
     count_batch,
@@ -66,8 +68,12 @@ class AlternatingOptimization(L.LightningModule):
         self._saved_norms: list[Tensor] = []
 
     def setup(self, stage: str) -> None:
-        """Refuse a trainer that would shard the clips a second time."""
+        """Refuse a trainer that does not work with this module."""
         check_sharding(self)
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """TF32 in training alone."""
+        return [Float32Precision()]
 
     def on_fit_start(self) -> None:
         """Silence Lightning's advice to save before the optimizer step: here the state after a batch is saved."""
@@ -247,8 +253,10 @@ def store_averages(module: L.LightningModule, checkpoint: dict[str, Any]) -> Non
 
 
 def check_sharding(module: L.LightningModule) -> None:
-    """UserError if Lightning would shard the clips that the data module has sharded already."""
+    """UserError if Lightning would shard the clips again, or for a strategy or precision that does not work."""
     trainer = attached_trainer(module)
+    if trainer is not None:
+        check_trainer(trainer)
     if trainer is not None and shards_clips_again(trainer):
         raise InvalidValue(
             "trainer.use_distributed_sampler", True, "must be false: the data module gives each rank its own clips",

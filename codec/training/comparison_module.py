@@ -15,6 +15,7 @@ from codec.checkpoints.reading import load_codec
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
 from codec.training.alternating import check_sharding
+from codec.training.float32_precision import Float32Precision
 
 
 @dataclass
@@ -92,8 +93,12 @@ class ComparisonModule(L.LightningModule):
         self.hop_length = 1
 
     def setup(self, stage: str) -> None:
-        """Refuse a trainer that would shard the clips a second time."""
+        """Refuse a trainer that does not work with this module."""
         check_sharding(self)
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Scores in full float32."""
+        return [Float32Precision()]
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         found: dict[str, Tensor] = {}

@@ -15,8 +15,9 @@ from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.overrides.distributed import _sync_module_states
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 
 from codec.training.transfers import fetch_values
 
@@ -120,6 +121,16 @@ def shards_clips_again(trainer: Trainer) -> bool:
 def copy_weights_of_rank_0(module: LightningModule) -> None:
     """Give every rank the weights and buffers of rank 0, as DDP's wrapper does (PL#20328)."""
     _sync_module_states(module)
+
+
+def takes_several_devices(options: Mapping[str, Any]) -> bool:
+    """Whether the Trainer would choose `ddp` by itself: how many devices `auto`, -1 or "0,1" mean has no public name.
+
+    Args:
+        options: `accelerator`, `devices` and `num_nodes` of the Trainer.
+    """
+    chosen = {name: options[name] for name in ("accelerator", "devices", "num_nodes")}
+    return isinstance(_AcceleratorConnector(strategy="auto", **chosen).strategy, ParallelStrategy)
 
 
 def choose_backend(strategy: DDPStrategy, backend: str) -> None:

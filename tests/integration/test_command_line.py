@@ -285,3 +285,61 @@ def test_no_last_checkpoint_is_no_reason_to_score_untrained_weights(monkeypatch,
         run(monkeypatch, command, *words, "--ckpt_path", "last")
     assert stop.value.code == 2
     assert capsys.readouterr().err.rstrip().endswith("train first, or give its path as ckpt_path.")
+
+
+class Built(Exception):
+    """Raised instead of building anything."""
+
+
+@pytest.fixture
+def options(monkeypatch, tmp_path):
+    """options(words…): the Trainer's options of a fit as chosen, without building anything."""
+
+    def choose(*words):
+        found = []
+
+        def stop(self):
+            found.append(self.option("trainer"))
+            raise Built
+
+        monkeypatch.setattr("lightning.pytorch.cli.LightningCLI.instantiate_classes", stop)
+        with pytest.raises(Built):
+            run(monkeypatch, "fit", "--config", CONFIGS / "fsq.yaml", "--trainer.accelerator", "cpu", *words)
+        return found[0]
+
+    return choose
+
+
+@pytest.mark.parametrize(("words", "devices", "strategy"), [
+    ((), 1, "auto"),
+    (("--trainer.devices", "8"), 8, "ddp_alternating"),
+    (("--trainer.num_nodes", "2"), 1, "ddp_alternating"),
+    (("--trainer.devices", "2", "--trainer.strategy", "fsdp_alternating"), 2, "fsdp_alternating"),
+])  # fmt: skip
+def test_a_run_takes_one_device_and_several_average_by_themselves(options, words, devices, strategy):
+    found = options(*words)
+    assert (int(found.devices), found.strategy) == (devices, strategy)
+
+
+@pytest.mark.parametrize("words", [
+    ["--trainer.strategy", name] for name in (
+        "ddp", "ddp_find_unused_parameters_true", "ddp_spawn", "ddp_notebook", "fsdp", "deepspeed_stage_2", "dpp",
+        "lightning.pytorch.strategies.DDPStrategy", "lightning.pytorch.strategies.ModelParallelStrategy",
+    )
+] + [["--trainer.precision", name] for name in ("bf16-true", "16-true", "64-true", "transformer-engine")])  # fmt: skip
+def test_a_strategy_or_precision_that_cannot_work_is_refused_before_anything_is_built(monkeypatch, capsys, words):
+    monkeypatch.setattr("lightning.pytorch.cli.LightningCLI.instantiate_classes", lambda self: pytest.fail("built"))
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, "fit", "--config", CONFIGS / "fsq.yaml", "--trainer.devices", "2", *words)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.rstrip().splitlines()[-1]
+    assert " ".join(words).removeprefix("--") in error and " must be " in error
+    assert error.endswith(": take ddp_alternating." if "strategy" in words[0] else ": take bf16-mixed.")
+
+
+def test_a_device_that_is_not_there_is_named_in_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, "fit", "--config", CONFIGS / "fsq.yaml", "--trainer.accelerator", "cuda")
+    assert stop.value.code == 2
+    assert "trainer.accelerator cuda with devices 1 cannot be used here" in capsys.readouterr().err

@@ -92,5 +92,5 @@ def run(folder: Path, rank: int, ranks: int, strategy: str) -> None:
 
 if __name__ == "__main__":
     place = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    run(Path(sys.argv[1]), *place, "ddp_find_unused_parameters_true")
+    run(Path(sys.argv[1]), *place, "ddp_alternating")
     leave_together()

@@ -36,10 +36,19 @@ class UnevenVoiceData(VoiceData):
 
 
 class Losses(L.Callback):
-    """Notes what each batch and validation logs, and the bytes of weights that this rank keeps."""
+    """Notes what each batch and validation logs, the types of weights in use, and how many this rank keeps."""
 
     def __init__(self) -> None:
         self.values: list[dict[str, float]] = []
+        self.computed: dict[str, set[torch.dtype]] = {}
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        def note(part: torch.nn.Module, _: Any) -> None:
+            kind = "training" if trainer.training else "evaluation"
+            self.computed.setdefault(kind, set()).update(p.dtype for p in part.parameters())
+
+        for part in (module.codec.encoder, module.codec.decoder):
+            list(part.modules())[-1].register_forward_pre_hook(note)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         metrics = trainer.callback_metrics.items()
@@ -53,7 +62,9 @@ class Losses(L.Callback):
         self.kept = sum(p.numel() for p in kept)
 
 
-def train(folder: Path, name: str, strategy: Any, *, steps: int = STEPS, resume: str | None = None) -> None:
+def train(
+    folder: Path, name: str, strategy: Any, *, steps: int = STEPS, resume: str | None = None, precision: Any = "32-true"
+) -> None:
     """Train, validate at each second batch, and save the whole state."""
     losses = Losses()
     options = {"limit_val_batches": 1.0, "val_check_interval": 2, "check_val_every_n_epoch": None}
@@ -63,12 +74,15 @@ def train(folder: Path, name: str, strategy: Any, *, steps: int = STEPS, resume:
         strategy=strategy,
         callbacks=[losses, CodecEMA(0.9)],
         num_sanity_val_steps=0,
+        precision=precision,
         **options,
     )
     module = tiny_module(gradient_clip=0.5, accumulate=2)
     trainer.fit(module, UnevenVoiceData(2), ckpt_path=resume and folder / f"{resume}.ckpt", weights_only=True)
     trainer.save_checkpoint(folder / f"{name}.ckpt")
-    torch.save({"losses": losses.values, "kept": losses.kept}, folder / f"{name}{trainer.global_rank}.pt")
+    computed = {kind: sorted(map(str, types)) for kind, types in losses.computed.items()}
+    kept = {"losses": losses.values, "kept": losses.kept, "computed": computed}
+    torch.save(kept, folder / f"{name}{trainer.global_rank}.pt")
 
 
 def sharded() -> AlternatingFSDPStrategy:
@@ -82,6 +96,8 @@ def main() -> None:
     train(folder, "sharded", sharded())
     train(folder, "half", sharded(), steps=HALF)
     train(folder, "resumed", sharded(), resume="half")
+    train(folder, "whole_bf16", AlternatingDDPStrategy(process_group_backend="gloo"), precision="bf16-mixed")
+    train(folder, "sharded_bf16", sharded(), precision="bf16-mixed")
 
 
 if __name__ == "__main__":

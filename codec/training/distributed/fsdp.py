@@ -1,15 +1,17 @@
 """The strategy `fsdp_alternating`: `ddp_alternating` with parts of the module sharded over the ranks (FSDP2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning import Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import StrategyRegistry
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
@@ -21,9 +23,11 @@ class AlternatingFSDPStrategy(AlternatingDDPStrategy):
     """Each rank keeps a shard of the large parts' weights, gradients and optimizer state.
 
     Weights are gathered for the forward pass and freed in the backward pass, which leaves each rank its shard of the
-    gradients' mean over ranks. Evaluation gathers the weights once, on all ranks together, so that ranks may have
-    unequal numbers of clips. Checkpoints hold full tensors: their weights load anywhere, and a run resumes on any
-    number of ranks with this strategy.
+    gradients' mean over ranks. Under bf16-mixed they are gathered in bfloat16, half the traffic and memory, while
+    shards, the gradients' mean and the optimizers stay in float32; inputs are not cast, so that STFTs and quantizers
+    still compute in float32. Evaluation gathers the weights once, in float32 and on all ranks together, so that ranks
+    may have unequal numbers of clips. Checkpoints hold full tensors: their weights load anywhere, and a run resumes on
+    any number of ranks with this strategy.
 
     Args:
         parts: modules to shard.
@@ -48,6 +52,7 @@ class AlternatingFSDPStrategy(AlternatingDDPStrategy):
         super().__init__(silence, process_group_backend=process_group_backend, timeout=timeout, patience=patience)
         self.parts, self.unit = parts, unit
         self._sharded: list[FSDPModule] = []
+        self._gathered_in = MixedPrecisionPolicy()
 
     def configure_ddp(self) -> None:
         """Start from rank 0's weights, and keep this rank's shard of the parts."""
@@ -55,11 +60,16 @@ class AlternatingFSDPStrategy(AlternatingDDPStrategy):
         if self._sharded:  # by an earlier fit
             return
         assert self.lightning_module is not None
+        plugin = self.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is None:  # fp16 would round weights below 6e-8 to 0
+            self._gathered_in = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
         mesh = init_device_mesh(self.root_device.type, (dist.get_world_size(),))
         for name in self.parts:
             part = self.lightning_module.get_submodule(name)
             for unit in [*self._units(part), part]:
-                self._sharded.append(fully_shard(unit, mesh=mesh, reshard_after_forward=False))
+                self._sharded.append(
+                    fully_shard(unit, mesh=mesh, reshard_after_forward=False, mp_policy=self._gathered_in)
+                )
 
     def _units(self, part: nn.Module) -> list[nn.Module]:
         stacks = [m for m in part.modules() if isinstance(m, nn.Sequential | nn.ModuleList)]
@@ -81,8 +91,19 @@ class AlternatingFSDPStrategy(AlternatingDDPStrategy):
     def on_validation_start(self) -> None:
         """Gather all weights, after callbacks may have swapped them (`CodecEMA`)."""
         self._reshard()
+        weights = list(self._full_weights()) if self._gathered_in.param_dtype is not None else []
         for part in self._sharded:
             part.unshard()
+        for module, name, weight in weights:  # in place of those in bfloat16, until the parts are resharded
+            setattr(module, name, nn.Parameter(weight, requires_grad=False))
+
+    def _full_weights(self) -> Iterator[tuple[nn.Module, str, Tensor]]:
+        """The gathered weights of the sharded parts as they are kept, in float32, each with its module and name."""
+        assert self.lightning_module is not None
+        for part in self.parts if self._sharded else ():
+            for module in self.lightning_module.get_submodule(part).modules():
+                for name, weight in module.named_parameters(recurse=False):
+                    yield module, name, full_tensor(weight.detach())
 
     def on_validation_end(self) -> None:
         """Free the gathered weights."""

@@ -53,3 +53,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(folder):
     whole, resumed = (saved(folder, f"{name}.ckpt") for name in ("sharded", "resumed"))
     for part in ("state_dict", "codec_ema", "optimizer_states"):
         assert_close(resumed[part], whole[part], exact=True)
+
+
+def test_weights_are_gathered_in_bfloat16_for_training_and_in_float32_for_evaluation(folder):
+    found = {name: saved(folder, f"{name}0.pt")["computed"] for name in ("sharded", "whole_bf16", "sharded_bf16")}
+    assert found["sharded"] == found["whole_bf16"] == {"training": ["torch.float32"], "evaluation": ["torch.float32"]}
+    assert found["sharded_bf16"] == {"training": ["torch.bfloat16"], "evaluation": ["torch.float32"]}
+
+
+def test_losses_in_bfloat16_equal_those_of_unsharded_training_to_its_rounding(folder):
+    """All losses of the first batch, and the reconstruction throughout; what is kept stays in float32."""
+    whole, sharded = (saved(folder, f"{name}_bf160.pt")["losses"] for name in ("whole", "sharded"))
+    for name, value in whole[0].items():
+        assert sharded[0][name] == pytest.approx(value, rel=0.005, abs=1e-3, nan_ok=True), name
+    for one, other in zip(whole, sharded, strict=True):
+        for name in {"train/mel", "val/mel"} & set(one):
+            assert other[name] == pytest.approx(one[name], rel=0.005)
+    state = saved(folder, "sharded_bf16.ckpt")["state_dict"]
+    assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float32}

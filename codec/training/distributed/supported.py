@@ -1,0 +1,69 @@
+"""Which strategies and precisions of the Trainer work with modules of several optimizers, and which are refused."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.plugins import MixedPrecision, Precision
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy, StrategyRegistry
+
+from codec.errors import InvalidValue
+from codec.training.distributed.ddp import AlternatingDDPStrategy
+
+SEVERAL_DEVICES = "ddp_alternating"  # what several devices choose by themselves
+WORKING = (SingleDeviceStrategy, AlternatingDDPStrategy)
+PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "16-mixed", "16")
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Refuse a trainer whose strategy or precision does not work; for the module's `setup`.
+
+    Raises:
+        InvalidValue: the strategy averages gradients itself (`ddp`, `fsdp`, `deepspeed`), or the precision converts the
+            weights.
+    """
+    if not isinstance(trainer.strategy, WORKING):
+        raise unsupported_strategy(type(trainer.strategy).__name__)
+    if not isinstance(trainer.precision_plugin, MixedPrecision) and type(trainer.precision_plugin) is not Precision:
+        raise unsupported_precision(trainer.precision_plugin.precision)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse the same by the Trainer's options as parsed, before anything is built or downloaded.
+
+    Raises:
+        InvalidValue: see `check_trainer`, or no strategy has this name.
+    """
+    strategy, precision = options["strategy"], options["precision"]
+    if strategy != "auto" and not issubclass(_strategy_class(strategy), WORKING):
+        raise unsupported_strategy(strategy if isinstance(strategy, str) else strategy["class_path"])
+    if precision is not None and str(precision) not in PRECISIONS:
+        raise unsupported_precision(precision)
+
+
+def unsupported_strategy(name: str) -> InvalidValue:
+    return InvalidValue(
+        "trainer.strategy", name,
+        "must be ddp_alternating, fsdp_alternating, or auto on one device, as the gradients of one optimizer at a time "
+        "are averaged",
+        f"take {SEVERAL_DEVICES}",
+    )  # fmt: skip
+
+
+def unsupported_precision(name: object) -> InvalidValue:
+    return InvalidValue(
+        "trainer.precision", name,
+        "must be 32-true, bf16-mixed or 16-mixed, because quantizers, STFTs and mel spectrograms compute in float32",
+        "take bf16-mixed",
+    )  # fmt: skip
+
+
+def _strategy_class(given: Any) -> type:
+    """The class of a registered name, of a block with `class_path`, or of a strategy; `Strategy` if unknown."""
+    if isinstance(given, str):
+        return StrategyRegistry[given.lower()]["strategy"] if given.lower() in StrategyRegistry else Strategy
+    if isinstance(given, Strategy):
+        return type(given)
+    module, _, name = given["class_path"].rpartition(".")
+    return getattr(import_module(module), name)
