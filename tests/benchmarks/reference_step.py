@@ -5,6 +5,8 @@ STFT (184.9 M), BigCodec's discriminators (10.3 M and 18.1 M) in four passes, mu
 matching, gradient clipping, AdamW. It shares no code with `codec`.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 import torchaudio
@@ -121,7 +123,7 @@ class Codec(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         z = torch.tanh(self.down(self.encoder(audio).transpose(1, 2)) + 0.3466) * 1.5 - 0.5
         z = self.up((z + (z.round() - z).detach()) / 2).transpose(1, 2)
-        magnitude, phase = self.decoder(z).chunk(2, 1)
+        magnitude, phase = self.decoder(z).float().chunk(2, 1)
         spectrum = magnitude.exp().clamp(max=1e2) * torch.exp(1j * phase)
         window = torch.hann_window(1280)
         frames = torch.fft.irfft(spectrum, 1280, dim=1) * window[None, :, None]
@@ -158,12 +160,12 @@ class Discriminators(nn.Module):
         def period() -> Layers:
             layers = [
                 nn.Conv2d(a, b, (5, 1), (3 if i < 4 else 1, 1), (2, 0))
-                for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+                for i, (a, b) in enumerate(pairwise(widths))
             ]
             return Layers([*layers, nn.Conv2d(512, 1, (2, 1), 1, (1, 0))], 0.1)
 
         def spectrogram() -> Layers:
-            layers = [nn.Conv2d(a, b, 5, 2, 2) for a, b in zip(spectral[:4], spectral[1:5], strict=True)]
+            layers = [nn.Conv2d(a, b, 5, 2, 2) for a, b in pairwise(spectral[:5])]
             return Layers([*layers, nn.Conv2d(256, 512, 3, 1, 1), nn.Conv2d(512, 1, 3, 1, 1)], 0.2)
 
         self.periods = nn.ModuleDict({str(p): period() for p in (2, 3, 5, 7, 11)})
