@@ -17,6 +17,7 @@ from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
 from codec.training.adversary import Adversary, discriminate, discriminate_both
 from codec.training.alternating import AlternatingOptimization, Optimization, check_optimizers, frozen
+from codec.training.compilation import compile_parts, release_parts
 from codec.training.lightning_internals import attached_trainer
 from codec.training.losses.adversarial import FeatureMatchingLoss, LeastSquaresLoss
 from codec.training.losses.base import Loss, LossInputs
@@ -49,7 +50,7 @@ class CodecModule(AlternatingOptimization):
             and without an optimizer.
         init_from: checkpoint or safetensors file to start from, weights alone (`codec.checkpoints.warm_start`).
         init_parts: what to take of it, such as `codec.encoder`.
-        compiled: run encoder, decoder and discriminators through `torch.compile` in `fit`.
+        compiled: run encoder, decoder and discriminators through `torch.compile` in training batches.
 
     Raises:
         UserError: a loss does not fit the codec, two losses share a name, all parts are frozen, or see `warm_start`.
@@ -92,6 +93,7 @@ class CodecModule(AlternatingOptimization):
             self.add_module(further.name, further)  # its weights are saved under its name
         self.further_losses = [loss.name for loss in losses]
         self.compiled = compiled
+        self._benchmark = False
         self.validation_distance = MeanMetric(nan_strategy="disable")
         self.channel, self.link = channel, link
         self._connection: Connection | None = None
@@ -106,10 +108,26 @@ class CodecModule(AlternatingOptimization):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.compiled:
-            for part in (self.codec.encoder, self.codec.decoder, *self.discriminators):
-                part.compile()
+            compile_parts(self._compiled_parts(), self)
         if not all(p.requires_grad for p in self.codec.parameters()):
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
+
+    def on_fit_end(self) -> None:
+        super().on_fit_end()
+        release_parts(self._compiled_parts())
+
+    def on_validation_model_eval(self) -> None:
+        """Validate without cuDNN's search for fast algorithms, which would begin anew at each length of a clip."""
+        self._benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+        super().on_validation_model_eval()
+
+    def on_validation_model_train(self) -> None:
+        super().on_validation_model_train()
+        torch.backends.cudnn.benchmark = self._benchmark
+
+    def _compiled_parts(self) -> list[nn.Module]:
+        """What `compiled` compiles."""
+        return [self.codec.encoder, self.codec.decoder, *self.discriminators]
 
     def train(self, mode: bool = True) -> "CodecModule":
         """Set the mode of all but frozen parts, which stay in eval mode."""
