@@ -58,7 +58,6 @@ from codec.quantizers import (
     TanhBound,
 )
 from codec.training.adversary import Adversary
-from codec.training.alternating import Optimization
 from codec.training.codec_module import CodecModule
 from codec.training.comparison_module import ComparisonModule, System
 from codec.training.discriminators import (
@@ -82,6 +81,7 @@ from codec.training.losses import (
     ReconstructionLoss,
     SemanticReconstruction,
 )
+from codec.training.optimizers import Optimization
 from codec.training.schedules import Constant, Schedule, WarmupLinearDecay
 
 __all__ = [

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from codec.errors import InvalidValue
-from codec.training.alternating import adamw
 from codec.training.discriminators import Discriminator, DiscriminatorOutput
 from codec.training.losses.adversarial import AdversarialLoss, FeatureMatchingLoss
-from codec.training.optimizers import OptimizerCallable
+from codec.training.optimizers import OptimizerCallable, adamw
 from codec.training.schedules import Schedule
 
 
@@ -26,6 +25,9 @@ class Adversary:
         schedule: factor on that optimizer's learning rate, by batches since `start`; constant by default.
         start: number of batches before the discriminators join.
         crop: samples at the output rate that the discriminators see, a random stretch of each batch; 0 for all.
+        simultaneous: take both sides' gradients from one pass over real and one over generated audio, before either
+            steps, instead of stepping the discriminators first and passing through them again (as in
+            GAN, arXiv 1406.2661, algorithm 1, and X-Codec 2): two passes instead of four, and another update rule.
 
     Raises:
         InvalidValue: `start` or `crop` is negative.
@@ -38,6 +40,7 @@ class Adversary:
     schedule: Schedule | None = None
     start: int = 0
     crop: int = 0
+    simultaneous: bool = False
 
     def __post_init__(self) -> None:
         if self.start < 0 or self.crop < 0:

@@ -5,7 +5,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -24,40 +23,8 @@ from codec.training.lightning_internals import (
     shards_clips_again,
     stop_counting_optimizer_steps,
 )
-from codec.training.optimizers import OptimizerCallable
+from codec.training.optimizers import Optimization, clip, gradient_norm, skip_unless_finite
 from codec.training.schedules import Constant, Schedule
-
-
-def adamw(parameters: Any) -> Optimizer:
-    """X-Codec 2's optimizer."""
-    return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.8, 0.9))
-
-
-@dataclass(frozen=True)
-class Optimization:
-    """How the generator is optimized, and what holds for all optimizers of a module.
-
-    Args:
-        optimizer: makes the generator's optimizer from its parameters.
-        schedule: factor on its learning rate by batch; constant by default.
-        gradient_clip: largest gradient norm per optimizer, 0 for none.
-        accumulate: batches per optimizer step.
-
-    Raises:
-        InvalidValue: `gradient_clip` is negative or NaN, or `accumulate` is below 1.
-    """
-
-    optimizer: OptimizerCallable = adamw
-    schedule: Schedule | None = None
-    gradient_clip: float = 1.0
-    accumulate: int = 1
-
-    def __post_init__(self) -> None:
-        if not self.gradient_clip >= 0:  # NaN too
-            raise InvalidValue("gradient_clip", self.gradient_clip, "must be a norm above 0, or 0 for no clipping")
-        if self.accumulate < 1:
-            raise InvalidValue("accumulate", self.accumulate, "must be at least 1 batch per optimizer step")
-
 
 OTHER_RUN = (
     "to go on with a run, configure the same parts and frozen_parts as it did; for a new run that starts from its "
@@ -91,7 +58,7 @@ class AlternatingOptimization(L.LightningModule):
         self.optimization, self.seed = optimization, seed
         self.schedule = optimization.schedule or Constant()
         self.gradient_clip, self.accumulate = optimization.gradient_clip, optimization.accumulate
-        self.skipped_steps = 0
+        self._skipped: Tensor | float = 0.0
         self.config: dict | None = None  # class_path and init_args as parsed by the command line
         self._scale_at_start: dict[int, float] = {}
         self._norms: dict[int, Tensor] = {}
@@ -128,11 +95,24 @@ class AlternatingOptimization(L.LightningModule):
             schedule: factor on the learning rate.
             batch: number of this batch for the schedule.
         """
+        self.add_gradients(loss, optimizer)
+        self.step(optimizer, schedule, batch=batch)
+
+    def add_gradients(self, loss: Tensor, optimizer: LightningOptimizer, **options: Any) -> None:
+        """Backward pass of a loss; its gradients are averaged over ranks at the end of an accumulation.
+
+        Args:
+            loss: scalar.
+            optimizer: owns every parameter that gets a gradient.
+            options: of `Tensor.backward`, such as `retain_graph`.
+        """
         self._follow_scale(optimizer)
-        complete = (self.global_step + 1) % self.accumulate == 0
-        with overlapped_average(owned(optimizer)) if complete else nullcontext():
-            self.manual_backward(loss / self.accumulate)
-        if not complete:
+        with overlapped_average(owned(optimizer)) if self._completes_accumulation() else nullcontext():
+            self.manual_backward(loss / self.accumulate, **options)
+
+    def step(self, optimizer: LightningOptimizer, schedule: Schedule, *, batch: int) -> None:
+        """Clip and step at the end of each accumulation."""
+        if not self._completes_accumulation():
             return
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * schedule(batch)
@@ -141,20 +121,23 @@ class AlternatingOptimization(L.LightningModule):
         self._scale_at_start.pop(id(optimizer.optimizer), None)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Measure and clip the unscaled gradient; drop one that is not finite, which skips the step on every rank."""
+        """Measure and clip the unscaled gradient; one that is not finite is dropped, on every rank alike."""
         parameters = list(owned(optimizer))
         gradients = [p.grad for p in parameters if p.grad is not None]
         if not gradients:
             return
-        norms = [full_tensor(torch.nn.utils.get_total_norm(kind)) for kind in group_by_sharding(gradients)]
-        norm = norms[0] if len(norms) == 1 else torch.stack(norms).norm()
-        if not torch.isfinite(norm):
-            self.skipped_steps += 1
-            optimizer.zero_grad(set_to_none=True)
-        elif self.gradient_clip > 0:
-            for kind in group_by_sharding(parameters):
-                torch.nn.utils.clip_grads_with_norm_(kind, self.gradient_clip, norm)
+        norm = gradient_norm(gradients)
+        clip(parameters, norm, largest=self.gradient_clip)
+        self._skipped = self._skipped + skip_unless_finite(optimizer, norm)
         self._norms[id(optimizer)] = norm
+
+    @property
+    def skipped_steps(self) -> int:
+        """Optimizer steps left out so far because a gradient was not finite; reading it waits for the device."""
+        return int(self._skipped)
+
+    def _completes_accumulation(self) -> bool:
+        return (self.global_step + 1) % self.accumulate == 0
 
     def gradient_norm(self, optimizer: LightningOptimizer) -> Tensor:
         """Norm before clipping at the optimizer's last step, NaN before the first."""
@@ -199,7 +182,7 @@ class AlternatingOptimization(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Take back what `on_save_checkpoint` added."""
-        self.skipped_steps = checkpoint.get("skipped_steps", 0)
+        self._skipped = float(checkpoint.get("skipped_steps", 0))
         self._accumulation = checkpoint.get("accumulation")
         self._saved_norms = checkpoint.get("gradient_norms", [])
 

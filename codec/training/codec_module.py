@@ -3,10 +3,12 @@
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torchmetrics import MeanMetric
 
 from codec.channels import Channel
@@ -16,20 +18,21 @@ from codec.checkpoints.warm_start import PARTS, check_resumable, get_part, warm_
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
 from codec.training.adversary import Adversary, discriminate, discriminate_both
-from codec.training.alternating import AlternatingOptimization, Optimization, check_optimizers, frozen
-from codec.training.compilation import compile_parts, release_parts
+from codec.training.alternating import AlternatingOptimization, check_optimizers, frozen, owned
+from codec.training.compilation import CompiledTraining
 from codec.training.lightning_internals import attached_trainer
 from codec.training.losses.adversarial import FeatureMatchingLoss, LeastSquaresLoss
 from codec.training.losses.base import Loss, LossInputs
 from codec.training.losses.distillation import DistillationLoss
 from codec.training.losses.reconstruction import MultiScaleMelLoss, ReconstructionLoss
+from codec.training.optimizers import Optimization, fuse
 from codec.training.schedules import Constant
 
 # Names that a module gives its own terms, or to parts that it takes after its losses; a loss may have none of them.
 SET_LATER = ("generator", "discriminator", "distances", "further_losses", "validation_distance")
 
 
-class CodecModule(AlternatingOptimization):
+class CodecModule(CompiledTraining, AlternatingOptimization):
     """Trains a `NeuralCodec`: the discriminators step first, then the codec against the stepped discriminators.
 
     The generator's loss is the weighted sum of the reconstruction loss, the adversary's two losses, the quantizer's
@@ -93,7 +96,6 @@ class CodecModule(AlternatingOptimization):
             self.add_module(further.name, further)  # its weights are saved under its name
         self.further_losses = [loss.name for loss in losses]
         self.compiled = compiled
-        self._benchmark = False
         self.validation_distance = MeanMetric(nan_strategy="disable")
         self.channel, self.link = channel, link
         self._connection: Connection | None = None
@@ -107,27 +109,12 @@ class CodecModule(AlternatingOptimization):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        if self.compiled:
-            compile_parts(self._compiled_parts(), self)
         if not all(p.requires_grad for p in self.codec.parameters()):
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
 
-    def on_fit_end(self) -> None:
-        super().on_fit_end()
-        release_parts(self._compiled_parts())
-
-    def on_validation_model_eval(self) -> None:
-        """Validate without cuDNN's search for fast algorithms, which would begin anew at each length of a clip."""
-        self._benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
-        super().on_validation_model_eval()
-
-    def on_validation_model_train(self) -> None:
-        super().on_validation_model_train()
-        torch.backends.cudnn.benchmark = self._benchmark
-
-    def _compiled_parts(self) -> list[nn.Module]:
+    def compiled_parts(self) -> list[nn.Module]:
         """What `compiled` compiles."""
-        return [self.codec.encoder, self.codec.decoder, *self.discriminators]
+        return [self.codec.encoder, self.codec.decoder, *self.discriminators] if self.compiled else []
 
     def train(self, mode: bool = True) -> "CodecModule":
         """Set the mode of all but frozen parts, which stay in eval mode."""
@@ -138,7 +125,8 @@ class CodecModule(AlternatingOptimization):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         makers = (self.optimization.optimizer, self.adversary.optimizer)
-        return [make(parameters) for make, parameters in zip(makers, self._trained_parameters(), strict=False)]
+        trained = self._trained_parameters()
+        return [fuse(make(parameters)) for make, parameters in zip(makers, trained, strict=False)]
 
     def _trained_parameters(self) -> list[list[nn.Parameter]]:
         """The parameters of each optimizer."""
@@ -148,26 +136,61 @@ class CodecModule(AlternatingOptimization):
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         self.begin_batch()
-        optimizer, *discriminator_optimizer = self.lightning_optimizers()
         target = batch.get("target", batch["audio"])  # [B, 1, T']
         output = self.codec(batch["audio"], None if self.channel is None else self._transmit)
         real, fake = self.adversary.random_stretch(target, output.audio)
-        values: dict[str, Tensor] = {}
-        age = self.global_step - self.adversary.start
-        adversarial = bool(discriminator_optimizer) and age >= 0
-        if adversarial:
-            scores = discriminate_both(self.discriminators, real, fake.detach())
-            values["discriminator"] = self.adversarial_loss.discriminator(*scores)
-            self.descend(values["discriminator"], discriminator_optimizer[0], self.discriminator_schedule, batch=age)
-        with frozen(self.discriminators):
-            inputs = LossInputs(self.codec, output, target)
-            values |= self._generator_terms(inputs, (real, fake) if adversarial else None)
-            values |= self._further_terms(inputs, batch)
-            values["generator"] = self._weighted_sum(values)
-            self.descend(values["generator"], optimizer, self.schedule, batch=self.global_step)
+        adversarial = len(self.discriminators) > 0 and self.global_step >= self.adversary.start
+        inputs = LossInputs(self.codec, output, target)
+        if adversarial and self.adversary.simultaneous:
+            values = self._step_together(inputs, (real, fake), batch)
+        else:
+            values = self._step_in_turn(inputs, (real, fake) if adversarial else None, batch)
         self._log_training(values)
         self.end_batch()
         return {"codes": output.codes, "audio": output.audio.detach()}
+
+    def _step_in_turn(
+        self, inputs: LossInputs, stretch: tuple[Tensor, Tensor] | None, batch: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The discriminators' step, once they have joined, then the codec's against them; returns the terms."""
+        values: dict[str, Tensor] = {}
+        optimizer, *others = self.lightning_optimizers()
+        if stretch is not None:
+            scores = discriminate_both(self.discriminators, stretch[0], stretch[1].detach())
+            values["discriminator"] = self.adversarial_loss.discriminator(*scores)
+            age = self.global_step - self.adversary.start
+            self.descend(values["discriminator"], others[0], self.discriminator_schedule, batch=age)
+        with frozen(self.discriminators):
+            if stretch is not None:
+                with self._weights_folded_once():
+                    with torch.no_grad():
+                        real = discriminate(self.discriminators, stretch[0])
+                    inputs = inputs._replace(real=real, fake=discriminate(self.discriminators, stretch[1]))
+            values |= self._generator_terms(inputs, batch)
+            self.descend(values["generator"], optimizer, self.schedule, batch=self.global_step)
+        return values
+
+    def _step_together(
+        self, inputs: LossInputs, stretch: tuple[Tensor, Tensor], batch: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Both sides' gradients from one pass of the discriminators over each signal, then both steps."""
+        optimizer, opposing = self.lightning_optimizers()
+        with self._weights_folded_once():
+            real, fake = (discriminate(self.discriminators, audio) for audio in stretch)
+        inputs = inputs._replace(real=real, fake=fake)
+        scores = ([output.score for output in outputs] for outputs in (real, fake))
+        values = {"discriminator": self.adversarial_loss.discriminator(*scores)}
+        values |= self._generator_terms(inputs, batch)
+        self.add_gradients(values["discriminator"], opposing, inputs=list(owned(opposing)), retain_graph=True)
+        self.add_gradients(values["generator"], optimizer, inputs=list(owned(optimizer)))
+        age = self.global_step - self.adversary.start
+        self.step(opposing, self.discriminator_schedule, batch=age)
+        self.step(optimizer, self.schedule, batch=self.global_step)
+        return values
+
+    def _weights_folded_once(self) -> AbstractContextManager[None]:
+        """Inside, the discriminators' normalised weights are computed once; compiled code computes its own."""
+        return nullcontext() if self.compiled else parametrize.cached()
 
     @torch.no_grad()
     def _transmit(self, codes: Tensor) -> Tensor:
@@ -225,16 +248,13 @@ class CodecModule(AlternatingOptimization):
         loss.attach(self.codec)
         self.terms[loss.name] = loss.weight
 
-    def _generator_terms(self, inputs: LossInputs, stretch: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
-        """Unweighted terms of every training; `stretch` is what discriminators see, None before they join."""
-        reconstruction = self.reconstruction_loss
-        values = {reconstruction.name: reconstruction(inputs), "quantizer": inputs.output.loss}
-        if stretch is None:
-            return values
-        with torch.no_grad():
-            real = discriminate(self.discriminators, stretch[0])
-        inputs = inputs._replace(real=real, fake=discriminate(self.discriminators, stretch[1]))
-        return values | {loss.name: loss(inputs) for loss in (self.adversarial_loss, self.feature_matching_loss)}
+    def _generator_terms(self, inputs: LossInputs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Unweighted terms of the generator's loss, and the loss; without discriminator outputs no adversarial ones."""
+        terms: list[Loss] = [self.reconstruction_loss]
+        terms += [self.adversarial_loss, self.feature_matching_loss] if inputs.fake else []
+        values = {term.name: term(inputs) for term in terms} | {"quantizer": inputs.output.loss}
+        values |= self._further_terms(inputs, batch)
+        return values | {"generator": self._weighted_sum(values)}
 
     def _further_terms(self, inputs: LossInputs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unweighted terms of `losses`."""
@@ -251,7 +271,7 @@ class CodecModule(AlternatingOptimization):
         for name, optimizer in zip(("generator", "discriminator"), self.lightning_optimizers(), strict=False):
             values[f"gradient_norm/{name}"] = self.gradient_norm(optimizer)
             values[f"learning_rate/{name}"] = torch.tensor(optimizer.param_groups[0]["lr"])
-        values["train/skipped_steps"] = torch.tensor(float(self.skipped_steps))
+        values["train/skipped_steps"] = torch.as_tensor(self._skipped, dtype=torch.float32)
         self.log_dict(values)
         name = self.reconstruction_loss.name
         self.log(name, losses[name].detach(), logger=False)  # for the progress bar, which reads it when it shows it

@@ -1,43 +1,73 @@
-"""Compilation of parts by `torch.compile` for the fixed shapes of training; all else runs them as they are."""
+"""`torch.compile` for training steps, whose batches have one shape, and not for evaluation, whose clips have many."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import lightning as L
+import torch
 from torch import nn
 
 
-def compile_parts(
-    parts: Iterable[nn.Module], trained: nn.Module, *, backend: str | Callable[..., Any] = "inductor"
-) -> None:
-    """Run parts through `torch.compile` while `trained` is in training mode, and as they are in evaluation mode.
+class CompiledTraining(L.LightningModule):
+    """Compiles parts when `fit` begins; validation, test and prediction run all as written, callbacks' decoding too.
 
-    Crops all have one length, so shapes are static: a graph for every shape would be compiled anew for each length of a
-    clip, and one for all shapes is slower. Validation, its sanity check, and test thus compile nothing. Compilation
-    happens at the first call; parts that have been compiled before are compiled again. Neither a checkpoint nor a copy
-    of a part knows of it.
-
-    Args:
-        parts: modules that are called as such, in training mode or not.
-        trained: the module whose mode decides, for example that of Lightning, in which some parts may be frozen.
-        backend: of `torch.compile`.
+    In evaluation cuDNN does not search for fast algorithms (`trainer.benchmark`) either: it would search anew at each
+    length of a clip.
     """
+
+    _benchmark = False
+
+    def compiled_parts(self) -> list[nn.Module]:
+        """The parts to compile; none by default."""
+        return []
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        compile_parts(self.compiled_parts())
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        run_compiled_code(allowed=True)
+
+    def on_validation_start(self) -> None:
+        super().on_validation_start()
+        run_compiled_code(allowed=False)
+
+    def on_validation_end(self) -> None:
+        super().on_validation_end()
+        run_compiled_code(allowed=True)
+
+    on_test_start = on_predict_start = on_validation_start
+    on_test_end = on_predict_end = on_validation_end
+
+    def on_validation_model_eval(self) -> None:
+        self._benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+        super().on_validation_model_eval()
+
+    def on_validation_model_train(self) -> None:
+        super().on_validation_model_train()
+        torch.backends.cudnn.benchmark = self._benchmark
+
+    def on_fit_end(self) -> None:
+        super().on_fit_end()
+        release_parts(self.compiled_parts())
+
+
+def compile_parts(parts: Iterable[nn.Module], *, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile modules for the shapes they meet in training; shapes are constants of the compiled code."""
     for part in parts:
         part.compile(dynamic=False, backend=backend)
-        compiled = part._compiled_call_impl
-        assert compiled is not None
-        part._compiled_call_impl = _in_training(trained, compiled, part)
 
 
 def release_parts(parts: Iterable[nn.Module]) -> None:
-    """Run parts as they are from now on."""
+    """Run modules as they are written from now on: after training, each length of a clip would compile anew."""
     for part in parts:
         part._compiled_call_impl = None
 
 
-def _in_training(trained: nn.Module, compiled: Callable[..., Any], part: nn.Module) -> Callable[..., Any]:
-    """The call of a part: compiled where `trained` is in training mode."""
+def run_compiled_code(*, allowed: bool) -> None:
+    """Let compiled modules run their compiled code, or all of them as they are written, from now on.
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return compiled(*args, **kwargs) if trained.training else part._call_impl(*args, **kwargs)
-
-    return call
+    Evaluation runs them as written: clips of any length would each compile anew, or make the training's code dynamic.
+    """
+    torch.compiler.set_stance("default" if allowed else "force_eager")

@@ -14,11 +14,11 @@ from codec.encoders.base import Encoder
 from codec.encoders.feature_cache import TeacherCache
 from codec.errors import InvalidValue
 from codec.training.adversary import Adversary
-from codec.training.alternating import Optimization
 from codec.training.codec_module import CodecModule
 from codec.training.losses.base import Latents, Loss, LossInputs
 from codec.training.losses.distillation import DistillationLoss, LatentDistance
 from codec.training.losses.reconstruction import ReconstructionLoss
+from codec.training.optimizers import Optimization
 
 
 class DistillationModule(CodecModule):
@@ -109,8 +109,8 @@ class DistillationModule(CodecModule):
         self.teacher.encoder._apply(fn)
         return super()._apply(fn, recurse)
 
-    def _compiled_parts(self) -> list[torch.nn.Module]:
-        return [*super()._compiled_parts(), self.teacher.encoder]
+    def compiled_parts(self) -> list[torch.nn.Module]:
+        return [*super().compiled_parts(), self.teacher.encoder] if self.compiled else []
 
     def distillation_factor(self, batch: int) -> float:
         """Factor on the distillation losses at the batch with this number: 0, a linear rise, then 1."""

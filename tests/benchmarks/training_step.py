@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from codec import CodecModule
-from codec.training.adversary import discriminate_both
+from codec.training.adversary import discriminate, discriminate_both
 from codec.training.alternating import frozen
 from codec.training.losses import LossInputs
 from tests.support.building import build
@@ -31,8 +31,11 @@ def shared_step(module: CodecModule, audio: torch.Tensor) -> None:
     scores = discriminate_both(module.discriminators, audio, output.audio.detach())
     module.adversarial_loss.discriminator(*scores).backward()
     with frozen(module.discriminators):
-        losses = module._generator_terms(LossInputs(module.codec, output, audio), (audio, output.audio))
-        module._weighted_sum(losses).backward()
+        with torch.no_grad():
+            real = discriminate(module.discriminators, audio)
+        fake = discriminate(module.discriminators, output.audio)
+        inputs = LossInputs(module.codec, output, audio, real=real, fake=fake)
+        module._generator_terms(inputs, {})["generator"].backward()
     module.zero_grad()
 
 

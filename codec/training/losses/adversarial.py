@@ -70,4 +70,11 @@ class FeatureMatchingLoss(Loss):
             for real, fake in zip(inputs.real, inputs.fake, strict=True)
             for r, f in zip(real.features, fake.features, strict=True)
         ]
-        return torch.stack([F.l1_loss(f.float(), r.detach().float()) for r, f in pairs]).sum()
+        return torch.stack([mean_distance(f, r.detach()) for r, f in pairs]).sum()
+
+
+def mean_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Mean of |x − y|, a float32 scalar; half-precision tensors are subtracted as they are and summed in float32."""
+    if x.dtype == torch.float32:
+        return F.l1_loss(x, y)
+    return (x - y).abs().mean(dtype=torch.float32)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from codec import Adversary, CodecModule, InvalidValue, UnreadableFile, load_codec
 from codec.checkpoints.pieces import HEADER, INDEX, read_pieces, write_pieces
@@ -43,6 +44,7 @@ def run(tmp_path):
 def test_a_round_trip_keeps_every_weight_in_files_of_bounded_size(tmp_path, weights):
     paths = write_pieces(tmp_path / "out", weights, codec_config=CONFIG, batch=70, limit=LIMIT)
     assert [path.name for path in paths] == [*(f"model-0000{n}-of-00002.safetensors" for n in (1, 2)), INDEX]
+    assert [sorted(load_file(path)) for path in paths[:-1]] == [["codec.a", "codec.b"], ["codec.c", "codec.d"]]
     assert all(path.stat().st_size <= LIMIT for path in paths)
     found = read_pieces(tmp_path / "out")
     assert (found["global_step"], found["codec_config"]) == (70, CONFIG)

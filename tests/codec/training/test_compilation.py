@@ -11,7 +11,7 @@ from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader
 
 from codec import CodecModule
-from codec.training import codec_module
+from codec.training import compilation
 from codec.training.compilation import compile_parts, release_parts
 from tests.support.distilling import save_teacher, student_of
 from tests.support.training import VoiceData, quiet_trainer, sgd, tiny_module, weights
@@ -43,8 +43,8 @@ class Count(L.Callback):
 @pytest.fixture(autouse=True)
 def traced(monkeypatch) -> Iterator[None]:
     """Parts are traced and guarded as ever, but their graphs run as they are: code generation takes minutes."""
-    compile_with = codec_module.compile_parts
-    monkeypatch.setattr(codec_module, "compile_parts", lambda *a: compile_with(*a, backend="eager"))
+    compile_with = compilation.compile_parts
+    monkeypatch.setattr(compilation, "compile_parts", lambda *a: compile_with(*a, backend="eager"))
     torch._dynamo.reset()
     counters.clear()
     yield
@@ -86,7 +86,7 @@ def test_evaluation_after_training_compiles_nothing_and_copies_know_nothing_of_i
     module.train()
     for samples in (1000, 2000):
         module.codec(torch.randn(1, 1, samples))
-    compile_parts([module.codec], module, backend="eager")
+    compile_parts([module.codec], backend="eager")
     copied = copy.deepcopy(module.codec)
     torch.save(module.codec, io.BytesIO())
     copied(torch.randn(1, 1, 800))

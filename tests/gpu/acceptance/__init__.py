@@ -23,11 +23,11 @@ PARTS: dict[str, Part] = {
     "synchronisations": Part(training.run_synchronisations, 30),
     "evaluation": Part(evaluation.run_scores, 60),
     "streaming": Part(evaluation.run_streaming, 30),
+    "command": Part(command.run, 60),
     "resume": Part(exactness.run_resume, 60),
     "fp16": Part(exactness.run_fp16, 40),
     "geometry": Part(geometry.run_eager, 90),
-    "compiled": Part(training.run_compiled, 120),
     "geometry-compiled": Part(geometry.run_compiled, 150),
+    "compiled": Part(training.run_compiled, 150),
     "neucodec": Part(geometry.run_neucodec, 120),
-    "command": Part(command.run, 60),
 }

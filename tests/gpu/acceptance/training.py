@@ -14,7 +14,8 @@ from tests.gpu.acceptance.setting import Setting, adversarial, build_module, com
 from tests.gpu.acceptance.steps import fit, measured_fit, signal_data
 
 SMALL = {"fsq": ("small/fsq",), "rvq": ("small/fsq", "small/rvq"), "student": ("small/student",)}
-ROOT = Path(__file__).resolve().parents[3]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
 
 
 def train(names: tuple[str, ...], setting: Setting, report: Report, *, compiled: bool, batches: int) -> None:
@@ -62,13 +63,19 @@ class SynchronisationCounter(L.Callback):
 
 
 def asking_line() -> str:
-    """The innermost line of this project that is being run, outside this folder."""
-    here = Path(__file__).parent
-    for frame in reversed(traceback.extract_stack()):
-        path = Path(frame.filename)
-        if path.is_relative_to(ROOT) and not path.is_relative_to(here) and ".venv" not in path.parts:
-            return f"{path.relative_to(ROOT).as_posix()}:{frame.lineno}"
-    return "Lightning"
+    """The innermost line of this project that is being run, outside the acceptance run; else the innermost of all."""
+    frames = [frame for frame in traceback.extract_stack() if not frame.filename.endswith("warnings.py")]
+    outside = [frame for frame in frames if not Path(frame.filename).is_relative_to(HERE)]
+    own = [frame for frame in outside if is_ours(Path(frame.filename))]
+    chosen = (own or outside)[-1]
+    path = Path(chosen.filename)
+    shown = path.relative_to(ROOT).as_posix() if own else "/".join(path.parts[-3:])
+    return f"{shown}:{chosen.lineno}"
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is the project's, other than the command line of the acceptance run."""
+    return path.is_relative_to(ROOT) and ".venv" not in path.parts and path != HERE.parent / "accept.py"
 
 
 def run_synchronisations(setting: Setting, report: Report) -> None:
