@@ -19,7 +19,7 @@ from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
 from codec.training.adversary import Adversary, discriminate, discriminate_both
 from codec.training.alternating import AlternatingOptimization, check_optimizers, frozen, owned
-from codec.training.compilation import compile_parts, run_compiled_code
+from codec.training.compilation import CompiledTraining
 from codec.training.lightning_internals import attached_trainer
 from codec.training.losses.adversarial import FeatureMatchingLoss, LeastSquaresLoss
 from codec.training.losses.base import Loss, LossInputs
@@ -32,7 +32,7 @@ from codec.training.schedules import Constant
 SET_LATER = ("generator", "discriminator", "distances", "further_losses", "validation_distance")
 
 
-class CodecModule(AlternatingOptimization):
+class CodecModule(CompiledTraining, AlternatingOptimization):
     """Trains a `NeuralCodec`: the discriminators step first, then the codec against the stepped discriminators.
 
     The generator's loss is the weighted sum of the reconstruction loss, the adversary's two losses, the quantizer's
@@ -53,7 +53,7 @@ class CodecModule(AlternatingOptimization):
             and without an optimizer.
         init_from: checkpoint or safetensors file to start from, weights alone (`codec.checkpoints.warm_start`).
         init_parts: what to take of it, such as `codec.encoder`.
-        compiled: run encoder, decoder and discriminators through `torch.compile` in `fit`.
+        compiled: run encoder, decoder and discriminators through `torch.compile` in training batches.
 
     Raises:
         UserError: a loss does not fit the codec, two losses share a name, all parts are frozen, or see `warm_start`.
@@ -109,24 +109,12 @@ class CodecModule(AlternatingOptimization):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        if self.compiled:
-            compile_parts((self.codec.encoder, self.codec.decoder, *self.discriminators))
         if not all(p.requires_grad for p in self.codec.parameters()):
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
 
-    def on_train_start(self) -> None:
-        super().on_train_start()
-        run_compiled_code(allowed=True)
-
-    def on_validation_start(self) -> None:
-        """Run validation, test and prediction as written, callbacks' decoding too."""
-        run_compiled_code(allowed=False)
-
-    def on_validation_end(self) -> None:
-        run_compiled_code(allowed=True)
-
-    on_test_start = on_predict_start = on_validation_start
-    on_test_end = on_predict_end = on_validation_end
+    def compiled_parts(self) -> list[nn.Module]:
+        """What `compiled` compiles."""
+        return [self.codec.encoder, self.codec.decoder, *self.discriminators] if self.compiled else []
 
     def train(self, mode: bool = True) -> "CodecModule":
         """Set the mode of all but frozen parts, which stay in eval mode."""

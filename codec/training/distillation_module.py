@@ -44,7 +44,8 @@ class DistillationModule(CodecModule):
         seed: of everything random in a training step.
         init_from: checkpoint or safetensors file to start from, weights alone (`codec.checkpoints.warm_start`).
         init_parts: what to take of it.
-        compiled: run encoder, decoder and discriminators through `torch.compile` in `fit`.
+        compiled: run encoder, decoder, discriminators and the teacher's encoder through `torch.compile` in training
+            batches.
 
     Raises:
         UserError: start or ramp is below 0, the student's hop or width is not the teacher's, two losses share a name,
@@ -107,6 +108,9 @@ class DistillationModule(CodecModule):
         """Move the teacher's encoder along with the module."""
         self.teacher.encoder._apply(fn)
         return super()._apply(fn, recurse)
+
+    def compiled_parts(self) -> list[torch.nn.Module]:
+        return [*super().compiled_parts(), self.teacher.encoder] if self.compiled else []
 
     def distillation_factor(self, batch: int) -> float:
         """Factor on the distillation losses at the batch with this number: 0, a linear rise, then 1."""
