@@ -22,7 +22,6 @@ from codec.training.float32_precision import Float32Precision
 from codec.training.lightning_internals import (
     attached_trainer,
     count_batch,
-    shards_clips_again,
     stop_counting_optimizer_steps,
 )
 from codec.training.optimizers import Optimization, clip, gradient_norm, skip_unless_finite
@@ -69,7 +68,7 @@ class AlternatingOptimization(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse a trainer that does not work with this module."""
-        check_sharding(self)
+        check_trainer(attached_trainer(self))
 
     def configure_callbacks(self) -> list[L.Callback]:
         """TF32 in training alone."""
@@ -250,18 +249,6 @@ def store_averages(module: L.LightningModule, checkpoint: dict[str, Any]) -> Non
     for callback in module.trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAverage):
             checkpoint["state_dict"].update(callback.averaged_weights(module))
-
-
-def check_sharding(module: L.LightningModule) -> None:
-    """UserError if Lightning would shard the clips again, or for a strategy or precision that does not work."""
-    trainer = attached_trainer(module)
-    if trainer is not None:
-        check_trainer(trainer)
-    if trainer is not None and shards_clips_again(trainer):
-        raise InvalidValue(
-            "trainer.use_distributed_sampler", True, "must be false: the data module gives each rank its own clips",
-            "set the Trainer's use_distributed_sampler to false",
-        )  # fmt: skip
 
 
 def owned(optimizer: Optimizer | LightningOptimizer) -> Iterable[nn.Parameter]:

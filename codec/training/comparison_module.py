@@ -14,8 +14,9 @@ from codec.channels.link import Connection, Link
 from codec.checkpoints.reading import load_codec
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
-from codec.training.alternating import check_sharding
+from codec.training.distributed.supported import check_trainer
 from codec.training.float32_precision import Float32Precision
+from codec.training.lightning_internals import attached_trainer
 
 
 @dataclass
@@ -94,7 +95,7 @@ class ComparisonModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse a trainer that does not work with this module."""
-        check_sharding(self)
+        check_trainer(attached_trainer(self))
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Scores in full float32."""

@@ -10,19 +10,27 @@ from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy, Strateg
 
 from codec.errors import InvalidValue
 from codec.training.distributed.ddp import AlternatingDDPStrategy
+from codec.training.lightning_internals import shards_clips_again
 
 SEVERAL_DEVICES = "ddp_alternating"  # what several devices choose by themselves
 WORKING = (SingleDeviceStrategy, AlternatingDDPStrategy)
 PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "16-mixed", "16")
 
 
-def check_trainer(trainer: Trainer) -> None:
-    """Refuse a trainer whose strategy or precision does not work; for the module's `setup`.
+def check_trainer(trainer: Trainer | None) -> None:
+    """Refuse a trainer that does not work; for the module's `setup`, where None stands for no trainer.
 
     Raises:
-        InvalidValue: the strategy averages gradients itself (`ddp`, `fsdp`, `deepspeed`), or the precision converts the
-            weights.
+        InvalidValue: Lightning would shard the clips that the data module has sharded already, the strategy averages
+            gradients itself (`ddp`, `fsdp`, `deepspeed`), or the precision converts the weights.
     """
+    if trainer is None:
+        return
+    if shards_clips_again(trainer):
+        raise InvalidValue(
+            "trainer.use_distributed_sampler", True, "must be false: the data module gives each rank its own clips",
+            "set the Trainer's use_distributed_sampler to false",
+        )  # fmt: skip
     if not isinstance(trainer.strategy, WORKING):
         raise unsupported_strategy(type(trainer.strategy).__name__)
     if not isinstance(trainer.precision_plugin, MixedPrecision) and type(trainer.precision_plugin) is not Precision:
