@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.training.preflight_checks import CHECKS, NEED_DATA, after_sanity_check
+from callbacks.training.preflight_memory import device_memory
 from callbacks.training.preflight_space import Finding
 from codec.errors import InvalidValue
 
@@ -37,26 +38,29 @@ class Preflight(Callback):
     Checked are: write access and free space of the checkpoints' folder; training crops from a few files; a few files of
     the test clips; that there are validation clips; discriminators that join later, on a signal as long as their
     input; every metric of `ChannelEvaluation`, on synthetic speech; the values that callbacks monitor; the number of
-    data workers and cores; bfloat16 on CPUs.
+    data workers and cores; bfloat16 on CPUs; on a GPU, whether the memory of a training step fits it.
     An error in the data module's setup is added to the list. A checkpoint of another geometry is refused later, when
     the module loads it. Rank 0 checks, and all ranks stop together. Nothing is checked in `fast_dev_run`.
 
     Args:
         enabled: Whether to check.
+        memory: Whether to estimate the memory of a training step on a GPU, which takes a few seconds. An estimate that
+            exceeds the card by a tenth ends the run; a tighter one, or one of a compiled module, is a warning.
 
     Raises:
         PreflightError: There are problems, in `fit`.
     """
 
-    def __init__(self, enabled: bool = True) -> None:
-        self.enabled = enabled
+    def __init__(self, enabled: bool = True, memory: bool = True) -> None:
+        self.enabled, self.memory = enabled, memory
         self._waiting = True  # for `setup`, which comes after the data module's
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._waiting = False
         if not self._applies(trainer):
             return
-        problems = _problems(trainer, pl_module, CHECKS) if trainer.is_global_zero else []
+        checks = [*CHECKS, device_memory] if self.memory else CHECKS
+        problems = _problems(trainer, pl_module, checks) if trainer.is_global_zero else []
         _refuse(trainer.strategy.broadcast(problems))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

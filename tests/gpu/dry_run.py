@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.gpu.pretend.stubs import build, environment, unavailable
+from tests.gpu.pretend.stubs import BYTES, build, environment, unavailable
 from tests.support.paths import CONFIGS, ROOT
 
 CARD_BYTES = int(0.97 * 80e9)  # that a step may allocate on a card of "80 GB", of which 79.1 GiB (84.9 GB) are usable
@@ -47,12 +47,14 @@ class Step(NamedTuple):
         words: further options of `train.py fit`.
         batch: number of the counted batch, from 0.
         teacher: configuration that the teacher is built from; None where the module needs none.
+        card_bytes: memory of the pretend card.
     """
 
     configs: list[Path]
     words: list[str]
     batch: int
     teacher: Path | None
+    card_bytes: int = BYTES
 
 
 def find_config(name: str) -> Path:
@@ -104,7 +106,7 @@ def run(step: Step) -> dict[str, Any]:
     """
     words = [word for path in step.configs for word in ("--config", str(path))] + step.words
     command = [sys.executable, "-m", "tests.gpu.pretend.fit", str(step.teacher or ""), str(step.batch), *words]
-    variables = {**os.environ, **environment(build()), "OMP_NUM_THREADS": "1"}
+    variables = {**os.environ, **environment(build(), step.card_bytes), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     if done.returncode:
         raise Failed(f"The run failed with status {done.returncode}:\n{done.stderr[-4000:]}")
@@ -119,7 +121,8 @@ def prepare(names: list[str], arguments: argparse.Namespace) -> Step:
     distilled = teacher or any("DistillationModule" in path.read_text() for path in configs)
     if arguments.adversarial and distilled:
         words += ["--model.init_args.distillation_start", "0", "--model.init_args.distillation_ramp", "0"]
-    return Step(configs, words, arguments.steps - 2, find_config(teacher) if teacher else None)
+    taught_by = find_config(teacher) if teacher else None
+    return Step(configs, words, arguments.steps - 2, taught_by, int(arguments.card * 1e9))
 
 
 def report(counts: dict[str, Any]) -> str:
@@ -127,6 +130,7 @@ def report(counts: dict[str, Any]) -> str:
     parameters = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in counts["parameters"].items())
     copies = [counts[f"copies_{where}"] for where in ("to_device", "to_host", "on_device")]
     asked = [f"  {count} × {line}" for line, count in counts["lines"].items()]
+    estimate = f"{counts['estimate'] / 1e9:.2f} GB" if "estimate" in counts else counts["estimate_failed"]
     silent = counts["synchronisations"] - sum(counts["lines"].values())
     return "\n".join(
         [
@@ -136,6 +140,7 @@ def report(counts: dict[str, Any]) -> str:
             f"copies: {copies[0]} to the device, {copies[1]} to the host, {copies[2]} on the device",
             f"memory: {counts['memory_before'] / 1e9:.2f} GB before, {counts['memory_peak'] / 1e9:.2f} GB at most, "
             f"{counts['memory_reserved'] / 1e9:.2f} GB reserved",
+            f"preflight's estimate: {estimate} in {counts['estimate_seconds']:.1f} s",
             f"synchronisations: {counts['synchronisations']}",
             *asked,
             *([f"  {silent} × without a line"] if silent > 0 else []),
@@ -171,6 +176,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--strategy", default="auto", help="such as ddp_alternating, with one rank")
     parser.add_argument("--teacher", metavar="CONFIG", help="what the teacher of a student is built from")
     parser.add_argument("--validate", action="store_true", help="with sanity check and validations before that batch")
+    parser.add_argument("--card", type=float, default=BYTES / 1e9, metavar="GB", help="memory of the card")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the counts as well")
     parser.add_argument("--headers", action="store_true", help="a table for the headers of the configurations")
     parser.add_argument("--compiled", nargs="+", default=["false", "true"], help="rows of that table")

@@ -48,7 +48,7 @@ def python(program: str, *words: str, **variables: str) -> subprocess.CompletedP
 def step(*configs: str, **changes: Any) -> dict[str, Any]:
     """The counts of an adversarial step."""
     given = {"adversarial": True, "steps": 4, "batch_size": None, "precision": None, "set": [], "strategy": "auto"}
-    given |= {"teacher": None, "validate": False}
+    given |= {"teacher": None, "validate": False, "card": 1000.0}
     return dry_run.run(dry_run.prepare(list(configs), argparse.Namespace(**{**given, **changes})))
 
 
@@ -99,6 +99,19 @@ def test_the_report_names_what_was_counted(small_step):
     assert f"synchronisations: {small_step['synchronisations']}" in text
 
 
+def test_preflight_estimates_what_the_step_takes(small_step):
+    assert small_step["estimate"] == pytest.approx(small_step["memory_peak"], rel=0.1)
+
+
+@pytest.mark.slow
+def test_preflight_refuses_a_step_that_exceeds_the_card():
+    """And without preflight, the step fails there."""
+    with pytest.raises(dry_run.Failed, match=r"A training step needs about 0\.\d GB and the GPU has 0\.5 GB: set "):
+        step("small/fsq", card=0.5, set=["preflight.enabled=true"])
+    with pytest.raises(dry_run.Failed, match="OutOfMemoryError"):
+        step("small/fsq", card=0.5)
+
+
 def test_unknown_configurations_are_refused():
     with pytest.raises(SystemExit, match="no configuration nowhere"):
         dry_run.find_config("nowhere")
@@ -126,10 +139,11 @@ def test_the_student_and_its_teacher_take_a_step():
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["paper/neucodec", "paper/xcodec2"])
 def test_the_published_models_fit_a_card_of_80_gb(config):
-    """Eager: compiled, a step needs no more. 0.97 of 80 GB leaves 7 GB of such a card's 84.9 to CUDA and fragments."""
+    """Eager; compiled, a step needs no more. 0.97 of 80 GB leaves 7 GB of such a card's 84.9 to CUDA and fragments."""
     pytest.importorskip("transformers")
     counts = step(config, set=["model.init_args.compiled=false"])
     assert counts["memory_peak"] < dry_run.CARD_BYTES, dry_run.report(counts)
+    assert counts["estimate"] == pytest.approx(counts["memory_peak"], rel=0.1)
 
 
 def test_the_command_needs_a_configuration():

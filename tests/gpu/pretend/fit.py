@@ -4,6 +4,8 @@ import copy
 import json
 import sys
 import tempfile
+import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 import train
+from callbacks.training.preflight_memory import step_bytes
 from codec import UserError
 from codec.checkpoints.files import SafeCheckpointIO
 from codec.cli import CodecCLI
@@ -79,6 +82,16 @@ class OneStep(Callback):
 
     def __init__(self, recorder: Recorder, batch: int) -> None:
         self.recorder, self.batch = recorder, batch
+        self.estimate: dict[str, Any] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Estimate the memory as `Preflight` does, so that it is measured together with what the step then takes."""
+        start = time.process_time()
+        try:
+            self.estimate["estimate"] = step_bytes(trainer, pl_module)
+        except Exception:
+            self.estimate["estimate_failed"] = traceback.format_exc()
+        self.estimate["estimate_seconds"] = time.process_time() - start
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == self.batch:
@@ -150,7 +163,7 @@ def count_step(words: list[str], batch: int) -> dict[str, Any]:
         try:
             DryCLI(LightningModule, RandomSpeech, usual_callbacks=train.CALLBACKS, user_errors=errors)
         except Measured as measured:
-            return measured.counts.as_dict() | {"parameters": parameters(measured.module)}
+            return measured.counts.as_dict() | DryCLI.step.estimate | {"parameters": parameters(measured.module)}
     raise RuntimeError(f"The run ended before batch {batch + 1}.")
 
 
