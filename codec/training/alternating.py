@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from codec.checkpoints.files import FORMAT_VERSION
-from codec.errors import InvalidValue, UnreadableFile
+from codec.errors import UnreadableFile
 from codec.training.distributed.averaging import average_over_ranks, overlapped_average
 from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
 from codec.training.distributed.supported import check_trainer

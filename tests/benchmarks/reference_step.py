@@ -159,8 +159,7 @@ class Discriminators(nn.Module):
 
         def period() -> Layers:
             layers = [
-                nn.Conv2d(a, b, (5, 1), (3 if i < 4 else 1, 1), (2, 0))
-                for i, (a, b) in enumerate(pairwise(widths))
+                nn.Conv2d(a, b, (5, 1), (3 if i < 4 else 1, 1), (2, 0)) for i, (a, b) in enumerate(pairwise(widths))
             ]
             return Layers([*layers, nn.Conv2d(512, 1, (2, 1), 1, (1, 0))], 0.1)
 
