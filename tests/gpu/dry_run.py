@@ -17,10 +17,10 @@ from tests.gpu.pretend.stubs import BYTES, build, environment, unavailable
 from tests.support.paths import CONFIGS, ROOT
 
 CARD_BYTES = int(0.97 * 80e9)  # that a step may allocate on a card of "80 GB", of which 79.1 GiB (84.9 GB) are usable
-TEACHERS = {"student": "fsq", "quickstart_student": "quickstart", "distill_neucodec": "paper/neucodec"}
+TEACHERS = {"student": "fsq", "small/quickstart_student": "quickstart", "paper/distill_neucodec": "paper/neucodec"}
 HEADERS = (
     "small/fsq",
-    "small/gpu",
+    "small/fsq small/gpu",
     "small/student",
     "fsq",
     "rvq",
@@ -117,12 +117,18 @@ def prepare(names: list[str], arguments: argparse.Namespace) -> Step:
     """The step that the command line asks for."""
     configs = [find_config(name) for name in names]
     words = options(arguments)
-    teacher = arguments.teacher or next((TEACHERS[path.stem] for path in configs if path.stem in TEACHERS), None)
+    known = [TEACHERS.get(path.relative_to(CONFIGS).with_suffix("").as_posix()) for path in configs if ours(path)]
+    teacher = arguments.teacher or next(filter(None, known), None)
     distilled = teacher or any("DistillationModule" in path.read_text() for path in configs)
     if arguments.adversarial and distilled:
         words += ["--model.init_args.distillation_start", "0", "--model.init_args.distillation_ramp", "0"]
     taught_by = find_config(teacher) if teacher else None
     return Step(configs, words, arguments.steps - 2, taught_by, int(arguments.card * 1e9))
+
+
+def ours(path: Path) -> bool:
+    """Whether a file is a configuration of this project."""
+    return path.is_relative_to(CONFIGS)
 
 
 def report(counts: dict[str, Any]) -> str:
@@ -177,6 +183,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--teacher", metavar="CONFIG", help="what the teacher of a student is built from")
     parser.add_argument("--validate", action="store_true", help="with sanity check and validations before that batch")
     parser.add_argument("--card", type=float, default=BYTES / 1e9, metavar="GB", help="memory of the card")
+    parser.add_argument("--kernels", type=int, default=0, metavar="N", help="name the N most frequent kernels")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the counts as well")
     parser.add_argument("--headers", action="store_true", help="a table for the headers of the configurations")
     parser.add_argument("--compiled", nargs="+", default=["false", "true"], help="rows of that table")
@@ -200,6 +207,8 @@ def main() -> None:
     except Failed as error:
         raise SystemExit(str(error)) from None
     print(report(counts))
+    for name, count in list(counts["kernels"].items())[: arguments.kernels]:
+        print(f"  {count} × {name}")
     if arguments.json:
         arguments.json.write_text(json.dumps(counts, indent=1))
 

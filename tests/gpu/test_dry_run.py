@@ -66,6 +66,8 @@ def test_what_a_known_program_asks_for_is_counted():
     assert (counts["copies_to_device"], counts["copies_to_host"]) == (2, 2)
     assert counts["synchronisations"] == 3 == sum(counts["lines"].values())
     assert 3 <= counts["launches"] <= 12
+    assert sum(counts["kernels"].values()) == counts["launches"]
+    assert any("CUDAFunctor" in name for name in counts["kernels"])
     assert 4e8 <= counts["memory_peak"] - counts["memory_before"] < 4.1e8
 
 

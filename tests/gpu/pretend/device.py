@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import tempfile
 import traceback
 import warnings
 from collections import Counter
@@ -36,6 +37,7 @@ class Counts:
         library_calls: of cuDNN and cuFFT.
         synchronisations: halts of the program until the device is done, of any kind.
         lines: how often each line of the program (innermost of this project, and of all) has asked for one.
+        kernels: how often each kernel was launched, the most frequent first.
         memory_before: allocated at the start.
         memory_peak: largest allocated.
         memory_reserved: largest reserved from the card.
@@ -49,6 +51,7 @@ class Counts:
     copies_to_host: int = 0
     copies_on_device: int = 0
     lines: dict[str, int] = field(default_factory=dict)
+    kernels: dict[str, int] = field(default_factory=dict)
     memory_before: int = 0
     memory_peak: int = 0
     memory_reserved: int = 0
@@ -57,9 +60,25 @@ class Counts:
         return asdict(self)
 
 
+def library() -> ctypes.CDLL:
+    """The stubs that this process has loaded."""
+    return ctypes.CDLL(f"{os.environ['PRETEND_GPU']}/libpretend.so")
+
+
+def kernels() -> Counter[str]:
+    """Launches of each kernel since the process began."""
+    with tempfile.NamedTemporaryFile() as file:
+        library().pretend_write_kernels(file.name.encode())
+        lines = [line.decode().split(maxsplit=1) for line in Path(file.name).read_bytes().splitlines()]
+    found: Counter[str] = Counter({"elementwise, compiled at run time": calls["elementwise"]})
+    for count, name in lines:
+        found[name] += int(count)
+    return found
+
+
 def counters() -> Counter[str]:
     """The counters since the process began."""
-    stub = ctypes.CDLL(f"{os.environ['PRETEND_GPU']}/libpretend.so")
+    stub = library()
     found = Counter({name: ctypes.c_long.in_dll(stub, f"pretend_{name}").value for name in COUNTERS})
     found["launches"] += calls["elementwise"]
     found["library_calls"] = calls["cudnn"] + calls["cufft"]
@@ -71,6 +90,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self._before: Counter[str] = Counter()
+        self._kernels: Counter[str] = Counter()
         self._lines: Counter[str] = Counter()
         self._memory = 0
         self._recording = False
@@ -100,6 +120,7 @@ class Recorder:
         self._memory = torch.cuda.memory_allocated()
         self._lines.clear()
         self._recording = True
+        self._kernels = kernels()
         self._before = counters()
 
     def stop(self) -> Counts:
@@ -108,6 +129,7 @@ class Recorder:
         return Counts(
             **found,
             lines=dict(self._lines.most_common()),
+            kernels=dict((kernels() - self._kernels).most_common()),
             memory_before=self._memory,
             memory_peak=torch.cuda.max_memory_allocated(),
             memory_reserved=torch.cuda.max_memory_reserved(),

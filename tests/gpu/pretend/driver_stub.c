@@ -1,12 +1,15 @@
 /* The CUDA driver, as far as Triton and PyTorch ask for it; launches are counted in the runtime's stub. */
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define OK(name) int name() { return 0; }
-extern long pretend_launches, pretend_synchronisations;
+extern long pretend_synchronisations;
+void pretend_launch(const void *key);
+void pretend_name(const void *key, const char *name);
 
-int cuLaunchKernel() { pretend_launches++; return 0; }
-int cuLaunchKernelEx() { pretend_launches++; return 0; }
+int cuLaunchKernel(void *function) { pretend_launch(function); return 0; }
+int cuLaunchKernelEx(const void *config, void *function) { pretend_launch(function); return 0; }
 int cuStreamSynchronize() { pretend_synchronisations++; return 0; }
 
 /* -- device: the figures of an H100, by the numbers of CUdevice_attribute ------------------------------------------ */
@@ -46,7 +49,11 @@ int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) {
 int cuModuleLoad(void **module, const char *path) { *module = (void *)2; return 0; }
 int cuModuleLoadData(void **module, const void *image) { *module = (void *)2; return 0; }
 int cuModuleLoadDataEx(void **m, const void *image, unsigned n, void *o, void *v) { *m = (void *)2; return 0; }
-int cuModuleGetFunction(void **function, void *module, const char *name) { *function = malloc(8); return 0; }
+int cuModuleGetFunction(void **function, void *module, const char *name) {
+  *function = strdup(name);
+  pretend_name(*function, *function);
+  return 0;
+}
 int cuFuncGetModule(void **module, void *function) { *module = (void *)2; return 0; }
 int cuFuncGetParamInfo(void *function, size_t i, size_t *offset, size_t *size) { return 1; }
 int cuFuncGetAttribute(int *value, int attribute, void *function) {

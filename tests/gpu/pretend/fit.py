@@ -1,6 +1,5 @@
 """`train.py fit` on the pretend GPU, on random audio, counting one step: `-m tests.gpu.pretend.fit TEACHER WORDS…`."""
 
-import copy
 import json
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
@@ -22,12 +21,11 @@ from torch.utils.data import DataLoader, IterableDataset
 import train
 from callbacks.training.preflight_memory import step_bytes
 from codec import UserError
-from codec.checkpoints.files import SafeCheckpointIO
+from codec.checkpoints.files import FORMAT_VERSION, SafeCheckpointIO
 from codec.cli import CodecCLI
 from data import DataError, SpeechDataModule
 from tests.gpu.pretend import operations
 from tests.gpu.pretend.device import Counts, Recorder
-from tests.support.building import build
 
 CLIPS = (16_000, 17_333, 18_666)  # lengths of the validation clips, in samples
 
@@ -142,8 +140,12 @@ def save_teacher(config: Path, folder: Path) -> Path:
     """A checkpoint of a configuration's module with random weights, as a teacher needs to have it."""
     block = yaml.safe_load(config.read_text())["model"]
     without_downloads(block)
-    module = build(copy.deepcopy(block), LightningModule)
-    checkpoint = {"state_dict": module.state_dict(), "model_config": block, "format_version": 1}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LightningModule, "module")
+    parsed = parser.parse_object({"module": block})
+    module = parser.instantiate_classes(parsed).module
+    stated = json.loads(json.dumps(parsed.module.as_dict(), default=str))  # as the command line states it
+    checkpoint = {"state_dict": module.state_dict(), "model_config": stated, "format_version": FORMAT_VERSION}
     path = folder / "teacher.ckpt"
     SafeCheckpointIO().save_checkpoint(checkpoint, path)
     return path
