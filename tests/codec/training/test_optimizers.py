@@ -1,4 +1,4 @@
-"""Fused optimizers: chosen by default, unscaled under fp16, skipping what is not finite; both update rules' gradients."""
+"""Fused optimizers: by default, unscaled under fp16, skipping what is not finite; gradients of both update rules."""
 
 import lightning as L
 import pytest
