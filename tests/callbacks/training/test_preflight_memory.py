@@ -24,6 +24,7 @@ import json, torch
 from types import SimpleNamespace
 from lightning.pytorch.plugins import MixedPrecision
 from callbacks.training.preflight_memory import step_bytes
+from codec import CodecModule
 from tests.gpu.pretend import operations
 from tests.support.training import tiny_module, weights
 operations.install()
@@ -34,12 +35,19 @@ def estimate(size, **changes):
     plugin = MixedPrecision("bf16-mixed", "cuda")
     trainer = SimpleNamespace(strategy=strategy, precision_plugin=plugin, max_steps=-1, callbacks=[], datamodule=data)
     return step_bytes(trainer, tiny_module(**changes)) if changes else step_bytes(trainer, module)
+class Seeding(CodecModule):
+    def training_step(self, batch, batch_idx):
+        torch.default_generator.manual_seed(5)
+        return super().training_step(batch, batch_idx)
 module = tiny_module()
-before, state = weights(module), torch.get_rng_state()
+module.__class__ = Seeding
+def states():
+    return torch.cat((torch.get_rng_state(), torch.cuda.get_rng_state()))
+before, state = weights(module), states()
 sizes = [estimate(size) for size in (16, 32, 64)]
 same = all(torch.equal(value, before[name]) for name, value in weights(module).items())
 print(json.dumps({
-    "sizes": sizes, "same weights": same, "same state": torch.equal(state, torch.get_rng_state()),
+    "sizes": sizes, "same weights": same, "same state": torch.equal(state, states()),
     "device": torch.cuda.memory_allocated(), "gradients": any(p.grad is not None for p in module.parameters()),
     "later": estimate(64, discriminator_start=1000), "accumulated": estimate(64, accumulate=2),
     "weights": sum(p.nbytes for p in module.parameters()),
