@@ -338,3 +338,17 @@ def test_the_folder_of_the_run_is_the_default(tmp_path):
     fit(tmp_path / "unused", saver, max_steps=1)
     assert saver.folder == Path(tmp_path / "checkpoints")
     assert names(saver.folder) == ["batch=1.ckpt", "last.ckpt"]
+
+
+def test_a_checkpoint_is_copied_from_the_device_in_a_few_pieces(tmp_path, monkeypatch):
+    """One copy of each type of number, where each tensor by itself would wait for the device."""
+    from codec.training import transfers
+
+    copies, cpu = [], torch.Tensor.cpu
+    monkeypatch.setattr(transfers, "_on_device", lambda value: isinstance(value, torch.Tensor))
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: copies.append(self.dtype) or cpu(self))
+    module, saver = tiny_module(), RunCheckpoint(dirpath=str(tmp_path))
+    quiet_trainer(max_steps=2, callbacks=[saver], enable_checkpointing=True).fit(module, VoiceData())
+    assert 1 <= len(copies) == len(set(copies)) <= 4
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=False)
+    assert all(torch.equal(saved["state_dict"][name], value) for name, value in module.state_dict().items())
