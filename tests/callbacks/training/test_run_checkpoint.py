@@ -342,11 +342,18 @@ def test_the_folder_of_the_run_is_the_default(tmp_path):
 
 def test_a_checkpoint_is_copied_from_the_device_in_a_few_pieces(tmp_path, monkeypatch):
     """One copy of each type of number, where each tensor by itself would wait for the device."""
+    from callbacks.training import run_checkpoint
     from codec.training import transfers
 
-    copies, cpu = [], torch.Tensor.cpu
-    monkeypatch.setattr(transfers, "_on_device", lambda value: isinstance(value, torch.Tensor))
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: copies.append(self.dtype) or cpu(self))
+    copies, cpu, fetch_state = [], torch.Tensor.cpu, transfers.fetch_state
+
+    def fetch(state):
+        with monkeypatch.context() as patched:
+            patched.setattr(transfers, "_on_device", lambda value: isinstance(value, torch.Tensor))
+            patched.setattr(torch.Tensor, "cpu", lambda self: copies.append(self.dtype) or cpu(self))
+            return fetch_state(state)
+
+    monkeypatch.setattr(run_checkpoint, "fetch_state", fetch)
     module, saver = tiny_module(), RunCheckpoint(dirpath=str(tmp_path))
     quiet_trainer(max_steps=2, callbacks=[saver], enable_checkpointing=True).fit(module, VoiceData())
     assert 1 <= len(copies) == len(set(copies)) <= 4
