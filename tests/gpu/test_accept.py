@@ -148,7 +148,7 @@ def test_other_scores_and_gradients_fail(monkeypatch, setting, report):
     (audio,) = crops(1, size=2, seconds=0.2, rates=(16_000,), clips=2)
     for name, module in parity.discriminators(setting).items():
         parity.compare_discriminator(name, module, audio, setting=setting, report=report)
-    assert len(failed(report)) == 4
+    assert len(failed(report)) == 2 * len(parity.discriminators(setting)) >= 4
 
 
 def test_an_activation_without_its_filters_fails(monkeypatch, setting, report):

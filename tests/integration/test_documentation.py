@@ -153,7 +153,8 @@ def test_links_lead_somewhere(page):
 
 def test_every_page_is_in_the_site():
     listed = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
-    assert listed == {page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]}
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]}
+    assert listed == {page for page in pages if not page.startswith("results/")}  # tables that pages link to
 
 
 @pytest.mark.parametrize("package", [codec, data, callbacks], ids=lambda package: package.__name__)
