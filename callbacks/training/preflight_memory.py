@@ -200,7 +200,7 @@ def detach_from_trainer(clone: Any) -> list[DetachedOptimizer]:
     made = clone.configure_optimizers()
     optimizers = [DetachedOptimizer(optimizer, clone) for optimizer in (made if isinstance(made, list) else [made])]
     clone.optimizers = lambda *_, **__: optimizers
-    clone.manual_backward = lambda loss, *_, **__: loss.backward()
+    clone.manual_backward = lambda loss, **options: loss.backward(**options)
     for name in ("begin_batch", "end_batch", "log", "log_dict"):
         setattr(clone, name, lambda *_, **__: None)
     return optimizers
