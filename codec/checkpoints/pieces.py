@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from codec.checkpoints.safetensors import read_safetensors, write_safetensors
 from codec.errors import InvalidValue, UnreadableFile
+
+Key = TypeVar("Key")
 
 INDEX = "model.safetensors.index.json"
 LIMIT = 16 * 2**20  # bytes of a file
@@ -83,17 +85,24 @@ def pieces_size(folder: str | Path) -> int:
 
 def _groups(weights: Mapping[str, Tensor], limit: int) -> Iterator[list[str]]:
     """Names in their order, cut where the next tensor would pass the limit of bytes."""
-    group: list[str] = []
-    filled = 0
     for name, value in weights.items():
-        size = value.numel() * value.element_size()
-        if size > limit:
-            raise InvalidValue(name, f"of {size} bytes", f"must be at most {limit} bytes", "write one file instead")
-        if group and filled + size > limit:
+        if value.nbytes > limit:
+            raise InvalidValue(
+                name, f"of {value.nbytes} bytes", f"must be at most {limit} bytes", "write one file instead"
+            )
+    return cut_by_bytes(weights, limit)
+
+
+def cut_by_bytes(tensors: Mapping[Key, Tensor], limit: int) -> Iterator[list[Key]]:
+    """Keys in their order, cut where the next tensor would pass the limit; a larger tensor is alone."""
+    group: list[Key] = []
+    filled = 0
+    for key, value in tensors.items():
+        if group and filled + value.nbytes > limit:
             yield group
             group, filled = [], 0
-        group.append(name)
-        filled += size
+        group.append(key)
+        filled += value.nbytes
     if group:
         yield group
 

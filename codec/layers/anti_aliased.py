@@ -6,12 +6,16 @@ and with each signal's ends repeated. The operator `codec::anti_aliased_snake` r
 operator; under autocast it keeps its input's type and computes in float32.
 """
 
+from functools import lru_cache
+from importlib.util import find_spec
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK = 16  # samples of the lower rate that one block of the filters covers
 CACHE_SIZE = 2**16  # numbers that fit the cache of a CPU core
+HAS_TRITON = find_spec("triton") is not None  # PyTorch's builds for CUDA on Linux bring it along
 TRITON_TAPS = 12
 TRITON_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -25,7 +29,7 @@ def anti_aliased_snake(x: Tensor, alpha: Tensor, inverse_beta: Tensor, lowpass: 
         inverse_beta: 1 / β, `[C, 1]`.
         lowpass: the filter at the doubled rate, an even number of taps, at least 6; no gradient reaches it.
     """
-    if x.is_cpu or (x.is_cuda and lowpass.numel() == TRITON_TAPS and x.dtype in TRITON_TYPES and has_triton()):
+    if x.is_cpu or (x.is_cuda and lowpass.numel() == TRITON_TAPS and x.dtype in TRITON_TYPES and HAS_TRITON):
         return torch.ops.codec.anti_aliased_snake(x, alpha, inverse_beta, lowpass)
     return by_convolution(x, alpha, inverse_beta, lowpass)
 
@@ -42,24 +46,16 @@ def by_convolution(x: Tensor, alpha: Tensor, inverse_beta: Tensor, lowpass: Tens
     return F.conv1d(x, kernel, stride=2, groups=channels)  # [B, C, T]
 
 
-def has_triton() -> bool:
-    """Whether Triton can be imported: PyTorch's builds for CUDA on Linux bring it along."""
-    try:
-        import triton  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 # -- the operator ------------------------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op("codec::anti_aliased_snake", mutates_args=(), device_types="cpu")
 def _forward(x: Tensor, alpha: Tensor, inverse_beta: Tensor, lowpass: Tensor) -> Tensor:
     z = torch.empty_like(x, memory_format=torch.contiguous_format)
-    up, down = up_matrix(lowpass), down_matrix(lowpass)
+    up, down = _matrices(tuple(lowpass.tolist()), lowpass.dtype)
+    alphas, inverse_betas = _by_row(alpha, x), _by_row(inverse_beta, x)
     for rows in _groups(x):
-        a, b = _by_row(alpha, x)[rows], _by_row(inverse_beta, x)[rows]
+        a, b = alphas[rows], inverse_betas[rows]
         y = _up(x.flatten(0, 1)[rows].to(up.dtype), up, ends=True)
         y.addcmul_(torch.sin(y * a).square_(), b)
         z.flatten(0, 1)[rows] = _down(y, down, ends=True)
@@ -71,10 +67,11 @@ def _backward(
     gz: Tensor, x: Tensor, alpha: Tensor, inverse_beta: Tensor, lowpass: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     gx = torch.empty_like(x, memory_format=torch.contiguous_format)
-    up, down = up_matrix(lowpass), down_matrix(lowpass)
+    up, down = _matrices(tuple(lowpass.tolist()), lowpass.dtype)
+    alphas, inverse_betas = _by_row(alpha, x), _by_row(inverse_beta, x)
     sums = torch.empty(2, x.shape[0] * x.shape[1], dtype=up.dtype)
     for rows in _groups(x):
-        a, b = _by_row(alpha, x)[rows], _by_row(inverse_beta, x)[rows]
+        a, b = alphas[rows], inverse_betas[rows]
         gs = _up(gz.flatten(0, 1)[rows].to(up.dtype), up, ends=False)  # twice the gradient of s
         y = _up(x.flatten(0, 1)[rows].to(up.dtype), up, ends=True)
         angle = y * a
@@ -138,6 +135,13 @@ def up_matrix(lowpass: Tensor) -> Tensor:
 def down_matrix(lowpass: Tensor) -> Tensor:
     """Down-sampling filter as a matrix from a block's inputs to its outputs: `[2 · BLOCK + taps − 2, BLOCK]`."""
     return _select(lowpass, torch.arange(2 * BLOCK + lowpass.numel() - 2)[:, None] - 2 * torch.arange(BLOCK))
+
+
+@lru_cache(maxsize=8)
+def _matrices(taps: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Both matrices of a filter, made once: all activations of a codec share its taps."""
+    lowpass = torch.tensor(taps, dtype=dtype)
+    return up_matrix(lowpass), down_matrix(lowpass)
 
 
 def _select(lowpass: Tensor, tap: Tensor) -> Tensor:

@@ -136,13 +136,19 @@ def _ends(pointer, length, h):
 
 
 @triton.jit
+def _row(x_ptr, alpha_ptr, inverse_beta_ptr, row, length, channels):
+    """α, 1 / β, and the first and last sample of a row; `x_ptr` points to its first."""
+    alpha = tl.load(alpha_ptr + row % channels).to(tl.float32)
+    inverse_beta = tl.load(inverse_beta_ptr + row % channels).to(tl.float32)
+    return alpha, inverse_beta, tl.load(x_ptr).to(tl.float32), tl.load(x_ptr + length - 1).to(tl.float32)
+
+
+@triton.jit
 def forward_kernel(x_ptr, z_ptr, alpha_ptr, inverse_beta_ptr, filter_ptr, length, channels, threads: tl.constexpr):
     row = tl.program_id(1).to(tl.int64)
     start = tl.program_id(0) * OUTPUTS * threads
     x_ptr += row * length
-    alpha = tl.load(alpha_ptr + row % channels).to(tl.float32)
-    inverse_beta = tl.load(inverse_beta_ptr + row % channels).to(tl.float32)
-    first, last = tl.load(x_ptr).to(tl.float32), tl.load(x_ptr + length - 1).to(tl.float32)
+    alpha, inverse_beta, first, last = _row(x_ptr, alpha_ptr, inverse_beta_ptr, row, length, channels)
     h = _taps(filter_ptr)
     x = _window(x_ptr, start, length, first, last, threads)
     begin = start + OUTPUTS * tl.arange(0, threads)
@@ -174,9 +180,7 @@ def backward_kernel(
     row = tl.program_id(1).to(tl.int64)
     start = tl.program_id(0) * OUTPUTS * threads
     x_ptr += row * length
-    alpha = tl.load(alpha_ptr + row % channels).to(tl.float32)
-    inverse_beta = tl.load(inverse_beta_ptr + row % channels).to(tl.float32)
-    first, last = tl.load(x_ptr).to(tl.float32), tl.load(x_ptr + length - 1).to(tl.float32)
+    alpha, inverse_beta, first, last = _row(x_ptr, alpha_ptr, inverse_beta_ptr, row, length, channels)
     h = _taps(filter_ptr)
     begin = start + OUTPUTS * tl.arange(0, threads)
     # Gradient at the doubled rate behind the activation, pairs −3 … 14; what falls outside belongs to the ends.

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from codec.checkpoints.pieces import cut_by_bytes
+
 PIECE = 2**28  # bytes that are copied at once, and that the copy takes on the device for a moment
 
 
@@ -50,16 +52,7 @@ def _groups(tensors: Sequence[Tensor], piece: int) -> Iterable[list[int]]:
     for index, tensor in enumerate(tensors):
         kinds.setdefault((tensor.dtype, tensor.device), []).append(index)
     for members in kinds.values():
-        group: list[int] = []
-        size = 0
-        for index in members:
-            bytes_here = tensors[index].numel() * tensors[index].element_size()
-            if group and size + bytes_here > piece:
-                yield group
-                group, size = [], 0
-            group.append(index)
-            size += bytes_here
-        yield group
+        yield from cut_by_bytes({index: tensors[index] for index in members}, piece)
 
 
 def _on_device(value: object) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from codec.layers.l3ac import running_sum
 from tests.integration.test_hot_path import CHANNELS, KINDS
 from tests.support.determinism import Nondeterministic
 from tests.support.distilling import save_teacher, student_of
+from tests.support.operators import DuringTraining
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
 
 
@@ -22,19 +22,8 @@ def as_before() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-class Watch(L.Callback):
-    def __init__(self) -> None:
-        self.mode = Nondeterministic()
-
-    def on_train_start(self, *_):
-        self.mode.__enter__()
-
-    def on_train_end(self, *_):
-        self.mode.__exit__(None, None, None)
-
-
 def raising(module: CodecModule) -> set[str]:
-    watch = Watch()
+    watch = DuringTraining(Nondeterministic())
     trainer = quiet_trainer(max_steps=2, deterministic=True, callbacks=[watch, CodecEMA(), CodebookUsage(1)])
     trainer.fit(module, VoiceData())
     return watch.mode.found

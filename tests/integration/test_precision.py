@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -10,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from codec import ResidualFSQ, StudentEncoder
 from tests.integration.test_hot_path import KINDS, rvq
 from tests.support.distilling import save_teacher, student_of
+from tests.support.operators import DuringTraining
 from tests.support.synchronisations import tensors
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
 
@@ -34,17 +34,6 @@ class HalfPrecision(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Watch(L.Callback):
-    def __init__(self) -> None:
-        self.mode = HalfPrecision()
-
-    def on_train_start(self, *_):
-        self.mode.__enter__()
-
-    def on_train_end(self, *_):
-        self.mode.__exit__(None, None, None)
-
-
 def residual():
     module = tiny_module()
     module.codec.quantizer = ResidualFSQ(16, (4, 4), dropout=0.5)
@@ -61,7 +50,7 @@ def student(folder):
 @pytest.mark.parametrize("kind", [*KINDS, "residual", "student"])
 def test_a_step_in_bfloat16_keeps_delicate_operations_in_float32(kind, tmp_path):
     module = student(tmp_path) if kind == "student" else (KINDS | {"residual": residual})[kind]()
-    watch = Watch()
+    watch = DuringTraining(HalfPrecision())
     quiet_trainer(max_steps=2, precision="bf16-mixed", callbacks=[watch]).fit(module, VoiceData())
     assert not watch.mode.found
     assert module.skipped_steps == 0 and all(p.isfinite().all() for p in module.parameters())

@@ -131,19 +131,21 @@ def tiny_module(**changes: Any) -> CodecModule:
     return CodecModule(codec, **module_settings(settings))
 
 
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "max_epochs": -1,
+    "logger": False,
+    "limit_val_batches": 0,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+
+
 def quiet_trainer(**changes: Any) -> L.Trainer:
-    settings: dict[str, Any] = {
-        "accelerator": "cpu",
-        "devices": 1,
-        "max_epochs": -1,
-        "logger": False,
-        "limit_val_batches": 0,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,
-    } | changes
-    return L.Trainer(**settings)
+    return L.Trainer(**(QUIET | changes))
 
 
 def weights(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -22,6 +22,15 @@ class Discriminator(nn.Module, ABC):
         """Audio `[B, 1, T]` to one output per sub-discriminator."""
 
 
+class SubDiscriminators(Discriminator):
+    """Several sub-discriminators, `parts`, which all get the same audio."""
+
+    parts: nn.ModuleList
+
+    def forward(self, audio: Tensor) -> list[DiscriminatorOutput]:
+        return [part(audio) for part in self.parts]
+
+
 def run_layers(x: Tensor, layers: nn.ModuleList, score: nn.Module, slope: float = 0.1) -> DiscriminatorOutput:
     """Run layers, each followed by a leaky ReLU of this slope, keeping each output, then the score layer."""
     features = []

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from codec.layers.padding import reflect_ends
-from codec.training.discriminators.base import Discriminator, DiscriminatorOutput, run_layers
+from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, run_layers
 
 
 class PeriodSubDiscriminator(nn.Module):
@@ -38,7 +38,7 @@ class PeriodSubDiscriminator(nn.Module):
         return run_layers(x.unflatten(-1, (-1, self.period)), self.layers, self.score)  # [B, 1, T / period, period]
 
 
-class BigCodecPeriodDiscriminator(Discriminator):
+class BigCodecPeriodDiscriminator(SubDiscriminators):
     """Multi-period discriminator with BigCodec's widths; the end is reflected up to a multiple of each period.
 
     10.3 M parameters at the defaults. Kernels of 5 samples, stride 3 but in the last layer, leaky ReLU of slope 0.1.
@@ -56,9 +56,6 @@ class BigCodecPeriodDiscriminator(Discriminator):
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleList(PeriodSubDiscriminator(period, channels) for period in periods)
-
-    def forward(self, audio: Tensor) -> list[DiscriminatorOutput]:
-        return [part(audio) for part in self.parts]
 
 
 class SpectrogramSubDiscriminator(nn.Module):
@@ -93,7 +90,7 @@ class SpectrogramSubDiscriminator(nn.Module):
             return power.clamp(1e-7, 1e3).sqrt().transpose(1, 2).to(audio.dtype)
 
 
-class BigCodecSpectrogramDiscriminator(Discriminator):
+class BigCodecSpectrogramDiscriminator(SubDiscriminators):
     """One discriminator on magnitude spectrograms per transform length, the lengths as in X-Codec 2.
 
     18.1 M parameters at the defaults. Window as long as the transform, hop half of it; kernels of 5 × 5 with stride
@@ -114,6 +111,3 @@ class BigCodecSpectrogramDiscriminator(Discriminator):
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleList(SpectrogramSubDiscriminator(n_fft, channels) for n_fft in n_ffts)
-
-    def forward(self, audio: Tensor) -> list[DiscriminatorOutput]:
-        return [part(audio) for part in self.parts]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from codec.training.discriminators.base import Discriminator, DiscriminatorOutput, run_layers
+from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, run_layers
 
 
 class SpectrogramDiscriminator(nn.Module):
@@ -39,7 +39,7 @@ class SpectrogramDiscriminator(nn.Module):
         return run_layers(x, self.layers, self.score)
 
 
-class MultiResolutionSpectrogramDiscriminator(Discriminator):
+class MultiResolutionSpectrogramDiscriminator(SubDiscriminators):
     """One discriminator on complex spectrograms per transform length, all of one width.
 
     Only the default transform lengths are X-Codec 2's (arXiv 2502.04128). Its discriminators see magnitudes, with a hop
@@ -54,6 +54,3 @@ class MultiResolutionSpectrogramDiscriminator(Discriminator):
     def __init__(self, n_ffts: Sequence[int] = (78, 126, 206, 334, 542, 876, 1418, 2296), channels: int = 32) -> None:
         super().__init__()
         self.parts = nn.ModuleList(SpectrogramDiscriminator(n_fft, channels) for n_fft in n_ffts)
-
-    def forward(self, audio: Tensor) -> list[DiscriminatorOutput]:
-        return [part(audio) for part in self.parts]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from codec.training.discriminators.base import Discriminator, DiscriminatorOutput, run_layers
+from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, run_layers
 
 
 class PeriodDiscriminator(nn.Module):
@@ -28,7 +28,7 @@ class PeriodDiscriminator(nn.Module):
         return run_layers(x.unflatten(-1, (-1, self.period)), self.layers, self.score)  # [B, 1, T / period, period]
 
 
-class MultiPeriodDiscriminator(Discriminator):
+class MultiPeriodDiscriminator(SubDiscriminators):
     """HiFi-GAN's multi-period discriminator, with zeros instead of a reflection where T is no multiple of a period.
 
     41.1 M parameters at the default widths, four times X-Codec 2's: for that recipe take `BigCodecPeriodDiscriminator`.
@@ -43,6 +43,3 @@ class MultiPeriodDiscriminator(Discriminator):
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleList(PeriodDiscriminator(period, channels) for period in periods)
-
-    def forward(self, audio: Tensor) -> list[DiscriminatorOutput]:
-        return [part(audio) for part in self.parts]

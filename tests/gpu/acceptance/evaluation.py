@@ -4,7 +4,6 @@ import copy
 import importlib.util
 from typing import Any
 
-import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
@@ -14,7 +13,7 @@ from codec import CodecModule, FrameErasureChannel, load_codec
 from tests.gpu.acceptance.report import Report
 from tests.gpu.acceptance.setting import Setting, full_float32
 from tests.gpu.acceptance.signals import pool
-from tests.gpu.acceptance.steps import QUIET
+from tests.support.training import quiet_trainer
 
 
 def metrics() -> list[SpeechMetric]:
@@ -39,10 +38,8 @@ def scores(setting: Setting, accelerator: str) -> list[ChannelRow]:
         [FrameErasureChannel(0.2)], bit_error_rates=(0.0, 0.1), metrics=metrics(), num_workers=0, bootstrap=20,
         audio_clips=0,
     )  # fmt: skip
-    options: dict[str, Any] = {key: value for key, value in QUIET.items() if key != "limit_val_batches"}
-    trainer = L.Trainer(
-        accelerator=accelerator, callbacks=[evaluation], default_root_dir=setting.folder / accelerator, **options
-    )
+    folder = setting.folder / accelerator
+    trainer = quiet_trainer(accelerator=accelerator, callbacks=[evaluation], default_root_dir=folder)
     trainer.test(CodecModule(load_codec("small_fsq")), DataLoader(clips(setting), batch_size=None), verbose=False)
     return evaluation.results
 

@@ -14,18 +14,7 @@ from tests.gpu.acceptance.report import Report
 from tests.gpu.acceptance.setting import Setting
 from tests.gpu.acceptance.signals import SignalData
 from tests.gpu.acceptance.timing import Stopwatch, peak_gigabytes, reset_peak
-
-QUIET = {
-    "devices": 1,
-    "max_epochs": -1,
-    "logger": False,
-    "limit_val_batches": 0,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "use_distributed_sampler": False,
-    "log_every_n_steps": 50,
-}
+from tests.support.training import quiet_trainer
 
 
 class Watch(L.Callback):
@@ -72,13 +61,13 @@ def fit(
     **options: Any,
 ) -> L.Trainer:
     """Train with averages, and return the trainer."""
-    trainer = L.Trainer(
+    trainer = quiet_trainer(
         accelerator=accelerator or setting.accelerator,
         precision=precision,
         max_steps=batches,
         callbacks=[CodecEMA(0.99), *callbacks],
         default_root_dir=setting.folder,
-        **(QUIET | options),
+        **options,
     )
     trainer.fit(module, data, ckpt_path=ckpt_path)
     return trainer
