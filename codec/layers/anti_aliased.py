@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK = 16  # samples of the lower rate that one block of the filters covers
-CACHE_SIZE = 2**16  # numbers that fit the cache of a CPU core
+CACHE_SIZE = 2**17  # numbers that fit the cache of a CPU core
 HAS_TRITON = find_spec("triton") is not None  # PyTorch's builds for CUDA on Linux bring it along
 TRITON_TAPS = 12
 TRITON_TYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -1,10 +1,79 @@
 """Short-time Fourier transforms with one frame per hop ("same" padding), forward and inverse, in float32."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from codec.errors import InvalidValue
+
+
+def frame_spectra(audio: Tensor, window: Tensor, hop_length: int) -> Tensor:
+    """Spectra of windowed frames that lie wholly inside the signal.
+
+    The values and gradients are those of `torch.stft` without centring, whose gradient adds samples by their index and
+    transforms whole complex spectra.
+
+    Args:
+        audio: `[..., T]`, float32 or float64.
+        window: `[n_fft]`.
+        hop_length: samples from frame to frame.
+
+    Returns:
+        complex `[..., frames, n_fft / 2 + 1]`.
+    """
+    return RealTransform.apply(Frames.apply(audio, window.shape[0], hop_length) * window)
+
+
+class RealTransform(torch.autograd.Function):
+    """`torch.fft.rfft` over the last axis, with a gradient that is one transform to real numbers."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return torch.fft.rfft(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.length = inputs[0].shape[-1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Re Σₖ gₖ exp(2πi kt / n) over the half spectrum; irfft counts all but its ends twice."""
+        ends = (1, 1 - ctx.length % 2)  # bins at 0 and, for even lengths, at half the sample rate
+        inner = torch.full((gradient.shape[-1] - sum(ends),), 0.5, dtype=gradient.real.dtype, device=gradient.device)
+        halved = F.pad(inner, ends, value=1.0)
+        parts = torch.view_as_real(gradient) * halved[:, None]  # compiled code is fused for real numbers alone
+        return torch.fft.irfft(torch.view_as_complex(parts), ctx.length, norm="forward")
+
+
+class Frames(torch.autograd.Function):
+    """`x.unfold(-1, length, hop_length)`, with a gradient that adds whole blocks of a hop."""
+
+    @staticmethod
+    def forward(x: Tensor, length: int, hop_length: int) -> Tensor:
+        return x.unfold(-1, length, hop_length)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
+        x, _, ctx.hop_length = inputs
+        ctx.samples = x.shape[-1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        hop, (frames, length) = ctx.hop_length, gradient.shape[-2:]
+        number = -(-length // hop)
+        blocks = F.pad(gradient, (0, number * hop - length)).unflatten(-1, (number, hop))  # [..., frames, number, hop]
+        summed = gradient.new_zeros(*gradient.shape[:-2], frames + number - 1, hop)
+        for offset in reversed(range(number)):  # the order of frames, as the gradient of unfold has it
+            summed[..., offset : offset + frames, :] += blocks[..., offset, :]
+        summed = summed.flatten(-2)[..., : ctx.samples]
+        return F.pad(summed, (0, ctx.samples - summed.shape[-1])), None, None
+
+
+def hann_window(length: int, device: torch.device) -> Tensor:
+    """`torch.hann_window` of at least 2 samples, written out: compiled code computes it where it needs it."""
+    return (torch.arange(length, dtype=torch.float32, device=device) * (2 * torch.pi / length)).cos() * -0.5 + 0.5
 
 
 def same_stft(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
@@ -26,8 +95,8 @@ def same_stft(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
             "n_fft", n_fft, f"must exceed hop_length {hop_length} by an even number", f"take {2 * hop_length}"
         )
     pad = (n_fft - hop_length) // 2
-    window = torch.hann_window(n_fft, device=audio.device)
-    return torch.stft(F.pad(audio, (pad, pad)), n_fft, hop_length, window=window, center=False, return_complex=True)
+    window = hann_window(n_fft, audio.device)
+    return frame_spectra(F.pad(audio, (pad, pad)), window, hop_length).transpose(1, 2)
 
 
 def log_magnitude(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
@@ -51,7 +120,7 @@ def same_istft(spectrum: Tensor, n_fft: int, hop_length: int) -> Tensor:
         float32 `[B, F * hop_length]`.
     """
     frames = spectrum.shape[-1]
-    window = torch.hann_window(n_fft, device=spectrum.device)
+    window = hann_window(n_fft, spectrum.device)
     # The transform runs over the last axis: compiled for a CPU, its gradient over another axis has unexpected strides.
     blocks = (torch.fft.irfft(spectrum.transpose(1, 2), n_fft) * window).transpose(1, 2)  # [B, n_fft, F]
     pad = (n_fft - hop_length) // 2

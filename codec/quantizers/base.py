@@ -35,8 +35,10 @@ class Quantizer(nn.Module, ABC):
     Attributes:
         dim: latent width D.
         codebook_sizes: entries in each of the K codebooks.
+        compiles: whether `torch.compile` takes a training pass as it is, without draws or branches on the host.
     """
 
+    compiles = False
     dim: int
     codebook_sizes: tuple[int, ...]
 

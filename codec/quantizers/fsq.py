@@ -61,6 +61,7 @@ class FSQ(Quantizer):
         InvalidValue: fewer than two levels in a dimension, or more than 2^48 codes.
     """
 
+    compiles = True
     levels_tensor: Tensor
     basis: Tensor
 

@@ -20,6 +20,7 @@ from codec.errors import InvalidValue
 from codec.training.adversary import Adversary, discriminate, discriminate_both
 from codec.training.alternating import AlternatingOptimization, check_optimizers, frozen, owned
 from codec.training.compilation import CompiledTraining
+from codec.training.discriminators import DiscriminatorOutput
 from codec.training.lightning_internals import attached_trainer
 from codec.training.losses.adversarial import FeatureMatchingLoss, LeastSquaresLoss
 from codec.training.losses.base import Loss, LossInputs
@@ -114,7 +115,16 @@ class CodecModule(CompiledTraining, AlternatingOptimization):
 
     def compiled_parts(self) -> list[nn.Module]:
         """What `compiled` compiles."""
-        return [self.codec.encoder, self.codec.decoder, *self.discriminators] if self.compiled else []
+        if not self.compiled:
+            return []
+        parts = [self.codec.encoder, self.codec.decoder, self.reconstruction_loss]
+        parts += [self.codec.quantizer] if self.codec.quantizer.compiles else []
+        return [*parts, *self.discriminators] if self.adversary.simultaneous else parts
+
+    def compiled_methods(self) -> list[str]:
+        """Passes through all discriminators with their losses; a simultaneous update's share no graph."""
+        in_turn = self.compiled and not self.adversary.simultaneous
+        return ["_discriminator_loss", "_judged_terms"] if in_turn else []
 
     def train(self, mode: bool = True) -> "CodecModule":
         """Set the mode of all but frozen parts, which stay in eval mode."""
@@ -154,19 +164,18 @@ class CodecModule(CompiledTraining, AlternatingOptimization):
     ) -> dict[str, Tensor]:
         """The discriminators' step, once they have joined, then the codec's against them; returns the terms."""
         values: dict[str, Tensor] = {}
+        judged: dict[str, Tensor] = {}
         optimizer, *others = self.lightning_optimizers()
         if stretch is not None:
-            scores = discriminate_both(self.discriminators, stretch[0], stretch[1].detach())
-            values["discriminator"] = self.adversarial_loss.discriminator(*scores)
+            values["discriminator"] = self.as_compiled("_discriminator_loss", stretch[0], stretch[1].detach())
             age = self.global_step - self.adversary.start
             self.descend(values["discriminator"], others[0], self.discriminator_schedule, batch=age)
         with frozen(self.discriminators):
             if stretch is not None:
                 with self._weights_folded_once():
-                    with torch.no_grad():
-                        real = discriminate(self.discriminators, stretch[0])
-                    inputs = inputs._replace(real=real, fake=discriminate(self.discriminators, stretch[1]))
-            values |= self._generator_terms(inputs, batch)
+                    real, fake, judged = self.as_compiled("_judged_terms", inputs, *stretch)
+                inputs = inputs._replace(real=real, fake=fake)
+            values |= self._generator_terms(inputs, batch, judged)
             self.descend(values["generator"], optimizer, self.schedule, batch=self.global_step)
         return values
 
@@ -180,13 +189,36 @@ class CodecModule(CompiledTraining, AlternatingOptimization):
         inputs = inputs._replace(real=real, fake=fake)
         scores = ([output.score for output in outputs] for outputs in (real, fake))
         values = {"discriminator": self.adversarial_loss.discriminator(*scores)}
-        values |= self._generator_terms(inputs, batch)
+        values |= self._generator_terms(inputs, batch, self._against(inputs))
         self.add_gradients(values["discriminator"], opposing, inputs=list(owned(opposing)), retain_graph=True)
         self.add_gradients(values["generator"], optimizer, inputs=list(owned(optimizer)))
         age = self.global_step - self.adversary.start
         self.step(opposing, self.discriminator_schedule, batch=age)
         self.step(optimizer, self.schedule, batch=self.global_step)
         return values
+
+    def _discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The discriminators' loss on real and on generated audio, each `[B, 1, T]`."""
+        return self.adversarial_loss.discriminator(*discriminate_both(self.discriminators, real, fake))
+
+    def _judged_terms(
+        self, inputs: LossInputs, real: Tensor, fake: Tensor
+    ) -> tuple[list[DiscriminatorOutput], list[DiscriminatorOutput], dict[str, Tensor]]:
+        """Outputs of frozen discriminators for real and generated audio, `[B, 1, T]`, and the generator's terms.
+
+        Compiled code gives outputs only to further losses that ask for them: it computes a gradient for each output.
+        """
+        with torch.no_grad():
+            real_outputs = discriminate(self.discriminators, real)
+        fake_outputs = discriminate(self.discriminators, fake)
+        terms = self._against(inputs._replace(real=real_outputs, fake=fake_outputs))
+        if self.compiled and not self._outputs_are_seen():
+            return [], [], terms
+        return real_outputs, fake_outputs, terms
+
+    def _against(self, inputs: LossInputs) -> dict[str, Tensor]:
+        """Unweighted terms of the generator's loss that discriminators decide."""
+        return {loss.name: loss(inputs) for loss in (self.adversarial_loss, self.feature_matching_loss)}
 
     def _weights_folded_once(self) -> AbstractContextManager[None]:
         """Inside, the discriminators' normalised weights are computed once; compiled code computes its own."""
@@ -248,17 +280,21 @@ class CodecModule(CompiledTraining, AlternatingOptimization):
         loss.attach(self.codec)
         self.terms[loss.name] = loss.weight
 
-    def _generator_terms(self, inputs: LossInputs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Unweighted terms of the generator's loss, and the loss; without discriminator outputs no adversarial ones."""
-        terms: list[Loss] = [self.reconstruction_loss]
-        terms += [self.adversarial_loss, self.feature_matching_loss] if inputs.fake else []
-        values = {term.name: term(inputs) for term in terms} | {"quantizer": inputs.output.loss}
-        values |= self._further_terms(inputs, batch)
+    def _generator_terms(
+        self, inputs: LossInputs, batch: Mapping[str, Tensor], judged: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Unweighted terms of the generator's loss, and the loss; `judged` are those of the discriminators, if any."""
+        values = {self.reconstruction_loss.name: self.reconstruction_loss(inputs), **judged}
+        values |= {"quantizer": inputs.output.loss} | self._further_terms(inputs, batch)
         return values | {"generator": self._weighted_sum(values)}
 
     def _further_terms(self, inputs: LossInputs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unweighted terms of `losses`."""
         return {name: self.get_submodule(name)(inputs) for name in self.further_losses}
+
+    def _outputs_are_seen(self) -> bool:
+        """Whether a further loss may look at outputs of the discriminators."""
+        return any(self.get_submodule(name).sees_discriminators for name in self.further_losses)
 
     def _weighted_sum(self, values: Mapping[str, Tensor]) -> Tensor:
         """The generator's loss from its unweighted terms."""

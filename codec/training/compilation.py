@@ -1,6 +1,7 @@
 """`torch.compile` for training steps, whose batches have one shape, and not for evaluation, whose clips have many."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import lightning as L
@@ -16,14 +17,28 @@ class CompiledTraining(L.LightningModule):
     """
 
     _benchmark = False
+    _compiled_methods: Mapping[str, Callable[..., Any]] = MappingProxyType({})
 
     def compiled_parts(self) -> list[nn.Module]:
         """The parts to compile; none by default."""
         return []
 
+    def compiled_methods(self) -> list[str]:
+        """Names of methods to compile, which are called by `as_compiled`; none by default."""
+        return []
+
+    def as_compiled(self, method: str, *args: Any) -> Any:
+        """Call a method, compiled where `compiled_methods` names it."""
+        return self._compiled_methods.get(method, getattr(type(self), method))(self, *args)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies have no compiled code."""
+        return {**super().__getstate__(), "_compiled_methods": {}}
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
         compile_parts(self.compiled_parts())
+        self._compiled_methods = {name: compile_method(type(self), name) for name in self.compiled_methods()}
 
     def on_train_start(self) -> None:
         super().on_train_start()
@@ -51,12 +66,18 @@ class CompiledTraining(L.LightningModule):
     def on_fit_end(self) -> None:
         super().on_fit_end()
         release_parts(self.compiled_parts())
+        self._compiled_methods = {}
 
 
 def compile_parts(parts: Iterable[nn.Module], *, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile modules for the shapes they meet in training; shapes are constants of the compiled code."""
     for part in parts:
         part.compile(dynamic=False, backend=backend)
+
+
+def compile_method(kind: type, name: str, *, backend: str | Callable[..., Any] = "inductor") -> Callable[..., Any]:
+    """A class's method by name, compiled for the shapes it meets in training."""
+    return torch.compile(getattr(kind, name), dynamic=False, backend=backend)
 
 
 def release_parts(parts: Iterable[nn.Module]) -> None:

@@ -148,6 +148,9 @@ class DistillationModule(CodecModule):
         inputs = inputs._replace(teacher=self.teach(batch["audio"]))
         return values | {name: loss(inputs) for name, loss in self.distances.items()}
 
+    def _outputs_are_seen(self) -> bool:
+        return super()._outputs_are_seen() or any(loss.sees_discriminators for loss in self.distances.values())
+
     def _weighted_sum(self, values: Mapping[str, Tensor]) -> Tensor:
         factor = self.distillation_factor(self.global_step)
         distances = [factor * self.terms[name] * values[name] for name in self.distances if name in values]

@@ -87,7 +87,7 @@ def skip_unless_finite(optimizer: Optimizer, norm: Tensor) -> Tensor:
 
     A fused optimizer looks at `found_inf` on the device and skips its step by itself, so that the host need not wait.
     """
-    infinite = 1 - torch.isfinite(norm).float()
+    infinite = (norm * 0).ne(0).float()  # 0 · norm is NaN unless the norm is finite
     if all(group.get("fused") for group in optimizer.param_groups):
         optimizer.found_inf = infinite  # type: ignore[attr-defined]
     elif infinite:

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from codec import CodecModule
-from codec.training.adversary import discriminate, discriminate_both
+from codec.training.adversary import discriminate_both
 from codec.training.alternating import frozen
 from codec.training.losses import LossInputs
 from tests.support.building import build
@@ -31,11 +31,9 @@ def shared_step(module: CodecModule, audio: torch.Tensor) -> None:
     scores = discriminate_both(module.discriminators, audio, output.audio.detach())
     module.adversarial_loss.discriminator(*scores).backward()
     with frozen(module.discriminators):
-        with torch.no_grad():
-            real = discriminate(module.discriminators, audio)
-        fake = discriminate(module.discriminators, output.audio)
-        inputs = LossInputs(module.codec, output, audio, real=real, fake=fake)
-        module._generator_terms(inputs, {})["generator"].backward()
+        inputs = LossInputs(module.codec, output, audio)
+        *_, judged = module._judged_terms(inputs, audio, output.audio)
+        module._generator_terms(inputs, {}, judged)["generator"].backward()
     module.zero_grad()
 
 

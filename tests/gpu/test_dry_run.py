@@ -108,10 +108,10 @@ def test_preflight_estimates_what_the_step_takes(small_step):
 @pytest.mark.slow
 def test_preflight_refuses_a_step_that_exceeds_the_card():
     """And without preflight, the step fails there."""
-    with pytest.raises(dry_run.Failed, match=r"A training step needs about 0\.\d GB and the GPU has 0\.5 GB: set "):
-        step("small/fsq", card=0.5, set=["preflight.enabled=true"])
+    with pytest.raises(dry_run.Failed, match=r"A training step needs about 0\.\d GB and the GPU has 0\.3 GB: set "):
+        step("small/fsq", card=0.3, set=["preflight.enabled=true"])
     with pytest.raises(dry_run.Failed, match="OutOfMemoryError"):
-        step("small/fsq", card=0.5)
+        step("small/fsq", card=0.3)
 
 
 def test_unknown_configurations_are_refused():
@@ -120,7 +120,6 @@ def test_unknown_configurations_are_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="wanted, not reached: 2,068 of 2,356 launches when last counted", strict=True)
 def test_compiling_halves_the_launches(small_step):
     compiled = step("small/fsq", set=["model.init_args.compiled=true"], steps=6)
     assert compiled["launches"] <= small_step["launches"] / 2, f"{compiled['launches']} of {small_step['launches']}"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from codec.layers.padding import reflect_ends
+from codec.layers.spectral import frame_spectra
 from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, run_layers
 
 
@@ -83,9 +84,7 @@ class SpectrogramSubDiscriminator(nn.Module):
         with torch.autocast(audio.device.type, enabled=False):
             x = audio.to(torch.promote_types(audio.dtype, torch.float32))
             half = self.n_fft // 2
-            # Frames by unfold: the gradient of torch.stft's own framing adds by index.
-            frames = reflect_ends(x, half, half).unfold(-1, self.n_fft, half)  # [B, frames, n_fft]
-            spectrum = torch.fft.rfft(frames * self.get_buffer("window").to(x.dtype))
+            spectrum = frame_spectra(reflect_ends(x, half, half), self.get_buffer("window").to(x.dtype), half)
             power = torch.view_as_real(spectrum).square().sum(-1)
             return power.clamp(1e-7, 1e3).sqrt().transpose(1, 2).to(audio.dtype)
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from codec.layers.spectral import frame_spectra
 from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, run_layers
 
 
@@ -25,17 +27,9 @@ class SpectrogramDiscriminator(nn.Module):
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
         with torch.autocast(audio.device.type, enabled=False):
-            window = self.get_buffer("window")
-            spectrum = torch.stft(
-                audio.squeeze(1).float(),
-                self.n_fft,
-                self.n_fft // 4,
-                window=window,
-                normalized=True,
-                pad_mode="constant",
-                return_complex=True,
-            )
-            x = torch.view_as_real(spectrum).permute(0, 3, 2, 1)  # [B, 2, frames, n_fft / 2 + 1]
+            padded = F.pad(audio.squeeze(1).float(), (self.n_fft // 2, self.n_fft // 2))
+            spectrum = torch.view_as_real(frame_spectra(padded, self.get_buffer("window"), self.n_fft // 4))
+            x = (spectrum / self.n_fft**0.5).permute(0, 3, 1, 2)  # [B, 2, frames, n_fft / 2 + 1]
         return run_layers(x, self.layers, self.score)
 
 

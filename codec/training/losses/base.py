@@ -50,12 +50,14 @@ class Loss(nn.Module, ABC):
 
     Attributes:
         name: of the term in logs (`train/NAME`); a valid Python name that no other loss of the module has.
+        sees_discriminators: whether it looks at `real` and `fake`; without one that does, a compiled step saves them.
 
     Raises:
         InvalidValue: the weight is negative or not finite.
     """
 
     name: str
+    sees_discriminators = True
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

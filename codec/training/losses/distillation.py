@@ -17,6 +17,7 @@ class LatentDistance(DistillationLoss):
     """
 
     name = "latent_distance"
+    sees_discriminators = False
 
     def forward(self, inputs: LossInputs) -> Tensor:
         assert inputs.teacher is not None

@@ -12,6 +12,7 @@ from torch import Tensor
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
 from codec.layers.padding import reflect_ends
+from codec.layers.spectral import frame_spectra
 from codec.training.losses.base import Loss, LossInputs
 
 
@@ -98,7 +99,6 @@ class MultiScaleMelLoss(ReconstructionLoss):
         taper = self.get_buffer(f"window_{window}")
         audio = audio.view_as(audio)  # the gradients of one window are summed before those of several
         audio = reflect_ends(audio, window // 2, window // 2)  # as center=True, whose gradient CUDA adds in any order
-        frames = torch.stft(audio, window, window // 4, window=taper, center=False, return_complex=True)
-        spectrum = torch.view_as_real(frames)
-        magnitude = spectrum.square().sum(-1).clamp_min(1e-14).sqrt()  # [B, window / 2 + 1, frames]
+        spectrum = torch.view_as_real(frame_spectra(audio, taper, window // 4))
+        magnitude = spectrum.square().sum(-1).clamp_min(1e-14).sqrt().transpose(1, 2)  # [B, window / 2 + 1, frames]
         return (self.get_buffer(f"bank_{window}") @ magnitude).clamp_min(self.floor).log10()

@@ -24,6 +24,7 @@ class SemanticReconstruction(Loss):
     """
 
     name = "semantic"
+    sees_discriminators = False
     encoder: W2VBertEncoder
 
     def __init__(self, dim: int = 2048, width: int = 1024, *, weight: float = 5.0) -> None:

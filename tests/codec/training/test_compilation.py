@@ -1,6 +1,7 @@
 """Compiled training: graphs of fixed shapes for training batches alone, and the same run as without."""
 
 import copy
+import functools
 import io
 from collections.abc import Iterator
 
@@ -10,13 +11,15 @@ import torch
 from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader
 
-from codec import CodecModule
+from codec import Adversary, CodecModule
 from codec.training import compilation
 from codec.training.compilation import compile_parts, release_parts
+from codec.training.losses import Loss, LossInputs
 from tests.support.distilling import save_teacher, student_of
-from tests.support.training import VoiceData, quiet_trainer, sgd, tiny_module, weights
+from tests.support.training import VoiceData, discriminators, quiet_trainer, sgd, tiny_module, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # looked at while tracing
+ALWAYS = 4  # graphs of encoder, quantizer, decoder and reconstruction loss
 SETTINGS = {"limit_val_batches": 2, "check_val_every_n_epoch": None, "num_sanity_val_steps": 2}
 
 
@@ -43,8 +46,9 @@ class Count(L.Callback):
 @pytest.fixture(autouse=True)
 def traced(monkeypatch) -> Iterator[None]:
     """Parts are traced and guarded as ever, but their graphs run as they are: code generation takes minutes."""
-    compile_with = compilation.compile_parts
-    monkeypatch.setattr(compilation, "compile_parts", lambda *a: compile_with(*a, backend="eager"))
+    for name in ("compile_parts", "compile_method"):
+        compile_with = getattr(compilation, name)
+        monkeypatch.setattr(compilation, name, functools.partial(compile_with, backend="eager"))
     torch._dynamo.reset()
     counters.clear()
     yield
@@ -59,7 +63,7 @@ def fit(module: CodecModule, steps: int, **settings) -> list[int]:
 
 def test_sanity_check_and_validation_compile_nothing():
     graphs = fit(tiny_module(discriminator_start=100, compiled=True), 4, val_check_interval=2)
-    assert graphs == [0, 2, 2, 2, 2, 2, 2]  # the sanity check; then encoder and decoder, at the first batch
+    assert graphs == [0, *[ALWAYS] * 6]  # the sanity check; then all at the first batch
 
 
 def test_cudnn_searches_for_algorithms_in_training_alone():
@@ -82,7 +86,7 @@ def test_cudnn_searches_for_algorithms_in_training_alone():
 def test_evaluation_after_training_compiles_nothing_and_copies_know_nothing_of_it():
     module = tiny_module(discriminators=[], compiled=True)
     fit(module, 1)
-    assert counters["stats"]["unique_graphs"] == 2
+    assert counters["stats"]["unique_graphs"] == ALWAYS
     module.train()
     for samples in (1000, 2000):
         module.codec(torch.randn(1, 1, samples))
@@ -90,9 +94,9 @@ def test_evaluation_after_training_compiles_nothing_and_copies_know_nothing_of_i
     copied = copy.deepcopy(module.codec)
     torch.save(module.codec, io.BytesIO())
     copied(torch.randn(1, 1, 800))
-    assert counters["stats"]["unique_graphs"] == 2
+    assert counters["stats"]["unique_graphs"] == ALWAYS
     module.codec(torch.randn(1, 1, 800))
-    assert counters["stats"]["unique_graphs"] > 2
+    assert counters["stats"]["unique_graphs"] > ALWAYS
     release_parts([module.codec])
     before = counters["stats"]["unique_graphs"]
     module.codec(torch.randn(1, 1, 810))
@@ -106,20 +110,45 @@ def test_discriminators_compile_once_when_they_join_and_the_run_stays_the_same(t
         module = tiny_module(discriminator_start=2, optimizer=sgd, discriminator_optimizer=sgd, compiled=compiled)
         graphs = fit(module, 5, val_check_interval=3)
         runs[compiled] = weights(module)
-    after_joining = graphs[3]
-    assert graphs == [
-        0,
-        2,
-        2,
-        after_joining,
-        after_joining,
-        after_joining,
-        after_joining,
-        *[after_joining] * (len(graphs) - 7),
-    ]
-    assert after_joining <= 2 + 2 * 3  # at most one graph of each discriminator for each of its uses
+    assert graphs == [0, ALWAYS, ALWAYS, *[ALWAYS + 2] * (len(graphs) - 3)]  # the passes of the two steps
     for name, value in runs[False].items():
         torch.testing.assert_close(value, runs[True][name], atol=1e-6, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+class Outputs(Loss):
+    """Sees the discriminators' outputs; its gradient reaches the codec through them."""
+
+    name = "outputs"
+
+    def forward(self, inputs: LossInputs) -> torch.Tensor:
+        assert len(inputs.real) == len(inputs.fake)
+        return sum((output.score.mean() for output in inputs.fake), inputs.output.loss)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("losses", [(), (Outputs(),)])
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_a_compiled_step_is_the_step_as_written(simultaneous, losses):
+    runs = {}
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        adversary = Adversary(discriminators(), optimizer=sgd, simultaneous=simultaneous)
+        module = tiny_module(adversary=adversary, optimizer=sgd, losses=losses, compiled=compiled)
+        fit(module, 3)
+        runs[compiled] = weights(module)
+    for name, value in runs[False].items():
+        torch.testing.assert_close(value, runs[True][name], atol=1e-6, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_copies_of_a_module_in_training_have_no_compiled_methods():
+    class Copy(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_) -> None:
+            assert set(pl_module._compiled_methods) == {"_discriminator_loss", "_judged_terms"}
+            assert not copy.deepcopy(pl_module)._compiled_methods
+
+    module = tiny_module(compiled=True, discriminator_start=100)
+    quiet_trainer(max_steps=1, callbacks=[Copy()]).fit(module, Clips())
+    assert not module._compiled_methods
 
 
 @pytest.mark.slow
@@ -133,7 +162,7 @@ def test_a_resumed_run_compiles_what_a_fresh_one_does(tmp_path):
     count = Count()
     resumed = quiet_trainer(max_steps=4, callbacks=[count], **SETTINGS, val_check_interval=2)
     resumed.fit(tiny_module(discriminators=[], compiled=True), Clips(), ckpt_path=tmp_path / "run.ckpt")
-    assert count.graphs[-1] == 2
+    assert count.graphs[-1] == ALWAYS
 
 
 @pytest.mark.slow
@@ -141,7 +170,7 @@ def test_a_student_compiles_with_its_teachers_encoder(tmp_path):
     teacher = save_teacher(tmp_path / "teacher.ckpt")
     module = student_of(teacher, discriminator_start=100, compiled=True)
     graphs = fit(module, 2)
-    assert graphs[-1] == 3
+    assert graphs[-1] == ALWAYS + 2  # the teacher's encoder, and the quantizer without gradients
     plain = student_of(teacher, discriminator_start=100)
     fit(plain, 2)
     for name, value in weights(plain).items():
