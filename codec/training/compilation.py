@@ -1,6 +1,6 @@
 """`torch.compile` for training steps, whose batches have one shape, and not for evaluation, whose clips have many."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -65,8 +65,25 @@ class CompiledTraining(L.LightningModule):
 
     def on_fit_end(self) -> None:
         super().on_fit_end()
+        self.release()
+
+    def release(self) -> None:
+        """Run everything as written from now on, and let other modules' compiled code run."""
         release_parts(self.compiled_parts())
         self._compiled_methods = {}
+        run_compiled_code(allowed=True)
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        others = super().configure_callbacks()
+        return [*(others if isinstance(others, Sequence) else [others]), ReleaseAfterFailure()]
+
+
+class ReleaseAfterFailure(L.Callback):
+    """Ends compiled training where an exception ends it."""
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if isinstance(pl_module, CompiledTraining):
+            pl_module.release()
 
 
 def compile_parts(parts: Iterable[nn.Module], *, backend: str | Callable[..., Any] = "inductor") -> None:

@@ -140,6 +140,22 @@ def test_a_compiled_step_is_the_step_as_written(simultaneous, losses):
         torch.testing.assert_close(value, runs[True][name], atol=1e-6, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
+def test_a_validation_that_fails_leaves_compiled_code_to_others():
+    class Fail(L.Callback):
+        def on_validation_batch_start(self, trainer, *_) -> None:
+            if not trainer.sanity_checking:
+                raise RuntimeError("no")
+
+    module = tiny_module(compiled=True, discriminator_start=100)
+    with pytest.raises(RuntimeError, match="no"):
+        quiet_trainer(max_steps=2, callbacks=[Fail()], val_check_interval=1, **SETTINGS).fit(module, Clips())
+    before = counters["stats"]["unique_graphs"]
+    module.codec(torch.randn(1, 1, 800))
+    assert counters["stats"]["unique_graphs"] == before
+    torch.compile(torch.sin, backend="eager")(torch.zeros(1))
+    assert counters["stats"]["unique_graphs"] == before + 1
+
+
 def test_copies_of_a_module_in_training_have_no_compiled_methods():
     class Copy(L.Callback):
         def on_train_batch_end(self, trainer, pl_module, *_) -> None:
