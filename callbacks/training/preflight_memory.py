@@ -88,11 +88,14 @@ def step_bytes(trainer: Any, module: Any) -> int:
 
 
 def kept_bytes(trainer: Any, module: Any) -> int:
-    """Bytes of optimizer states, and of the codec's average where a callback keeps one."""
+    """Bytes of optimizer states, and of the average of what the codec trains, where a callback keeps one."""
     states = OPTIMIZER_STATES * sum(p.nbytes for p in module.parameters() if p.requires_grad)
     averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
-    floating = [t.nbytes for t in module.codec.state_dict().values() if averaged and t.is_floating_point()]
-    return states + sum(floating)
+    if not averaged:
+        return states
+    tensors = module.codec.state_dict(keep_vars=True).values()
+    moving = (t for t in tensors if t.requires_grad or not isinstance(t, nn.Parameter))
+    return states + sum(t.nbytes for t in moving if t.is_floating_point())
 
 
 class LiveBytes(TorchDispatchMode):
@@ -153,6 +156,8 @@ def fake_copy(trainer: Any, module: Any, device: torch.device) -> Any:
     for tensor in tensors_of(module, set()):
         fake: Tensor = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device)
         known[id(tensor)] = nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
+    on_cpu = (getattr(module, name, None) for name in ("channel", "link", "_connection"))  # where bits are sent
+    known |= {id(part): None for part in on_cpu if part is not None}
     clone = copy.deepcopy(module, known)  # leaves the trainer out
     clone.trainer = stub
     return clone

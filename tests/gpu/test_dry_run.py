@@ -145,8 +145,7 @@ def test_the_published_models_fit_a_card_of_80_gb(config):
     pytest.importorskip("transformers")
     counts = step(config, set=["model.init_args.compiled=false"])
     assert counts["memory_peak"] < dry_run.CARD_BYTES, dry_run.report(counts)
-    if config == "paper/neucodec":  # that of paper/xcodec2 is known to be 10.2 % too high (15.4 for 14.0 GB)
-        assert counts["estimate"] == pytest.approx(counts["memory_peak"], rel=0.1)
+    assert counts["estimate"] == pytest.approx(counts["memory_peak"], rel=0.1)
 
 
 def test_the_command_needs_a_configuration():

@@ -24,9 +24,9 @@ import json, torch
 from types import SimpleNamespace
 from lightning.pytorch.plugins import MixedPrecision
 from callbacks.training.preflight_memory import step_bytes
-from codec import CodecModule
+from codec import Adversary, BinarySymmetricChannel, CodecModule, MixedChannel
 from tests.gpu.pretend import operations
-from tests.support.training import tiny_module, weights
+from tests.support.training import discriminators, tiny_module, weights
 operations.install()
 data = SimpleNamespace(audio_format=SimpleNamespace(rates=(16000,)), crop_samples=1920, batch_size=4)
 def estimate(size, **changes):
@@ -49,6 +49,8 @@ same = all(torch.equal(value, before[name]) for name, value in weights(module).i
 print(json.dumps({
     "sizes": sizes, "same weights": same, "same state": torch.equal(state, states()),
     "device": torch.cuda.memory_allocated(), "gradients": any(p.grad is not None for p in module.parameters()),
+    "channel": estimate(64, channel=MixedChannel([BinarySymmetricChannel(0.1), BinarySymmetricChannel(0.0)])),
+    "simultaneous": estimate(64, adversary=Adversary(discriminators(), simultaneous=True)),
     "later": estimate(64, discriminator_start=1000), "accumulated": estimate(64, accumulate=2),
     "weights": sum(p.nbytes for p in module.parameters()),
 }))
@@ -121,5 +123,7 @@ def test_an_estimate_touches_neither_module_nor_device_nor_random_state():
     small, middle, large = found["sizes"]
     assert found["same weights"] and found["same state"] and not found["device"] and not found["gradients"]
     assert large - middle == pytest.approx(2 * (middle - small), rel=0.1)  # activations are in proportion to the batch
+    assert found["channel"] == large  # bits are sent on the CPU
+    assert found["simultaneous"] == pytest.approx(large, rel=0.3)
     assert large == found["later"]  # discriminators that join later count from the start
     assert 0 <= found["accumulated"] - large <= 1.5 * found["weights"]
