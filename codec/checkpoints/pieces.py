@@ -1,6 +1,7 @@
 """Weights as a folder of safetensors files of bounded size with an index, the layout that transformers uses."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,33 +29,44 @@ def write_pieces(
     """Write weights as files of at most `limit` bytes, and last the index; returns the paths of all.
 
     Args:
-        folder: is made; pieces of before are replaced.
+        folder: is made; pieces that an index of this project names there are replaced once the new ones are written.
         weights: named as in a module that has a `codec`.
         codec_config: the codec's block of configuration, kept in the index and in each file.
         batch: batches of training behind the weights, in all runs.
         limit: bytes of a file.
 
     Raises:
-        InvalidValue: one tensor alone is larger than a file may be, or there is no weight.
+        InvalidValue: one tensor alone is larger than a file may be, there is no weight, or the folder holds other
+            weights under these names.
     """
     folder = Path(folder)
     groups = list(_groups(weights, limit - HEADER))
     if not groups:
         raise InvalidValue("weights", "{}", "must be at least one tensor")
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in (folder / INDEX, *folder.glob("model-*.safetensors")):
-        old.unlink(missing_ok=True)
-    paths, places = [], {}
-    for number, names in enumerate(groups, start=1):
-        paths.append(folder / f"model-{number:05d}-of-{len(groups):05d}.safetensors")
-        write_safetensors(paths[-1], {name: weights[name] for name in names}, codec_config=codec_config)
-        places.update(dict.fromkeys(names, paths[-1].name))
+    files = [f"model-{number:05d}-of-{len(groups):05d}.safetensors" for number in range(1, len(groups) + 1)]
+    old = _own_pieces(folder)
+    foreign = [file for file in files if file not in old and (folder / file).exists()]
+    if foreign:
+        raise InvalidValue("The folder", folder, f"holds {foreign[0]}, which no index there names", "choose another")
+    partial_folder = folder / ".partial"
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    partial_folder.mkdir(parents=True)
+    places = {}
+    for file, names in zip(files, groups, strict=True):
+        piece = {name: weights[name] for name in names}
+        write_safetensors(partial_folder / file, piece, codec_config=codec_config)
+        places.update(dict.fromkeys(names, file))
+    for file in (INDEX, *old):
+        (folder / file).unlink(missing_ok=True)
+    for file in files:
+        (partial_folder / file).replace(folder / file)
+    partial_folder.rmdir()
     size = sum(value.numel() * value.element_size() for value in weights.values())
     metadata = {"total_size": size, "batch": batch, "codec_config": codec_config}
     partial = folder / f"{INDEX}.partial"
     partial.write_text(json.dumps({"metadata": metadata, "weight_map": places}, indent=1) + "\n", encoding="utf-8")
     partial.replace(folder / INDEX)
-    return [*paths, folder / INDEX]
+    return [folder / file for file in (*files, INDEX)]
 
 
 def read_pieces(folder: str | Path) -> dict[str, Any]:
@@ -80,7 +92,20 @@ def read_pieces(folder: str | Path) -> dict[str, Any]:
 
 def pieces_size(folder: str | Path) -> int:
     """Bytes of all pieces in a folder."""
-    return sum(path.stat().st_size for path in Path(folder).glob("model-*.safetensors"))
+    return sum((Path(folder) / file).stat().st_size for file in set(_read_index(Path(folder) / INDEX)[0].values()))
+
+
+def _own_pieces(folder: Path) -> set[str]:
+    """Files that this project's index in a folder names; none where there is no index."""
+    if not (folder / INDEX).exists():
+        return set()
+    try:
+        places, metadata = _read_index(folder / INDEX)
+    except UnreadableFile:
+        places, metadata = {}, {}
+    if "codec_config" not in metadata:
+        raise InvalidValue("The folder", folder, f"holds other weights ({INDEX})", "choose another")
+    return set(places.values())
 
 
 def _groups(weights: Mapping[str, Tensor], limit: int) -> Iterator[list[str]]:
@@ -115,8 +140,9 @@ def _read_index(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         places, metadata = dict(content["weight_map"]), dict(content["metadata"])
-        if not all(isinstance(file, str) and Path(file).name == file for file in places.values()):
+        batch = int(metadata.get("batch", 0))
+        if batch < 0 or not all(file and Path(file).name == file for file in places.values()):
             raise ValueError
-        return places, {**metadata, "batch": int(metadata.get("batch", 0))}
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return places, {**metadata, "batch": batch}
+    except (ValueError, OverflowError, KeyError, TypeError, RecursionError):
         raise UnreadableFile(str(path), None, "is no index of pieces", "fetch it again") from None

@@ -160,7 +160,7 @@ class CodecCLI(CommandLine):
                 options.strategy = SEVERAL_DEVICES
         except UserError as error:
             self._fail(str(error))
-        except MisconfigurationException as error:
+        except (MisconfigurationException, TypeError) as error:  # as Lightning refuses numbers of devices
             devices = f"trainer.accelerator {options.accelerator} with devices {options.devices}"
             self._fail(f"{devices} cannot be used here: {first_line(error)}.")
 

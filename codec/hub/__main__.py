@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> None:
     packing.add_argument("--pieces", action="store_true", help="discriminators too, in files of at most 16 MiB")
     packing.add_argument("--full", action="store_true", help="float32 instead of half precision")
     options = parser.parse_args(arguments)
+    if options.command == "pack" and options.pieces and options.full:
+        parser.error("--pieces are of half precision: leave --full out, or write one file")
     try:
         if options.command == "import":
             import_codec(options.source, options.out, semantic=options.semantic)

@@ -1,6 +1,5 @@
 """Training of a codec with reconstruction, adversarial and feature-matching losses; YAML injects the parts."""
 
-import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -28,12 +27,10 @@ from codec.training.losses.distillation import DistillationLoss
 from codec.training.losses.reconstruction import MultiScaleMelLoss, ReconstructionLoss
 from codec.training.optimizers import Optimization, fuse
 from codec.training.schedules import Constant
-
-# Names that a module gives its own terms, or to parts that it takes after its losses; a loss may have none of them.
-SET_LATER = ("generator", "discriminator", "distances", "further_losses", "validation_distance")
+from codec.training.terms import GeneratorTerms
 
 
-class CodecModule(CompiledTraining, AlternatingOptimization):
+class CodecModule(CompiledTraining, GeneratorTerms, AlternatingOptimization):
     """Trains a `NeuralCodec`: the discriminators step first, then the codec against the stepped discriminators.
 
     The generator's loss is the weighted sum of the reconstruction loss, the adversary's two losses, the quantizer's
@@ -83,7 +80,7 @@ class CodecModule(CompiledTraining, AlternatingOptimization):
         self.adversarial_loss = adversary.loss or LeastSquaresLoss()
         self.feature_matching_loss = adversary.feature_matching or FeatureMatchingLoss()
         self.discriminator_schedule = adversary.schedule or Constant()
-        self.terms: dict[str, float] = {}  # weight of each term of the generator's loss, by name, in the sum's order
+        self.terms = {}
         for term in (self.reconstruction_loss, self.adversarial_loss, self.feature_matching_loss):
             self._add_term(term)
         self.terms["quantizer"] = 1.0
@@ -216,10 +213,6 @@ class CodecModule(CompiledTraining, AlternatingOptimization):
             return [], [], terms
         return real_outputs, fake_outputs, terms
 
-    def _against(self, inputs: LossInputs) -> dict[str, Tensor]:
-        """Unweighted terms of the generator's loss that discriminators decide."""
-        return {loss.name: loss(inputs) for loss in (self.adversarial_loss, self.feature_matching_loss)}
-
     def _weights_folded_once(self) -> AbstractContextManager[None]:
         """Inside, the discriminators' normalised weights are computed once; compiled code computes its own."""
         return nullcontext() if self.compiled else parametrize.cached()
@@ -266,20 +259,6 @@ class CodecModule(CompiledTraining, AlternatingOptimization):
 
     # -- losses --------------------------------------------------------------------------------------------------
 
-    def _add_term(self, loss: Loss) -> None:
-        """Keep a term's weight under its name, and attach the loss to the codec (`Loss.attach`)."""
-        if not isinstance(getattr(loss, "name", None), str) or not loss.name.isidentifier():
-            raise InvalidValue(
-                f"name {getattr(loss, 'name', None)!r}", None, f"of {type(loss).__name__} must be a valid Python name"
-            )
-        later = {*inspect.signature(type(self).__init__).parameters, *SET_LATER}
-        if loss.name in {*self.terms, *later, *dir(self)}:
-            raise InvalidValue(
-                f"The name {loss.name!r} of {type(loss).__name__} is taken", remedy="give each loss a name of its own"
-            )
-        loss.attach(self.codec)
-        self.terms[loss.name] = loss.weight
-
     def _generator_terms(
         self, inputs: LossInputs, batch: Mapping[str, Tensor], judged: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
@@ -287,18 +266,6 @@ class CodecModule(CompiledTraining, AlternatingOptimization):
         values = {self.reconstruction_loss.name: self.reconstruction_loss(inputs), **judged}
         values |= {"quantizer": inputs.output.loss} | self._further_terms(inputs, batch)
         return values | {"generator": self._weighted_sum(values)}
-
-    def _further_terms(self, inputs: LossInputs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Unweighted terms of `losses`."""
-        return {name: self.get_submodule(name)(inputs) for name in self.further_losses}
-
-    def _outputs_are_seen(self) -> bool:
-        """Whether a further loss may look at outputs of the discriminators."""
-        return any(self.get_submodule(name).sees_discriminators for name in self.further_losses)
-
-    def _weighted_sum(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The generator's loss from its unweighted terms."""
-        return torch.stack([weight * values[name] for name, weight in self.terms.items() if name in values]).sum()
 
     # -- logging -------------------------------------------------------------------------------------------------
 

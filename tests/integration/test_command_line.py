@@ -343,3 +343,11 @@ def test_a_device_that_is_not_there_is_named_in_one_sentence(monkeypatch, capsys
         run(monkeypatch, "fit", "--config", CONFIGS / "fsq.yaml", "--trainer.accelerator", "cuda")
     assert stop.value.code == 2
     assert "trainer.accelerator cuda with devices 1 cannot be used here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("devices", ["-1", "1.5"])
+def test_numbers_of_cpus_that_there_cannot_be_are_refused_in_one_sentence(monkeypatch, capsys, devices):
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, "fit", "--config", CONFIGS / "quickstart.yaml", "--trainer.devices", devices)
+    assert stop.value.code == 2
+    assert "cannot be used here" in capsys.readouterr().err.rstrip().splitlines()[-1]

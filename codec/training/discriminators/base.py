@@ -1,10 +1,19 @@
 """What every discriminator is and returns, and the loop over layers that keeps their features."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from codec.errors import InvalidValue
+
+
+def check_sizes(name: str, values: Sequence[int], *, least: int = 1) -> None:
+    """InvalidValue unless there is a size and all are whole numbers of at least `least`."""
+    if not values or not all(isinstance(value, int) and value >= least for value in values):
+        raise InvalidValue(name, list(values), f"must be one or more whole numbers of at least {least}")
 
 
 class DiscriminatorOutput(NamedTuple):

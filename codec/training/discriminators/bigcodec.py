@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from codec.layers.padding import reflect_ends
 from codec.layers.spectral import frame_spectra
-from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, run_layers
+from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, check_sizes, run_layers
 
 
 class PeriodSubDiscriminator(nn.Module):
@@ -49,13 +49,16 @@ class BigCodecPeriodDiscriminator(SubDiscriminators):
         channels: widths of the convolutions, at least one.
 
     Raises:
-        InvalidValue: in `forward`, the audio is not longer than half of a period.
+        InvalidValue: no size is given, or one is too small; in `forward`, the audio is
+             not longer than half of a period.
     """
 
     def __init__(
         self, periods: Sequence[int] = (2, 3, 5, 7, 11), channels: Sequence[int] = (16, 64, 256, 512, 512)
     ) -> None:
         super().__init__()
+        check_sizes("periods", periods)
+        check_sizes("channels", channels)
         self.parts = nn.ModuleList(PeriodSubDiscriminator(period, channels) for period in periods)
 
 
@@ -100,7 +103,8 @@ class BigCodecSpectrogramDiscriminator(SubDiscriminators):
         channels: widths of the convolutions, at least one; the last two convolutions have stride 1.
 
     Raises:
-        InvalidValue: in `forward`, the audio is not longer than half of the longest transform.
+        InvalidValue: no size is given, or one is too small; in `forward`, the audio is
+             not longer than half of the longest transform.
     """
 
     def __init__(
@@ -109,4 +113,6 @@ class BigCodecSpectrogramDiscriminator(SubDiscriminators):
         channels: Sequence[int] = (32, 64, 128, 256, 512),
     ) -> None:
         super().__init__()
+        check_sizes("n_ffts", n_ffts, least=2)
+        check_sizes("channels", channels)
         self.parts = nn.ModuleList(SpectrogramSubDiscriminator(n_fft, channels) for n_fft in n_ffts)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from codec.layers.spectral import frame_spectra
-from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, run_layers
+from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, check_sizes, run_layers
 
 
 class SpectrogramDiscriminator(nn.Module):
@@ -43,8 +43,13 @@ class MultiResolutionSpectrogramDiscriminator(SubDiscriminators):
     Args:
         n_ffts: transform lengths in samples; the hop is a quarter of each.
         channels: width of the convolutions.
+
+    Raises:
+        InvalidValue: no size is given, or one is too small.
     """
 
     def __init__(self, n_ffts: Sequence[int] = (78, 126, 206, 334, 542, 876, 1418, 2296), channels: int = 32) -> None:
         super().__init__()
+        check_sizes("n_ffts", n_ffts, least=4)
+        check_sizes("channels", [channels])
         self.parts = nn.ModuleList(SpectrogramDiscriminator(n_fft, channels) for n_fft in n_ffts)

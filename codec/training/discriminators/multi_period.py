@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, run_layers
+from codec.training.discriminators.base import DiscriminatorOutput, SubDiscriminators, check_sizes, run_layers
 
 
 class PeriodDiscriminator(nn.Module):
@@ -36,10 +36,15 @@ class MultiPeriodDiscriminator(SubDiscriminators):
     Args:
         periods: in samples, pairwise coprime.
         channels: widths of the convolutions; small runs can do with half of them or fewer.
+
+    Raises:
+        InvalidValue: no size is given, or one is too small.
     """
 
     def __init__(
         self, periods: Sequence[int] = (2, 3, 5, 7, 11), channels: Sequence[int] = (32, 128, 512, 1024, 1024)
     ) -> None:
         super().__init__()
+        check_sizes("periods", periods)
+        check_sizes("channels", channels)
         self.parts = nn.ModuleList(PeriodDiscriminator(period, channels) for period in periods)

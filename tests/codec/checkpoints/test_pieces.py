@@ -57,6 +57,35 @@ def test_pieces_of_before_are_replaced(tmp_path, weights):
     assert {path.name for path in tmp_path.iterdir()} == {"model-00001-of-00001.safetensors", INDEX}
 
 
+def test_files_of_others_are_neither_replaced_nor_removed(tmp_path, weights):
+    (tmp_path / "model-notes.safetensors").write_text("precious")
+    write_pieces(tmp_path, weights, codec_config=CONFIG, limit=LIMIT)
+    assert (tmp_path / "model-notes.safetensors").read_text() == "precious"
+    theirs = {"metadata": {"total_size": 8}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    for index in (json.dumps(theirs), "unreadable"):
+        (tmp_path / INDEX).write_text(index)
+        with pytest.raises(InvalidValue, match="holds other weights"):
+            write_pieces(tmp_path, weights, codec_config=CONFIG, limit=LIMIT)
+    (tmp_path / INDEX).unlink()
+    with pytest.raises(InvalidValue, match=r"holds model-00001-of-00002\.safetensors, which no index there names"):
+        write_pieces(tmp_path, weights, codec_config=CONFIG, limit=LIMIT)
+    assert len(list(tmp_path.glob("model-*"))) == 3
+
+
+def test_an_attempt_that_fails_leaves_the_pieces_of_before(tmp_path, weights, monkeypatch):
+    write_pieces(tmp_path, weights, codec_config=CONFIG, batch=7, limit=LIMIT)
+    monkeypatch.setattr("codec.checkpoints.pieces.write_safetensors", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_pieces(tmp_path, weights, codec_config=CONFIG, limit=LIMIT)
+    assert read_pieces(tmp_path)["global_step"] == 7
+
+
+def test_pieces_of_full_precision_are_refused(tmp_path, run, capsys):
+    with pytest.raises(SystemExit):
+        main(["pack", "--pieces", "--full", str(run), str(tmp_path / "out")])
+    assert "leave --full out" in capsys.readouterr().err
+
+
 def test_a_weight_larger_than_a_file_is_refused_before_anything_is_written(tmp_path, weights):
     with pytest.raises(InvalidValue, match=r"codec\.c"):
         write_pieces(tmp_path / "out", weights, codec_config=CONFIG, limit=HEADER + 2500)
@@ -81,6 +110,16 @@ def foreign_path(folder):
     (folder / INDEX).write_text(json.dumps(content))
 
 
+def endless_batch(folder):
+    (folder / INDEX).write_text((folder / INDEX).read_text().replace('"batch": 0', '"batch": Infinity'))
+
+
+def nameless_piece(folder):
+    content = json.loads((folder / INDEX).read_text())
+    content["weight_map"]["codec.a"] = ""
+    (folder / INDEX).write_text(json.dumps(content))
+
+
 def other_piece(folder):
     (folder / "model-00001-of-00002.safetensors").write_bytes(
         (folder / "model-00002-of-00002.safetensors").read_bytes()
@@ -94,6 +133,7 @@ def damaged_piece(folder):
 @pytest.mark.parametrize(("fault", "words"), [
     (missing_piece, "lacks model-00001-of-00002.safetensors"), (missing_index, f"has no {INDEX}"),
     (damaged_index, "is no index of pieces"), (foreign_path, "is no index of pieces"),
+    (endless_batch, "is no index of pieces"), (nameless_piece, "is no index of pieces"),
     (other_piece, "has pieces without codec.a"), (damaged_piece, "is damaged or not a safetensors file"),
 ])  # fmt: skip
 def test_what_is_missing_or_damaged_is_one_sentence(tmp_path, weights, fault, words):

@@ -181,6 +181,19 @@ def test_compiles_without_a_graph_break(kind, sizes):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
 
 
+@pytest.mark.parametrize("kind", [*BOTH, discriminators.MultiPeriodDiscriminator])
+@pytest.mark.parametrize(("sizes", "channels"), [((), (8,)), ((0,), (8,)), ((-3,), (8,)), ((7,), ()), ((7,), (8, 0))])
+def test_sizes_that_there_cannot_be_are_refused(kind, sizes, channels):
+    with pytest.raises(InvalidValue, match="must be one or more whole numbers of at least"):
+        kind(sizes, channels)
+
+
+@pytest.mark.parametrize(("n_ffts", "channels"), [((), 8), ((2,), 8), ((78,), 0)])
+def test_sizes_of_spectrograms_that_there_cannot_be_are_refused(n_ffts, channels):
+    with pytest.raises(InvalidValue, match="must be one or more whole numbers of at least"):
+        discriminators.MultiResolutionSpectrogramDiscriminator(n_ffts, channels)
+
+
 def test_all_names_of_earlier_versions_import():
     """Configurations and saved files hold these paths."""
     for name in ("Discriminator", "MultiPeriodDiscriminator", "MultiResolutionSpectrogramDiscriminator"):
