@@ -145,8 +145,8 @@ def _row(x_ptr, alpha_ptr, inverse_beta_ptr, row, length, channels):
 
 @triton.jit
 def forward_kernel(x_ptr, z_ptr, alpha_ptr, inverse_beta_ptr, filter_ptr, length, channels, threads: tl.constexpr):
-    row = tl.program_id(1).to(tl.int64)
-    start = tl.program_id(0) * OUTPUTS * threads
+    row = tl.program_id(0).to(tl.int64)
+    start = tl.program_id(1) * OUTPUTS * threads
     x_ptr += row * length
     alpha, inverse_beta, first, last = _row(x_ptr, alpha_ptr, inverse_beta_ptr, row, length, channels)
     h = _taps(filter_ptr)
@@ -177,8 +177,8 @@ def forward_kernel(x_ptr, z_ptr, alpha_ptr, inverse_beta_ptr, filter_ptr, length
 def backward_kernel(
     x_ptr, gz_ptr, gx_ptr, alpha_ptr, inverse_beta_ptr, filter_ptr, sums_ptr, length, channels, threads: tl.constexpr
 ):  # fmt: skip
-    row = tl.program_id(1).to(tl.int64)
-    start = tl.program_id(0) * OUTPUTS * threads
+    row = tl.program_id(0).to(tl.int64)
+    start = tl.program_id(1) * OUTPUTS * threads
     x_ptr += row * length
     alpha, inverse_beta, first, last = _row(x_ptr, alpha_ptr, inverse_beta_ptr, row, length, channels)
     h = _taps(filter_ptr)
@@ -229,7 +229,7 @@ def backward_kernel(
         gx = gx + (outer[k + 3] + tl.where(time == 0, before, 0.0) + tl.where(time == length - 1, after, 0.0),)
     time = start + tl.arange(0, OUTPUTS * threads)
     tl.store(gx_ptr + row * length + time, _join(gx).to(gx_ptr.dtype.element_ty), mask=time < length)
-    part = row * tl.num_programs(0) + tl.program_id(0)
+    part = row * tl.num_programs(1) + tl.program_id(1)
     tl.store(sums_ptr + 2 * part, tl.sum(by_alpha * inverse_beta, 0))
     tl.store(sums_ptr + 2 * part + 1, tl.sum(by_inverse_beta, 0))
 
@@ -238,8 +238,9 @@ def forward(x: Tensor, alpha: Tensor, inverse_beta: Tensor, lowpass: Tensor) -> 
     """See `codec.layers.anti_aliased`; x `[B, C, T]` contiguous, float32, bfloat16 or float16, T at least 1."""
     z = torch.empty_like(x)
     rows, length = x.shape[0] * x.shape[1], x.shape[2]
-    grid = (triton.cdiv(length, OUTPUTS.value * THREADS), rows)
-    forward_kernel[grid](x, z, alpha, inverse_beta, lowpass, length, x.shape[1], THREADS, num_warps=THREADS // 32)
+    grid = (rows, triton.cdiv(length, OUTPUTS.value * THREADS))  # CUDA's first axis takes 2^31 programs, others 65,535
+    with torch.cuda.device_of(x):
+        forward_kernel[grid](x, z, alpha, inverse_beta, lowpass, length, x.shape[1], THREADS, num_warps=THREADS // 32)
     return z
 
 
@@ -251,8 +252,9 @@ def backward(
     rows, length = x.shape[0] * x.shape[1], x.shape[2]
     blocks = triton.cdiv(length, OUTPUTS.value * THREADS)
     sums = x.new_empty((x.shape[0], x.shape[1], blocks, 2), dtype=torch.float32)
-    backward_kernel[blocks, rows](
-        x, gz, gx, alpha, inverse_beta, lowpass, sums, length, x.shape[1], THREADS, num_warps=THREADS // 32
-    )
+    with torch.cuda.device_of(x):
+        backward_kernel[rows, blocks](
+            x, gz, gx, alpha, inverse_beta, lowpass, sums, length, x.shape[1], THREADS, num_warps=THREADS // 32
+        )
     by_alpha, by_inverse_beta = sums.sum((0, 2)).unsqueeze(1).unbind(-1)
     return gx, by_alpha.clone(), by_inverse_beta.clone()

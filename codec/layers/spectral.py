@@ -43,7 +43,8 @@ class RealTransform(torch.autograd.Function):
         ends = (1, 1 - ctx.length % 2)  # bins at 0 and, for even lengths, at half the sample rate
         inner = torch.full((gradient.shape[-1] - sum(ends),), 0.5, dtype=gradient.real.dtype, device=gradient.device)
         halved = F.pad(inner, ends, value=1.0)
-        parts = torch.view_as_real(gradient) * halved[:, None]  # compiled code is fused for real numbers alone
+        # Compiled code is fused for real numbers alone.
+        parts = torch.view_as_real(gradient.resolve_conj()) * halved[:, None]
         return torch.fft.irfft(torch.view_as_complex(parts), ctx.length, norm="forward")
 
 

@@ -119,6 +119,7 @@ class AlternatingOptimization(L.LightningModule):
         """Clip and step at the end of each accumulation."""
         if not self._completes_accumulation():
             return
+        self._follow_scale(optimizer)  # the other optimizer may have stepped since the backward pass
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * schedule(batch)
         optimizer.step()

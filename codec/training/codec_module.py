@@ -139,7 +139,8 @@ class CodecModule(CompiledTraining, GeneratorTerms, AlternatingOptimization):
         """The parameters of each optimizer."""
         modules = [self.codec, *(self.get_submodule(name) for name in self.further_losses)]
         trained = [[p for module in modules for p in module.parameters() if p.requires_grad]]
-        return [*trained, list(self.discriminators.parameters())] if len(self.discriminators) else trained
+        opposing = [p for p in self.discriminators.parameters() if p.requires_grad]
+        return [*trained, opposing] if len(self.discriminators) else trained
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         self.begin_batch()

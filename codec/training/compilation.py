@@ -16,7 +16,7 @@ class CompiledTraining(L.LightningModule):
     length of a clip.
     """
 
-    _benchmark = False
+    _benchmark: bool | None = None  # cuDNN's setting before an evaluation, inside it
     _compiled_methods: Mapping[str, Callable[..., Any]] = MappingProxyType({})
 
     def compiled_parts(self) -> list[nn.Module]:
@@ -47,21 +47,20 @@ class CompiledTraining(L.LightningModule):
     def on_validation_start(self) -> None:
         super().on_validation_start()
         run_compiled_code(allowed=False)
+        self._benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
 
     def on_validation_end(self) -> None:
         super().on_validation_end()
         run_compiled_code(allowed=True)
+        self._restore_benchmark()
+
+    def _restore_benchmark(self) -> None:
+        if self._benchmark is not None:
+            torch.backends.cudnn.benchmark = self._benchmark
+            self._benchmark = None
 
     on_test_start = on_predict_start = on_validation_start
     on_test_end = on_predict_end = on_validation_end
-
-    def on_validation_model_eval(self) -> None:
-        self._benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
-        super().on_validation_model_eval()
-
-    def on_validation_model_train(self) -> None:
-        super().on_validation_model_train()
-        torch.backends.cudnn.benchmark = self._benchmark
 
     def on_fit_end(self) -> None:
         super().on_fit_end()
@@ -72,6 +71,7 @@ class CompiledTraining(L.LightningModule):
         release_parts(self.compiled_parts())
         self._compiled_methods = {}
         run_compiled_code(allowed=True)
+        self._restore_benchmark()
 
     def configure_callbacks(self) -> list[L.Callback]:
         others = super().configure_callbacks()

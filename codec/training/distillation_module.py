@@ -141,6 +141,10 @@ class DistillationModule(CodecModule):
         if stated is not None:
             checkpoint["codec_config"] = stated
 
+    def _trained_parameters(self) -> list[list[torch.nn.Parameter]]:
+        generator, *others = super()._trained_parameters()
+        return [[*generator, *(p for p in self.distances.parameters() if p.requires_grad)], *others]
+
     def _further_terms(self, inputs: LossInputs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         values = super()._further_terms(inputs, batch)
         if self.distillation_factor(self.global_step) == 0 or not self.distances:

@@ -8,9 +8,20 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 
-from codec import InvalidValue, LatentDistance, Loss, Optimization, WarmupLinearDecay
+from codec import Adversary, InvalidValue, LatentDistance, Loss, Optimization, WarmupLinearDecay
 from codec.training.losses import LossInputs
-from tests.support.training import Hinge, VoiceData, adam, mel_loss, quiet_trainer, sgd, tiny_module, voice, weights
+from tests.support.training import (
+    Hinge,
+    VoiceData,
+    adam,
+    discriminators,
+    mel_loss,
+    quiet_trainer,
+    sgd,
+    tiny_module,
+    voice,
+    weights,
+)
 
 
 def reference_step(module, audio):
@@ -112,7 +123,8 @@ def test_clipping_bounds_the_unscaled_gradient(precision, accumulate):
     assert module.gradient_norm(module.lightning_optimizers()[0]) > 0.125
 
 
-def test_fp16_accumulation_survives_a_change_of_scale():
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_fp16_accumulation_survives_a_change_of_scale(simultaneous):
     """The discriminators' overflow halves the shared scale between two halves of the codec's gradient."""
 
     class Overflow(L.Callback):
@@ -128,9 +140,9 @@ def test_fp16_accumulation_survives_a_change_of_scale():
     for halve in (False, True):
         plugin, watch = Fp16OnCpu(), Overflow()
         watch.halve = halve
-        module = tiny_module(
-            optimizer=sgd, discriminator_optimizer=lambda p: torch.optim.SGD(p, lr=0.0), accumulate=2, gradient_clip=0.0
-        )
+        torch.manual_seed(0)
+        still = Adversary(discriminators(), optimizer=lambda p: torch.optim.SGD(p, lr=0.0), simultaneous=simultaneous)
+        module = tiny_module(adversary=still, optimizer=sgd, accumulate=2, gradient_clip=0.0)
         quiet_trainer(max_steps=2, plugins=[plugin], callbacks=[watch]).fit(module, VoiceData())
         gradients.append((watch.seen, plugin.scaler.get_scale()))
     (plain, scale), (halved, half_scale) = gradients

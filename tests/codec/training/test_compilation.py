@@ -140,15 +140,39 @@ def test_a_compiled_step_is_the_step_as_written(simultaneous, losses):
         torch.testing.assert_close(value, runs[True][name], atol=1e-6, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
+class Judge(Loss):
+    """Keeps a network in eval mode."""
+
+    name = "judge"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = torch.nn.BatchNorm1d(1).requires_grad_(False).eval()
+
+    def forward(self, inputs: LossInputs) -> torch.Tensor:
+        return self.network(inputs.output.audio).square().mean()
+
+
+@pytest.mark.filterwarnings("ignore:Found 1 module")
+def test_a_validation_keeps_what_is_in_eval_mode():
+    module = tiny_module(discriminators=[], losses=[Judge()])
+    fit(module, 3, val_check_interval=1)
+    network = module.get_submodule("judge.network")
+    assert not network.training and network.num_batches_tracked == 0 and module.codec.training
+
+
 def test_a_validation_that_fails_leaves_compiled_code_to_others():
     class Fail(L.Callback):
         def on_validation_batch_start(self, trainer, *_) -> None:
             if not trainer.sanity_checking:
                 raise RuntimeError("no")
 
-    module = tiny_module(compiled=True, discriminator_start=100)
+    module, searching = tiny_module(compiled=True, discriminator_start=100), torch.backends.cudnn.benchmark
+    trainer = quiet_trainer(max_steps=2, callbacks=[Fail()], benchmark=True, val_check_interval=1, **SETTINGS)
     with pytest.raises(RuntimeError, match="no"):
-        quiet_trainer(max_steps=2, callbacks=[Fail()], val_check_interval=1, **SETTINGS).fit(module, Clips())
+        trainer.fit(module, Clips())
+    assert torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = searching
     before = counters["stats"]["unique_graphs"]
     module.codec(torch.randn(1, 1, 800))
     assert counters["stats"]["unique_graphs"] == before

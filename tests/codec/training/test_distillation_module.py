@@ -236,3 +236,22 @@ def test_the_cache_gives_the_teachers_latents_and_is_bounded(teacher, tmp_path):
     assert len(list((tmp_path / "small").iterdir())) == 1
     with pytest.raises(ValueError, match="max_gigabytes 0"):
         TeacherCache("x", 0)
+
+
+class Projected(LatentDistance):
+    """Through a projection that it trains."""
+
+    name = "projected"
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, inputs):
+        return self.scale * super().forward(inputs)
+
+
+def test_weights_of_a_distance_train(teachers):
+    module = student_of(teachers["FSQ"], discriminators=[], distillation=[Projected()])
+    quiet_trainer(max_steps=1).fit(module, VoiceData())
+    assert module.get_parameter("distances.projected.scale") != 1

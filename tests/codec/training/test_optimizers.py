@@ -87,6 +87,15 @@ def test_simultaneous_gradients_are_those_against_the_discriminators_before_thei
     assert not torch.allclose(gradients_of_a_step(False, rate=0.5)[1], moved[1], rtol=1e-3)
 
 
+def test_a_frozen_weight_of_a_discriminator_stays():
+    parts = discriminators()
+    frozen = next(parts[0].parameters()).requires_grad_(False)
+    before = frozen.clone()
+    module = tiny_module(adversary=Adversary(parts, simultaneous=True))
+    quiet_trainer(max_steps=1).fit(module, VoiceData())
+    assert torch.equal(frozen, before)
+
+
 @pytest.mark.parametrize(("simultaneous", "passes", "foldings"), [(False, 3, 2), (True, 2, 1)])
 def test_discriminators_pass_and_fold_their_weights_as_often_as_stated(monkeypatch, simultaneous, passes, foldings):
     """In turn one pass is over both signals stacked; a folding computes the normalised weight of a convolution."""
