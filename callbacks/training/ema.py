@@ -62,12 +62,12 @@ class CodecEMA(Callback, WeightAverage):
         if self._swapped:  # a second fit goes on from the raw weights
             self._swap(pl_module)
         if not self._other:
-            self._other = {name: tensor.detach().clone() for name, tensor in _weights(pl_module).items()}
+            self._other = {name: tensor.detach().clone() for name, tensor in trained_weights(pl_module).items()}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if not self._other:  # not in fit: the codec has the averaged weights already
             return
-        weights = _weights(pl_module)
+        weights = trained_weights(pl_module)
         saved = checkpoint.get(KEY)
         if saved is None:
             rank_zero_warn("the checkpoint holds no raw weights of CodecEMA: the average starts from its weights")
@@ -78,7 +78,7 @@ class CodecEMA(Callback, WeightAverage):
             self.batches, self.updates = saved["batches"], saved["updates"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        weights = _weights(pl_module)  # on their device by now
+        weights = trained_weights(pl_module)  # on their device by now
         self._other = {n: shard_like(tensor.to(weights[n].device), weights[n]) for n, tensor in self._other.items()}
 
     @torch.no_grad()
@@ -91,7 +91,7 @@ class CodecEMA(Callback, WeightAverage):
         batch_idx: int,
     ) -> None:
         self.batches += 1
-        weights = _weights(pl_module)
+        weights = trained_weights(pl_module)
         if self.batches <= self.start_batch:
             _copy(weights, self._other)
         elif self.batches % self.every_n_batches == 0:
@@ -121,7 +121,7 @@ class CodecEMA(Callback, WeightAverage):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if not self._other:
             return
-        weights = _weights(pl_module)
+        weights = trained_weights(pl_module)
         raw = self._other if self._swapped else weights
         checkpoint[KEY] = {
             "raw": {name: full_tensor(tensor).detach().clone() for name, tensor in raw.items()},
@@ -133,20 +133,20 @@ class CodecEMA(Callback, WeightAverage):
     def averaged_weights(self, module: LightningModule) -> dict[str, Tensor]:
         if not self._other:
             return {}
-        averaged = _weights(module) if self._swapped else self._other
+        averaged = trained_weights(module) if self._swapped else self._other
         return {PREFIX + name: full_tensor(tensor).detach().clone() for name, tensor in averaged.items()}
 
     @torch.no_grad()
     def _swap(self, pl_module: LightningModule) -> None:
         """Exchange the values of the codec's weights and the others, in place and bit for bit."""
-        weights = _weights(pl_module)
+        weights = trained_weights(pl_module)
         held = {name: tensor.clone() for name, tensor in weights.items()}
         _copy(self._other, weights)
         _copy(held, self._other)
         self._swapped = not self._swapped
 
 
-def _weights(pl_module: LightningModule) -> dict[str, Tensor]:
+def trained_weights(pl_module: LightningModule) -> dict[str, Tensor]:
     """What the codec stores and trains, by name: each parameter and persistent buffer once per name."""
     codec = pl_module.codec
     assert isinstance(codec, torch.nn.Module)

@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from callbacks.training.ema import trained_weights
 from callbacks.training.preflight_space import OPTIMIZER_STATES, Finding
 from codec.errors import first_line
 from codec.training.alternating import WeightAverage
@@ -93,9 +94,7 @@ def kept_bytes(trainer: Any, module: Any) -> int:
     averaged = any(isinstance(callback, WeightAverage) for callback in trainer.callbacks)
     if not averaged:
         return states
-    tensors = module.codec.state_dict(keep_vars=True).values()
-    moving = (t for t in tensors if t.requires_grad or not isinstance(t, nn.Parameter))
-    return states + sum(t.nbytes for t in moving if t.is_floating_point())
+    return states + sum(t.nbytes for t in trained_weights(module).values() if t.is_floating_point())
 
 
 class LiveBytes(TorchDispatchMode):

@@ -50,7 +50,7 @@ class BigCodecPeriodDiscriminator(SubDiscriminators):
 
     Raises:
         InvalidValue: no size is given, or one is too small; in `forward`, the audio is
-             not longer than half of a period.
+            not longer than half of a period.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class BigCodecSpectrogramDiscriminator(SubDiscriminators):
 
     Raises:
         InvalidValue: no size is given, or one is too small; in `forward`, the audio is
-             not longer than half of the longest transform.
+            not longer than half of the longest transform.
     """
 
     def __init__(
