@@ -1,15 +1,15 @@
 """How an acceptance run is made: device, scale and folders; blocks of configurations, full or shrunk for a CPU."""
 
 import copy
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import nn
 
 from codec import CodecModule
 from tests.support.building import build
@@ -30,11 +30,13 @@ class Setting:
         device: what is tested; the reference is always the CPU.
         full: sizes for a GPU; otherwise the same calls on sizes that a CPU core does in seconds.
         folder: for temporary files.
+        jobs: processes that compile in the background, by what they compile.
     """
 
     device: torch.device
     full: bool
     folder: Path
+    jobs: "dict[str, subprocess.Popen[bytes]]" = field(default_factory=dict)
 
     @property
     def accelerator(self) -> str:
@@ -97,15 +99,15 @@ def full_float32() -> Iterator[None]:
 
 @contextmanager
 def compiling_with(backend: str) -> Iterator[None]:
-    """Inside, `nn.Module.compile` uses this backend; compiled code of before is forgotten."""
-    original = nn.Module.compile
+    """Inside, modules and methods are compiled with this backend; compiled code of before is forgotten."""
+    original = torch.compile
 
-    def compile(self: nn.Module, *arguments: Any, **options: Any) -> None:
-        original(self, *arguments, **{**options, "backend": backend})
+    def compile(*arguments: Any, **options: Any) -> Any:
+        return original(*arguments, **{**options, "backend": backend})
 
     torch._dynamo.reset()
-    nn.Module.compile = compile
+    torch.compile = compile
     try:
         yield
     finally:
-        nn.Module.compile = original
+        torch.compile = original

@@ -18,24 +18,24 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 
 
-def train(names: tuple[str, ...], setting: Setting, report: Report, *, compiled: bool, batches: int) -> None:
-    """Train each of the small codecs, adversarial from the first batch on."""
-    for name in names:
-        module = build_module(adversarial(model_block(*SMALL[name]), setting, compiled=compiled))
-        label = f"{name}, compiled" if compiled else name
-        sizes: dict[str, Any] = {"size": setting.pick(16, 2), "seconds": setting.pick(1.0, 0.4)}
-        with compiling_with(setting.backend):
-            measured_fit(label, module, setting, report=report, batches=batches, **sizes)
+def train(name: str, setting: Setting, report: Report, batches: int, *, compiled: bool) -> None:
+    """Train one of the small codecs, adversarial from the first batch on."""
+    module = build_module(adversarial(model_block(*SMALL[name]), setting, compiled=compiled))
+    label = f"{name}, compiled" if compiled else name
+    sizes: dict[str, Any] = {"size": setting.pick(16, 2), "seconds": setting.pick(1.0, 0.4)}
+    measured_fit(label, module, setting, report=report, batches=batches, **sizes)
+
+
+def train_compiled(name: str, setting: Setting, report: Report, batches: int) -> None:
+    """Train one of them compiled."""
+    with compiling_with(setting.backend):
+        train(name, setting, report, batches, compiled=True)
 
 
 def run_eager(setting: Setting, report: Report) -> None:
     """FSQ, RVQ and student, eager."""
-    train(("fsq", "rvq", "student"), setting, report, compiled=False, batches=setting.pick(150, 12))
-
-
-def run_compiled(setting: Setting, report: Report) -> None:
-    """The same, compiled."""
-    train(("fsq", "rvq", "student"), setting, report, compiled=True, batches=setting.pick(100, 12))
+    for name in SMALL:
+        train(name, setting, report, setting.pick(100, 12), compiled=False)
 
 
 class SynchronisationCounter(L.Callback):

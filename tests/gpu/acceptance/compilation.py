@@ -1,0 +1,92 @@
+"""Compiled steps, and their compilation in processes of their own, beside the parts that time nothing.
+
+Compiling is work of one CPU core for a minute or two; what it makes lies in a cache of files, where the parts that time
+compiled steps find it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from tests.gpu.acceptance import geometry, training
+from tests.gpu.acceptance.report import Report
+from tests.gpu.acceptance.setting import Setting
+from tests.support.paths import ROOT
+
+PART = "compilation"  # that waits for the processes
+FIRST = "slowest of the first batches beyond that, s"  # name of the check that says what compilation took
+STEPS: dict[str, Callable[[Setting, Report, int], None]] = {  # what is trained compiled for a number of batches
+    "fsq.yaml": geometry.train_compiled,
+    **{name: partial(training.train_compiled, name) for name in training.SMALL},
+}
+
+
+def run_geometry(setting: Setting, report: Report) -> None:
+    """fsq.yaml compiled."""
+    STEPS["fsq.yaml"](setting, report, setting.pick(20, 5))
+
+
+def run_small(setting: Setting, report: Report) -> None:
+    """Small FSQ, RVQ and student compiled."""
+    for name in training.SMALL:
+        STEPS[name](setting, report, setting.pick(100, 12))
+
+
+@contextmanager
+def in_background(setting: Setting) -> Iterator[None]:
+    """Inside, processes compile the steps; what is left of them is killed at the end."""
+    names = setting.pick(list(STEPS), ["student"])
+    threads = max(1, (os.cpu_count() or 1) // (len(names) + 1))
+    variables = {"TORCHINDUCTOR_COMPILE_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    scale = setting.pick("full", "small")
+    setting.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for name in names:
+            command = [sys.executable, "-m", __name__, name, setting.device.type, scale]
+            with open(log(setting, name), "wb") as file:
+                setting.jobs[name] = subprocess.Popen(
+                    command, cwd=ROOT, env={**os.environ, **variables}, stdout=file, stderr=subprocess.STDOUT
+                )
+        yield
+    finally:
+        for job in setting.jobs.values():
+            job.kill()
+            job.wait()
+        setting.jobs.clear()
+
+
+def log(setting: Setting, name: str) -> Path:
+    """Where a process writes."""
+    return setting.folder / f"compilation of {name}.log"
+
+
+def run(setting: Setting, report: Report) -> None:
+    """Wait for the processes, and record what compilation added to their first batches, with the cache as it was."""
+    for name, job in setting.jobs.items():
+        status, lines = job.wait(), log(setting, name).read_text(encoding="utf-8", errors="replace").splitlines()
+        if status:
+            report.true(f"{name}: compiled", (lines or [f"status {status}"])[-1][:200], "compiles", passed=False)
+        else:
+            report.at_least(f"{name}: compiled beside the parts before, s", json.loads(lines[-1]), 0.0)
+
+
+def main(name: str, device: str, scale: str) -> None:
+    """One process: a few batches of a compiled step; prints the seconds that compilation added."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Report(Path(folder), "compilation", {})
+        report.begin(name)
+        STEPS[name](Setting(torch.device(device), scale == "full", Path(folder)), report, 4)
+    (seconds,) = (check.measured for check in report.parts[-1].checks if check.name.endswith(FIRST))
+    print(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
