@@ -205,7 +205,7 @@ def detach_from_trainer(clone: Any) -> list[DetachedOptimizer]:
     optimizers = [DetachedOptimizer(optimizer, clone) for optimizer in (made if isinstance(made, list) else [made])]
     clone.optimizers = lambda *_, **__: optimizers
     clone.manual_backward = lambda loss, **options: loss.backward(**options)
-    for name in ("begin_batch", "end_batch", "log", "log_dict"):
+    for name in ("begin_batch", "end_batch", "log", "log_dict", "_log_training"):
         setattr(clone, name, lambda *_, **__: None)
     return optimizers
 

@@ -20,7 +20,7 @@ from codec.training.adversary import Adversary, discriminate, discriminate_both
 from codec.training.alternating import AlternatingOptimization, check_optimizers, frozen, owned
 from codec.training.compilation import CompiledTraining
 from codec.training.discriminators import DiscriminatorOutput
-from codec.training.lightning_internals import attached_trainer
+from codec.training.lightning_internals import attached_trainer, log_step
 from codec.training.losses.adversarial import FeatureMatchingLoss, LeastSquaresLoss
 from codec.training.losses.base import Loss, LossInputs
 from codec.training.losses.distillation import DistillationLoss
@@ -276,9 +276,9 @@ class CodecModule(CompiledTraining, GeneratorTerms, AlternatingOptimization):
             values[f"gradient_norm/{name}"] = self.gradient_norm(optimizer)
             values[f"learning_rate/{name}"] = torch.tensor(optimizer.param_groups[0]["lr"])
         values["train/skipped_steps"] = torch.as_tensor(self._skipped, dtype=torch.float32)
-        self.log_dict(values)
+        log_step(self, values)
         name = self.reconstruction_loss.name
-        self.log(name, losses[name].detach(), logger=False)  # for the progress bar, which reads it when it shows it
+        log_step(self, {name: losses[name].detach()}, logger=False)  # for the progress bar, read when it is shown
 
     def _log_distance(self, stage: str) -> None:
         """Log the mean over the clips of all ranks; a rank without a clip takes part with weight 0."""

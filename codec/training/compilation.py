@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 
@@ -37,6 +38,8 @@ class CompiledTraining(L.LightningModule):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        if self.compiled_parts() or self.compiled_methods():
+            rank_zero_info("Compiled training: the first batch takes minutes longer, less where it is cached on disk.")
         compile_parts(self.compiled_parts())
         self._compiled_methods = {name: compile_method(type(self), name) for name in self.compiled_methods()}
 

@@ -18,6 +18,7 @@ from lightning.pytorch.overrides.distributed import _sync_module_states
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
+from torch import Tensor
 
 from codec.training.transfers import fetch_values
 
@@ -98,6 +99,26 @@ def log_interval(trainer: Trainer) -> int:
 def log_values(trainer: Trainer, values: Mapping[str, Any]) -> None:
     """Log values of a batch outside of its step."""
     trainer._logger_connector.log_metrics(dict(values))
+
+
+def log_step(module: LightningModule, values: Mapping[str, Tensor], **options: Any) -> None:
+    """`log_dict` of a training step; names logged before take their new values without being registered again.
+
+    Lightning walks through all it knows of a value at each call of `log`, for nearly a millisecond: together a tenth of
+    a small codec's step on a GPU.
+
+    Args:
+        module: logs by itself where it has no trainer.
+        values: scalars, each on the device where it was logged before.
+        options: of `log`, the same at each step.
+    """
+    trainer = attached_trainer(module)
+    results = None if trainer is None or not trainer.training else trainer._results
+    unknown = {name: value for name, value in values.items() if not results or f"training_step.{name}" not in results}
+    module.log_dict(unknown, **options)
+    for name in values.keys() - unknown.keys():
+        assert results is not None
+        results.update_metrics(f"training_step.{name}", values[name], 1)
 
 
 def forget_value(trainer: Trainer, name: str) -> None:

@@ -15,7 +15,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,10 @@ def machine(device: torch.device) -> dict[str, Any]:
 def run(names: Sequence[str], setting: Setting, report: Report, *, budget: float) -> bool:
     """Run parts in order until the budget of seconds is spent; returns whether all passed."""
     deadline = time.perf_counter() + budget
-    with compilation.in_background(setting) if compilation.PART in names else nullcontext():
+    try:
         return run_parts(names, setting, report, deadline=deadline)
+    finally:
+        compilation.stop(setting)
 
 
 def run_parts(names: Sequence[str], setting: Setting, report: Report, *, deadline: float) -> bool:
@@ -118,7 +120,10 @@ def run_parts(names: Sequence[str], setting: Setting, report: Report, *, deadlin
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.gpu.accept", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"all by default: {', '.join(PARTS)}")
+    usual = [name for name, part in PARTS.items() if not part.asked_for]
+    further = ", ".join(PARTS.keys() - set(usual))
+    listed = f"by default {', '.join(usual)}; further {further}"
+    parser.add_argument("parts", nargs="*", metavar="PART", default=usual, help=listed)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cuda", "cpu"])
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON and Markdown files")
     parser.add_argument("--scale", choices=["small", "full"], help="full on a GPU, small on a CPU by default")
@@ -143,7 +148,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print("No GPU is used: the parts run in small form on the CPU, against the CPU.", flush=True)
     report = Report(options.out, re.sub(r"[^a-z0-9]+", "_", str(facts["card"]).lower()).strip("_"), facts)
     with tempfile.TemporaryDirectory() as folder:
-        passed = run(options.parts or list(PARTS), Setting(device, full, Path(folder)), report, budget=budget)
+        passed = run(options.parts, Setting(device, full, Path(folder)), report, budget=budget)
     print(report.table())
     print(f"{'passed' if passed else 'FAILED'}: {report.folder / report.name}.json, .md")
     return 0 if passed else 1

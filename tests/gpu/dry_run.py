@@ -86,8 +86,16 @@ def options(arguments: argparse.Namespace) -> list[str]:
         given["data.batch_size"] = str(arguments.batch_size)
     if arguments.precision:
         given["trainer.precision"] = arguments.precision
-    given |= dict(setting.split("=", 1) for setting in arguments.set)
+    given |= dict(arguments.set)
     return [word for name, value in given.items() for word in (f"--{name}", value)]
+
+
+def setting(text: str) -> tuple[str, str]:
+    """Name and value of `OPTION=VALUE`."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} must be OPTION=VALUE, such as model.init_args.compiled=true")
+    return name, value
 
 
 def strategy(name: str) -> str:
@@ -107,7 +115,10 @@ def run(step: Step) -> dict[str, Any]:
     words = [word for path in step.configs for word in ("--config", str(path))] + step.words
     command = [sys.executable, "-m", "tests.gpu.pretend.fit", str(step.teacher or ""), str(step.batch), *words]
     variables = {**os.environ, **environment(build(), step.card_bytes), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    try:
+        done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"The run took longer than {SECONDS} s and was stopped.") from None
     if done.returncode:
         raise Failed(f"The run failed with status {done.returncode}:\n{done.stderr[-4000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -161,12 +172,12 @@ def print_headers(arguments: argparse.Namespace) -> None:
     arguments.adversarial = True
     for names in arguments.configs or HEADERS:
         for compiled in arguments.compiled:
-            arguments.set = [f"model.init_args.compiled={compiled}", *chosen]
+            arguments.set = [("model.init_args.compiled", compiled), *chosen]
             try:
                 found = run(prepare(names.split(), arguments))
                 numbers = [found["launches"], found["synchronisations"]]
                 numbers += [f"{found[name] / 1e9:.1f}" for name in ("memory_before", "memory_peak")]
-            except (Failed, subprocess.TimeoutExpired) as error:
+            except Failed as error:
                 numbers = [str(error).splitlines()[-1][:120]]
             print(f"| {names} | {compiled} | {' | '.join(map(str, numbers))} |", flush=True)
 
@@ -178,7 +189,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=6, help="batches of the run, of which the last but one is counted")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--precision")
-    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="option of train.py fit")
+    parser.add_argument(
+        "--set", action="append", default=[], type=setting, metavar="OPTION=VALUE", help="option of train.py fit"
+    )
     parser.add_argument("--strategy", default="auto", help="such as ddp_alternating, with one rank")
     parser.add_argument("--teacher", metavar="CONFIG", help="what the teacher of a student is built from")
     parser.add_argument("--validate", action="store_true", help="with sanity check and validations before that batch")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import subprocess
 import time
 import warnings
 
@@ -10,7 +11,17 @@ import torch
 
 from callbacks import SISDR
 from tests.gpu import accept
-from tests.gpu.acceptance import PARTS, Part, activation, evaluation, exactness, geometry, parity, training
+from tests.gpu.acceptance import (
+    PARTS,
+    Part,
+    activation,
+    compilation,
+    evaluation,
+    exactness,
+    geometry,
+    parity,
+    training,
+)
 from tests.gpu.acceptance.report import Report
 from tests.gpu.acceptance.setting import Setting, adversarial, build_module, model_block, overlay
 from tests.gpu.acceptance.signals import SignalData, crops
@@ -39,7 +50,7 @@ def failed(report):
 def test_every_part_passes_in_small_form_on_a_cpu(tmp_path, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        status = accept.main(["--device", "cpu", "--out", str(tmp_path)])
+        status = accept.main(["--device", "cpu", "--out", str(tmp_path), *PARTS])
     output = capsys.readouterr().out
     assert status == 0, output
     (path,) = tmp_path.glob("*.json")
@@ -261,3 +272,31 @@ def test_a_block_with_a_class_replaces_another_and_the_rest_is_merged():
     above = {"a": {"class_path": "Y"}, "b": {"d": 3}}
     assert overlay(below, above) == {"a": {"class_path": "Y"}, "b": {"c": 1, "d": 3}}
     assert overlay(below, {"a": {"init_args": {"m": 2}}})["a"] == {"class_path": "X", "init_args": {"n": 1, "m": 2}}
+
+
+def test_a_process_that_fails_to_compile_is_a_failed_check_and_none_outlives_the_run(monkeypatch, setting, report):
+    monkeypatch.setattr(compilation, "__name__", "tests.gpu.acceptance.no_such_module")
+    compilation.start(setting, report)
+    compilation.wait(setting, report)
+    assert failed(report) == ["student: compiled"]
+    assert "no_such_module" in report.parts[-1].checks[-1].measured
+    monkeypatch.setattr(compilation, "__name__", "tests.gpu.acceptance.compilation")
+    monkeypatch.setattr(accept, "PARTS", {"compilation": PARTS["compilation"]})
+    started = []
+
+    class Noted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    threads = torch.get_num_threads()
+    accept.run(["compilation"], setting, report, budget=60)
+    assert [process.poll() is not None for process in started] == [True]
+    assert torch.get_num_threads() == threads
+    assert not setting.jobs
+
+
+def test_the_full_geometry_is_compiled_only_when_asked_for():
+    assert "geometry-compiled" not in accept.arguments([]).parts
+    assert accept.arguments(["geometry-compiled"]).parts == ["geometry-compiled"]

@@ -109,7 +109,7 @@ def test_preflight_estimates_what_the_step_takes(small_step):
 def test_preflight_refuses_a_step_that_exceeds_the_card():
     """And without preflight, the step fails there."""
     with pytest.raises(dry_run.Failed, match=r"A training step needs about 0\.\d GB and the GPU has 0\.3 GB: set "):
-        step("small/fsq", card=0.3, set=["preflight.enabled=true"])
+        step("small/fsq", card=0.3, set=[("preflight.enabled", "true")])
     with pytest.raises(dry_run.Failed, match="OutOfMemoryError"):
         step("small/fsq", card=0.3)
 
@@ -121,7 +121,7 @@ def test_unknown_configurations_are_refused():
 
 @pytest.mark.slow
 def test_compiling_halves_the_launches(small_step):
-    compiled = step("small/fsq", set=["model.init_args.compiled=true"], steps=6)
+    compiled = step("small/fsq", set=[("model.init_args.compiled", "true")], steps=6)
     assert compiled["launches"] <= small_step["launches"] / 2, f"{compiled['launches']} of {small_step['launches']}"
 
 
@@ -143,7 +143,7 @@ def test_the_student_and_its_teacher_take_a_step():
 def test_the_published_models_fit_a_card_of_80_gb(config):
     """Eager; compiled, a step needs no more. 0.97 of 80 GB leaves 7 GB of such a card's 84.9 to CUDA and fragments."""
     pytest.importorskip("transformers")
-    counts = step(config, set=["model.init_args.compiled=false"])
+    counts = step(config, set=[("model.init_args.compiled", "false")])
     assert counts["memory_peak"] < dry_run.CARD_BYTES, dry_run.report(counts)
     assert counts["estimate"] == pytest.approx(counts["memory_peak"], rel=0.1)
 
@@ -151,3 +151,17 @@ def test_the_published_models_fit_a_card_of_80_gb(config):
 def test_the_command_needs_a_configuration():
     done = subprocess.run([sys.executable, "-m", "tests.gpu.dry_run"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and "give a configuration" in done.stderr
+
+
+def test_an_option_without_a_value_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dry_run", "small/fsq", "--set", "model.init_args.compiled"])
+    with pytest.raises(SystemExit) as stop:
+        dry_run.main()
+    assert stop.value.code == 2
+    assert "'model.init_args.compiled' must be OPTION=VALUE" in capsys.readouterr().err
+
+
+def test_a_run_that_takes_too_long_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(dry_run, "SECONDS", 0.1)
+    with pytest.raises(dry_run.Failed, match=r"took longer than 0\.1 s and was stopped"):
+        step("small/fsq")

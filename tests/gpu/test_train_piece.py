@@ -46,6 +46,12 @@ def test_a_part_beyond_the_last_is_refused(tmp_path, shards, capsys):
     assert "--part 3 must lie between 1 and --of 2" in capsys.readouterr().err
 
 
+def test_a_training_without_a_batch_is_one_sentence(monkeypatch, tmp_path, shards, capsys):
+    monkeypatch.setattr(train_piece, "call", lambda *_: 0.0)
+    assert train_piece.main(options(tmp_path, "next")) == 2
+    assert "--minutes 0.05 is too short for one batch: give more." in capsys.readouterr().err
+
+
 def test_missing_pieces_are_refused_before_the_training(tmp_path, shards, capsys):
     assert train_piece.main(options(tmp_path, "next", "--from", str(tmp_path / "nowhere"))) == 2
     assert "has no model.safetensors.index.json" in capsys.readouterr().err

@@ -101,7 +101,9 @@ def train_piece(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
         took = call("fit", fit_words(options, runs, batch=batch))
-        (last,) = runs.glob("*/checkpoints/last.ckpt")
+        last = next(runs.glob("*/checkpoints/last.ckpt"), None)
+        if last is None:
+            raise DataError("--minutes", options.minutes, "is too short for one batch", "give more")
         batches = int(read_checkpoint(last, check=False)["global_step"])
         size = pack_pieces(last, options.out, batch=batch + batches)
         summary = {"batch": batch + batches, "batches": batches, "fit_seconds": took, "bytes": size, "scores": {}}

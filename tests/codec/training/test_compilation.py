@@ -215,3 +215,10 @@ def test_a_student_compiles_with_its_teachers_encoder(tmp_path):
     fit(plain, 2)
     for name, value in weights(plain).items():
         torch.testing.assert_close(value, module.state_dict()[name], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_run_says_that_its_first_batch_is_slow_where_it_is(caplog, compiled):
+    with caplog.at_level("INFO"):
+        fit(tiny_module(compiled=compiled), 1, limit_val_batches=0)
+    assert ("the first batch takes minutes longer" in caplog.text) is compiled

@@ -1,5 +1,6 @@
 """Canaries: each private name of Lightning that `lightning_internals` touches is there and does what it is used for."""
 
+import csv
 import inspect
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from codec.cli.lightning_internals import option_names
+from codec.training import codec_module
 from codec.training import lightning_internals as internals
 from tests.support.paths import ROOT
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
@@ -152,3 +154,44 @@ def test_no_other_file_touches_a_private_name_of_lightning():
         if path.name != Path(internals.__file__).name:
             found = [line for line in path.read_text().splitlines() if pattern.search(line)]
             assert not [line for line in found if "torch.distributed" not in line], path
+
+
+class Steps(L.Callback):
+    """Keeps each batch's logged values and those that the callbacks see, and the calls of `log`."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.given: list[dict[str, float]] = []
+        self.seen: list[dict[str, float]] = []
+        self.calls: list[int] = []
+        self._batch = 0
+        step, log = codec_module.log_step, L.LightningModule.log
+
+        def noting(module, values, **options):
+            if not options:
+                self.given.append({name: float(value) for name, value in values.items()})
+            step(module, values, **options)
+
+        def counting(module, *args, **options):
+            self.calls.append(self._batch)
+            log(module, *args, **options)
+
+        monkeypatch.setattr(codec_module, "log_step", noting)
+        monkeypatch.setattr(L.LightningModule, "log", counting)
+
+    def on_train_batch_end(self, trainer, *_):
+        values = trainer.callback_metrics
+        self.seen.append({name: float(values[name]) for name in self.given[-1]})
+        self._batch += 1
+
+
+def test_values_of_a_step_are_seen_at_each_batch_and_registered_with_lightning_once(monkeypatch, tmp_path):
+    steps = Steps(monkeypatch)
+    trainer = quiet_trainer(max_steps=6, callbacks=[steps], log_every_n_steps=2, logger=CSVLogger(tmp_path))
+    trainer.fit(tiny_module(discriminator_start=3), Data())
+    for seen, given in zip(steps.seen, steps.given, strict=True):
+        assert seen == pytest.approx(given, rel=0, nan_ok=True)  # no norm before the discriminators join
+    assert len({values["train/generator"] for values in steps.seen}) == 6
+    assert set(steps.calls) == {0, 3}  # the first batch, and the discriminators' first
+    with (tmp_path / "lightning_logs" / "version_0" / "metrics.csv").open() as file:
+        written = {int(row["step"]): float(row["train/generator"]) for row in csv.DictReader(file)}
+    assert written == pytest.approx({step: steps.given[step]["train/generator"] for step in (1, 3, 5)})

@@ -1,7 +1,7 @@
-"""Compiled steps, and their compilation in processes of their own, beside the parts that time nothing.
+"""Compiled steps, and compilation of the small ones in processes of their own, beside the parts that time nothing.
 
-Compiling is work of one CPU core for a minute or two; what it makes lies in a cache of files, where the parts that time
-compiled steps find it.
+Compiling is work of a CPU core for one to four minutes; what it makes lies in a cache of files, where the part that
+times compiled steps finds it.
 """
 
 import json
@@ -9,8 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from tests.gpu.acceptance.report import Report
 from tests.gpu.acceptance.setting import Setting
 from tests.support.paths import ROOT
 
-PART = "compilation"  # that waits for the processes
 FIRST = "slowest of the first batches beyond that, s"  # name of the check that says what compilation took
 STEPS: dict[str, Callable[[Setting, Report, int], None]] = {  # what is trained compiled for a number of batches
     "fsq.yaml": geometry.train_compiled,
@@ -40,27 +38,30 @@ def run_small(setting: Setting, report: Report) -> None:
         STEPS[name](setting, report, setting.pick(100, 12))
 
 
-@contextmanager
-def in_background(setting: Setting) -> Iterator[None]:
-    """Inside, processes compile the steps; what is left of them is killed at the end."""
-    names = setting.pick(list(STEPS), ["student"])
-    threads = max(1, (os.cpu_count() or 1) // (len(names) + 1))
-    variables = {"TORCHINDUCTOR_COMPILE_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
-    scale = setting.pick("full", "small")
+def start(setting: Setting, report: Report) -> None:
+    """Start the processes; until `stop`, this one leaves them most of the cores: more threads than cores stall all."""
+    names = setting.pick(list(training.SMALL), ["student"])
+    cores = os.cpu_count() or 1
+    threads = str(max(1, cores // 8))
+    variables = {"TORCHINDUCTOR_COMPILE_THREADS": threads, "OMP_NUM_THREADS": threads}
     setting.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        for name in names:
-            command = [sys.executable, "-m", __name__, name, setting.device.type, scale]
-            with open(log(setting, name), "wb") as file:
-                setting.jobs[name] = subprocess.Popen(
-                    command, cwd=ROOT, env={**os.environ, **variables}, stdout=file, stderr=subprocess.STDOUT
-                )
-        yield
-    finally:
-        for job in setting.jobs.values():
-            job.kill()
-            job.wait()
-        setting.jobs.clear()
+    for name in names:
+        command = [sys.executable, "-m", __name__, name, setting.device.type, setting.pick("full", "small")]
+        with open(log(setting, name), "wb") as file:
+            setting.jobs[name] = subprocess.Popen(
+                command, cwd=ROOT, env={**os.environ, **variables}, stdout=file, stderr=subprocess.STDOUT
+            )
+    torch.set_num_threads(max(1, cores // 3))
+    report.value("processes started", len(setting.jobs))
+
+
+def stop(setting: Setting) -> None:
+    """End what is left of the processes, and take all cores."""
+    for job in setting.jobs.values():
+        job.kill()
+        job.wait()
+    torch.set_num_threads(setting.threads)
+    setting.jobs.clear()
 
 
 def log(setting: Setting, name: str) -> Path:
@@ -68,14 +69,17 @@ def log(setting: Setting, name: str) -> Path:
     return setting.folder / f"compilation of {name}.log"
 
 
-def run(setting: Setting, report: Report) -> None:
+def wait(setting: Setting, report: Report) -> None:
     """Wait for the processes, and record what compilation added to their first batches, with the cache as it was."""
+    if not setting.jobs:
+        report.value("processes", "none: nothing was started")
     for name, job in setting.jobs.items():
         status, lines = job.wait(), log(setting, name).read_text(encoding="utf-8", errors="replace").splitlines()
         if status:
             report.true(f"{name}: compiled", (lines or [f"status {status}"])[-1][:200], "compiles", passed=False)
         else:
             report.at_least(f"{name}: compiled beside the parts before, s", json.loads(lines[-1]), 0.0)
+    stop(setting)
 
 
 def main(name: str, device: str, scale: str) -> None:

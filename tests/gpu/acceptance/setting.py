@@ -31,12 +31,14 @@ class Setting:
         full: sizes for a GPU; otherwise the same calls on sizes that a CPU core does in seconds.
         folder: for temporary files.
         jobs: processes that compile in the background, by what they compile.
+        threads: of this process, while there are no others.
     """
 
     device: torch.device
     full: bool
     folder: Path
     jobs: "dict[str, subprocess.Popen[bytes]]" = field(default_factory=dict)
+    threads: int = field(default_factory=torch.get_num_threads)
 
     @property
     def accelerator(self) -> str:
