@@ -36,6 +36,12 @@ def test_the_running_mean_is_the_mean_of_the_last_points() -> None:
     assert np.allclose(mean.get_ydata()[0], values[0])
 
 
+def test_learning_rates_are_drawn_as_they_are() -> None:
+    rates = [(n, 1e-3 * n / 2000) for n in range(20, 2020, 20)]
+    (line,) = training_figure({"learning_rate/generator": rates}).axes[0].lines
+    assert np.array_equal(line.get_xydata(), rates)
+
+
 def test_history_travels_in_checkpoints() -> None:
     one, other = TrainingCurves(), TrainingCurves()
     one.history = history()
