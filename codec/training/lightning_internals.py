@@ -104,8 +104,8 @@ def log_values(trainer: Trainer, values: Mapping[str, Any]) -> None:
 def log_step(module: LightningModule, values: Mapping[str, Tensor], **options: Any) -> None:
     """`log_dict` of a training step; names logged before take their new values without being registered again.
 
-    Lightning walks through all it knows of a value at each call of `log`, for nearly a millisecond: together a tenth of
-    a small codec's step on a GPU.
+    Lightning walks through all it knows of a value at each call of `log`, for .3 ms or more: the values of a step took
+    it 4 ms, a twentieth of what a small codec's step on a GPU asks of the host.
 
     Args:
         module: logs by itself where it has no trainer.
@@ -116,9 +116,9 @@ def log_step(module: LightningModule, values: Mapping[str, Tensor], **options: A
     results = None if trainer is None or not trainer.training else trainer._results
     unknown = {name: value for name, value in values.items() if not results or f"training_step.{name}" not in results}
     module.log_dict(unknown, **options)
-    for name in values.keys() - unknown.keys():
-        assert results is not None
-        results.update_metrics(f"training_step.{name}", values[name], 1)
+    for name, value in values.items():
+        if results and name not in unknown:
+            results.update_metrics(f"training_step.{name}", value, 1)
 
 
 def forget_value(trainer: Trainer, name: str) -> None:

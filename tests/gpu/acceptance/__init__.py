@@ -40,7 +40,7 @@ PARTS: dict[str, Part] = {
     "activation": Part(activation.run, 60),
     "training": Part(training.run_eager, 90),
     "geometry": Part(geometry.run_eager, 90),
-    "compiled": Part(compilation.run_small, 150),
+    "compiled": Part(training.run_compiled, 150),
     "neucodec": Part(geometry.run_neucodec, 120),
-    "geometry-compiled": Part(compilation.run_geometry, 300, asked_for=True),
+    "geometry-compiled": Part(geometry.run_compiled, 300, asked_for=True),
 }

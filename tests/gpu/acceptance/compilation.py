@@ -1,6 +1,6 @@
-"""Compiled steps, and compilation of the small ones in processes of their own, beside the parts that time nothing.
+"""Compilation of the small codecs' steps in processes of their own, beside the parts that time nothing.
 
-Compiling is work of a CPU core for one to four minutes; what it makes lies in a cache of files, where the part that
+Compiling is work of a CPU core for one or two minutes; what it makes lies in a cache of files, where the part that
 times compiled steps finds it.
 """
 
@@ -9,33 +9,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from tests.gpu.acceptance import geometry, training
+from tests.gpu.acceptance import training
 from tests.gpu.acceptance.report import Report
 from tests.gpu.acceptance.setting import Setting
 from tests.support.paths import ROOT
 
 FIRST = "slowest of the first batches beyond that, s"  # name of the check that says what compilation took
-STEPS: dict[str, Callable[[Setting, Report, int], None]] = {  # what is trained compiled for a number of batches
-    "fsq.yaml": geometry.train_compiled,
-    **{name: partial(training.train_compiled, name) for name in training.SMALL},
-}
-
-
-def run_geometry(setting: Setting, report: Report) -> None:
-    """fsq.yaml compiled."""
-    STEPS["fsq.yaml"](setting, report, setting.pick(20, 5))
-
-
-def run_small(setting: Setting, report: Report) -> None:
-    """Small FSQ, RVQ and student compiled."""
-    for name in training.SMALL:
-        STEPS[name](setting, report, setting.pick(100, 12))
 
 
 def start(setting: Setting, report: Report) -> None:
@@ -87,7 +70,7 @@ def main(name: str, device: str, scale: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Report(Path(folder), "compilation", {})
         report.begin(name)
-        STEPS[name](Setting(torch.device(device), scale == "full", Path(folder)), report, 4)
+        training.train_compiled(name, Setting(torch.device(device), scale == "full", Path(folder)), report, 4)
     (seconds,) = (check.measured for check in report.parts[-1].checks if check.name.endswith(FIRST))
     print(json.dumps(seconds))
 

@@ -138,19 +138,10 @@ class PartTimes(L.Callback):
         self._undo.append(lambda: setattr(owner, attribute, original))
 
 
-def measure(
-    name: str,
-    block: dict[str, Any],
-    setting: Setting,
-    report: Report,
-    *,
-    size: int,
-    seconds: float,
-    batches: int | None = None,
-) -> float:
+def measure(name: str, block: dict[str, Any], setting: Setting, report: Report, *, size: int, seconds: float) -> float:
     """Speed and memory of a block; returns the median seconds of a step."""
     module = build_module(block)
-    batches = batches or setting.pick(20, 5)
+    batches = setting.pick(20, 5)
     return measured_fit(name, module, setting, report=report, size=size, seconds=seconds, batches=batches, learns=False)
 
 
@@ -190,11 +181,10 @@ def run_eager(setting: Setting, report: Report) -> None:
     yardstick(setting, report)
 
 
-def train_compiled(setting: Setting, report: Report, batches: int) -> None:
-    """fsq.yaml compiled: speed and memory."""
-    block = full_block(setting, "fsq", compiled=True)
+def run_compiled(setting: Setting, report: Report) -> None:
+    """fsq.yaml compiled."""
     with memory_reported("fsq, compiled", report), compiling_with(setting.backend):
-        measure("fsq, compiled", block, setting, report, **sizes(setting), batches=batches)
+        measure("fsq, compiled", full_block(setting, "fsq", compiled=True), setting, report, **sizes(setting))
 
 
 def run_neucodec(setting: Setting, report: Report) -> None:

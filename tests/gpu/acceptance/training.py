@@ -38,6 +38,12 @@ def run_eager(setting: Setting, report: Report) -> None:
         train(name, setting, report, setting.pick(100, 12), compiled=False)
 
 
+def run_compiled(setting: Setting, report: Report) -> None:
+    """The same, compiled."""
+    for name in SMALL:
+        train_compiled(name, setting, report, setting.pick(100, 12))
+
+
 class SynchronisationCounter(L.Callback):
     """Counts warnings of synchronising calls from one batch to another, by the line of ours that asked for them."""
 
