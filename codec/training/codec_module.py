@@ -285,4 +285,5 @@ class CodecModule(CompiledTraining, GeneratorTerms, AlternatingOptimization):
         self.validation_distance.update(0.0, 0.0)
         name = f"{stage}/{self.reconstruction_loss.name}"
         self.log(name, self.validation_distance.compute(), prog_bar=stage == "val", rank_zero_only=False)
-        self.validation_distance.reset()
+        with torch.inference_mode(False):  # its state outlives `trainer.validate`
+            self.validation_distance.reset()

@@ -102,7 +102,7 @@ def log_values(trainer: Trainer, values: Mapping[str, Any]) -> None:
 
 
 def log_step(module: LightningModule, values: Mapping[str, Tensor], **options: Any) -> None:
-    """`log_dict` of a training step; names logged before take their new values without being registered again.
+    """`log_dict` of a training step; names logged before in the epoch take their new values without being registered.
 
     Lightning walks through all it knows of a value at each call of `log`, for .3 ms or more: the values of a step took
     it 4 ms, a twentieth of what a small codec's step on a GPU asks of the host.
@@ -114,10 +114,13 @@ def log_step(module: LightningModule, values: Mapping[str, Tensor], **options: A
     """
     trainer = attached_trainer(module)
     results = None if trainer is None or not trainer.training else trainer._results
-    unknown = {name: value for name, value in values.items() if not results or f"training_step.{name}" not in results}
+    if trainer is None or not results or trainer._logger_connector.should_reset_tensors("training_step"):
+        module.log_dict(values, **options)  # the first of an epoch also forgets the values of the one before
+        return
+    unknown = {name: value for name, value in values.items() if f"training_step.{name}" not in results}
     module.log_dict(unknown, **options)
     for name, value in values.items():
-        if results and name not in unknown:
+        if name not in unknown:
             results.update_metrics(f"training_step.{name}", value, 1)
 
 

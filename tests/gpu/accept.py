@@ -21,11 +21,13 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from codec.errors import InvalidValue
 from tests.gpu.acceptance import PARTS, Part, compilation
 from tests.gpu.acceptance.report import PartResult, Report
 from tests.gpu.acceptance.setting import Setting
+from tests.support.arguments import positive
 
 BUDGET = {"cuda": 360.0, "cpu": 1800.0}  # seconds for all parts
 PATIENCE = {"cuda": 1, "cpu": 20}  # factor on the parts' limits
@@ -59,13 +61,27 @@ def run_part(part: Part, result: PartResult, setting: Setting, *, report: Report
         with time_limit(min(part.limit * PATIENCE[setting.device.type], seconds)), warnings.catch_warnings():
             part.run(setting, report)
         result.status = "done"
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # one part must not end the others
+        if interrupted(error):
+            raise KeyboardInterrupt from error
         traceback.print_exc()
         result.status = "failed"
         result.error = traceback.format_exception_only(error)[-1].strip().splitlines()[-1][:300]
     result.seconds = time.perf_counter() - started
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether an exception comes of a signal; Lightning turns Ctrl-C into `SystemExit`."""
+    while error is not None:
+        if isinstance(error, (KeyboardInterrupt, SIGTERMException)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def interrupt(*_: Any) -> None:
+    """Handler of SIGTERM and SIGHUP: what Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def free_memory(device: torch.device) -> None:
@@ -127,13 +143,18 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cuda", "cpu"])
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON and Markdown files")
     parser.add_argument("--scale", choices=["small", "full"], help="full on a GPU, small on a CPU by default")
-    parser.add_argument("--budget", type=float, help="seconds for all parts together, 360 on a GPU by default")
+    parser.add_argument("--budget", type=positive, help="seconds for all parts together, 360 on a GPU by default")
     options = parser.parse_args(words)
     unknown = [part for part in options.parts if part not in PARTS]
     if unknown:
         parser.error(str(InvalidValue("part", unknown[0], f"must be one of {', '.join(PARTS)}")))
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA device here: give --device cpu.")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {options.out} must be a folder that can be written: {error.strerror}.")
+    options.parts = list(dict.fromkeys(options.parts))
     return options
 
 
@@ -147,8 +168,14 @@ def main(words: Sequence[str] | None = None) -> int:
     if device.type == "cpu":
         print("No GPU is used: the parts run in small form on the CPU, against the CPU.", flush=True)
     report = Report(options.out, re.sub(r"[^a-z0-9]+", "_", str(facts["card"]).lower()).strip("_"), facts)
-    with tempfile.TemporaryDirectory() as folder:
-        passed = run(options.parts, Setting(device, full, Path(folder)), report, budget=budget)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            passed = run(options.parts, Setting(device, full, Path(folder)), report, budget=budget)
+    except KeyboardInterrupt:
+        print("Stopped by a signal; what was found so far is written.", file=sys.stderr)
+        return 130
     print(report.table())
     print(f"{'passed' if passed else 'FAILED'}: {report.folder / report.name}.json, .md")
     return 0 if passed else 1

@@ -8,12 +8,14 @@ workspaces, of NCCL and of CUDA's context (about 0.5 GB) are not covered.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.gpu.pretend.stubs import BYTES, build, environment, unavailable
+from tests.support.arguments import positive
 from tests.support.paths import CONFIGS, ROOT
 
 CARD_BYTES = int(0.97 * 80e9)  # that a step may allocate on a card of "80 GB", of which 79.1 GiB (84.9 GB) are usable
@@ -195,7 +197,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--strategy", default="auto", help="such as ddp_alternating, with one rank")
     parser.add_argument("--teacher", metavar="CONFIG", help="what the teacher of a student is built from")
     parser.add_argument("--validate", action="store_true", help="with sanity check and validations before that batch")
-    parser.add_argument("--card", type=float, default=BYTES / 1e9, metavar="GB", help="memory of the card")
+    parser.add_argument("--card", type=positive, default=BYTES / 1e9, metavar="GB", help="memory of the card")
     parser.add_argument("--kernels", type=int, default=0, metavar="N", help="name the N most frequent kernels")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the counts as well")
     parser.add_argument("--headers", action="store_true", help="a table for the headers of the configurations")
@@ -205,11 +207,14 @@ def parse() -> argparse.Namespace:
         parser.error("give a configuration, or --headers")
     if arguments.steps < 3:
         parser.error("give at least 3 steps")
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        parser.error(f"--json {arguments.json} must lie in a folder that there is")
     return arguments
 
 
 def main() -> None:
     arguments = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the run is ended with this process
     reason = unavailable()
     if reason:
         raise SystemExit(f"There can be no pretend GPU here: {reason}.")

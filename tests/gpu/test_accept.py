@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import time
 import warnings
@@ -300,3 +301,52 @@ def test_a_process_that_fails_to_compile_is_a_failed_check_and_none_outlives_the
 def test_the_full_geometry_is_compiled_only_when_asked_for():
     assert "geometry-compiled" not in accept.arguments([]).parts
     assert accept.arguments(["geometry-compiled"]).parts == ["geometry-compiled"]
+
+
+def test_a_signal_ends_the_run_also_where_lightning_makes_an_exit_of_it(monkeypatch, tmp_path, capsys):
+    def stopped(*_):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise SystemExit(1)  # noqa: B904, as Lightning does
+
+    def refused(*_):
+        raise SystemExit(2)  # of a command line
+
+    ran = []
+    monkeypatch.setattr(accept, "PARTS", {
+        "refused": Part(refused, 10), "stopped": Part(stopped, 10), "next": Part(lambda *_: ran.append(1), 10),
+    })  # fmt: skip
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        assert accept.main(["--device", "cpu", "--out", str(tmp_path)]) == 130
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert not ran
+    assert "refused: SystemExit: 2" in capsys.readouterr().out
+
+
+def test_what_compiles_is_ended_where_waiting_for_it_takes_too_long(monkeypatch, setting, report):
+    threads = torch.get_num_threads()
+    setting.jobs["student"] = subprocess.Popen(["sleep", "60"])
+    compilation.log(setting, "student").parent.mkdir()
+    job = setting.jobs["student"]
+    monkeypatch.setattr(accept, "PARTS", {"compilation-ends": Part(compilation.wait, 0.1)})
+    assert not accept.run(["compilation-ends"], setting, report, budget=60)
+    assert job.poll() is not None and not setting.jobs
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("words", [["--budget", "nan"], ["--budget", "-1"], ["--out", "FILE"]])
+def test_bad_values_are_refused_before_anything_runs(tmp_path, capsys, words):
+    (tmp_path / "file").touch()
+    words = [word.replace("FILE", str(tmp_path / "file")) for word in words]
+    with pytest.raises(SystemExit) as stop:
+        accept.arguments(["--device", "cpu", *words])
+    assert stop.value.code == 2
+    assert f"{words[1]} must be a " in capsys.readouterr().err
+
+
+def test_a_part_named_twice_runs_once():
+    assert accept.arguments(["--device", "cpu", "parity", "parity"]).parts == ["parity"]

@@ -52,6 +52,21 @@ def test_a_training_without_a_batch_is_one_sentence(monkeypatch, tmp_path, shard
     assert "--minutes 0.05 is too short for one batch: give more." in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_training(monkeypatch, tmp_path, shards, capsys):
+    monkeypatch.setattr(train_piece, "call", lambda *_: pytest.fail("trained"))
+    (tmp_path / "next").touch()
+    assert train_piece.main(options(tmp_path, "next")) == 2
+    assert "must be a folder that can be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("minutes", ["nan", "-1", "0", "inf"])
+def test_minutes_that_there_cannot_be_are_refused(tmp_path, minutes, capsys):
+    with pytest.raises(SystemExit) as stop:
+        train_piece.main(["train", str(tmp_path), "--dev", "x", "--out", "y", "--minutes", minutes])
+    assert stop.value.code == 2
+    assert f"{minutes} must be a number above 0" in capsys.readouterr().err
+
+
 def test_missing_pieces_are_refused_before_the_training(tmp_path, shards, capsys):
     assert train_piece.main(options(tmp_path, "next", "--from", str(tmp_path / "nowhere"))) == 2
     assert "has no model.safetensors.index.json" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from codec.checkpoints.reading import read_checkpoint
 from codec.hub.packing import pack_pieces
 from data import DataError, ManifestSource
 from data.prepare import pack
+from tests.support.arguments import positive
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "small" / "gpu.yaml"
 MODEL = "--model.init_args"
@@ -50,7 +51,8 @@ def pack_part(manifest: str, out: Path, *, part: int, of: int) -> None:
 
 def fit_words(options: argparse.Namespace, runs: Path, *, batch: int) -> list[str]:
     """The command line of the training."""
-    seconds = round(60 * options.minutes)
+    seconds = max(1, round(60 * options.minutes))
+    hours = seconds // 3600
     words = {
         "--config": str(CONFIG),
         "--data.train": "data.ShardSource",
@@ -58,7 +60,7 @@ def fit_words(options: argparse.Namespace, runs: Path, *, batch: int) -> list[st
         "--data.val.init_args.path": str(options.dev),
         "--data.test.init_args.path": str(options.dev),
         "--data.seed": str(batch),  # other crops than before
-        "--trainer.max_time": f"00:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}",
+        "--trainer.max_time": f"{hours // 24:02d}:{hours % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}",
         "--trainer.limit_val_batches": "0",
         "--trainer.enable_progress_bar": "false",
         "--trainer.logger.init_args.save_dir": str(runs),
@@ -97,6 +99,10 @@ def call(command: str, words: Sequence[str]) -> float:
 
 def train_piece(options: argparse.Namespace) -> dict[str, Any]:
     """Train, write the pieces, then score; `piece.json` is written after each of the last two."""
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError("--out", options.out, f"must be a folder that can be written ({error.strerror})") from None
     batch = 0 if options.previous is None else read_pieces(options.previous)["global_step"]
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
@@ -139,7 +145,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     training.add_argument("shards", type=Path, help="folder that `pack` has written")
     training.add_argument("--dev", type=Path, required=True, help="manifest of the clips to score")
     training.add_argument("--out", type=Path, required=True, help="folder of the pieces to write")
-    training.add_argument("--minutes", type=float, required=True)
+    training.add_argument("--minutes", type=positive, required=True)
     training.add_argument("--from", dest="previous", type=Path, help="pieces to go on from")
     options = parser.parse_args(given[:place])
     options.further = given[place + 1 :]

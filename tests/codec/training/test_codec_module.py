@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
+from torch.utils.data import DataLoader
 
 from codec import Adversary, InvalidValue, LatentDistance, Loss, Optimization, WarmupLinearDecay
 from codec.training.losses import LossInputs
@@ -275,3 +276,15 @@ def test_a_loss_of_ones_own_joins_the_sum_under_its_name_and_weight():
 def test_zero_accumulation_is_refused():
     with pytest.raises(ValueError, match="accumulate 0"):
         tiny_module(accumulate=0)
+
+
+def test_a_module_that_was_validated_trains_and_validates():
+    class Data(VoiceData):
+        def val_dataloader(self):
+            return DataLoader(super().val_dataloader(), batch_size=None)
+
+    module, data = tiny_module(), Data()
+    trainer = quiet_trainer(max_steps=2, limit_val_batches=1, val_check_interval=2, check_val_every_n_epoch=None)
+    trainer.validate(module, data, verbose=False)
+    trainer.fit(module, data)
+    assert trainer.callback_metrics["val/mel"] > 0

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
+from codec import CodecModule
 from codec.cli.lightning_internals import option_names
 from codec.training import codec_module
 from codec.training import lightning_internals as internals
@@ -195,3 +196,28 @@ def test_values_of_a_step_are_seen_at_each_batch_and_registered_with_lightning_o
     with (tmp_path / "lightning_logs" / "version_0" / "metrics.csv").open() as file:
         written = {int(row["step"]): float(row["train/generator"]) for row in csv.DictReader(file)}
     assert written == pytest.approx({step: steps.given[step]["train/generator"] for step in (1, 3, 5)})
+
+
+class LogsByItself(CodecModule):
+    """Logs a value after those of `CodecModule`."""
+
+    def training_step(self, batch, batch_idx):
+        outputs = super().training_step(batch, batch_idx)
+        self.log("own", outputs["audio"].abs().mean())
+        return outputs
+
+
+def test_no_value_is_lost_at_the_first_batch_of_an_epoch_where_a_module_logs_by_itself(monkeypatch, tmp_path):
+    steps = Steps(monkeypatch)
+    module = tiny_module()
+    module.__class__ = LogsByItself
+    settings = {"limit_train_batches": 3, "log_every_n_steps": 1, "logger": CSVLogger(tmp_path)}
+    quiet_trainer(max_steps=7, callbacks=[steps], **settings).fit(module, Data())
+    for seen, given in zip(steps.seen, steps.given, strict=True):
+        assert seen == pytest.approx(given, rel=0, nan_ok=True)
+    with (tmp_path / "lightning_logs" / "version_0" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["own"]]
+    assert [float(row["train/generator"]) for row in rows] == pytest.approx(
+        [given["train/generator"] for given in steps.given]
+    )
+    assert set(steps.calls) > {0, 3, 6}

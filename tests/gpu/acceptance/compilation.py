@@ -34,7 +34,7 @@ def start(setting: Setting, report: Report) -> None:
             setting.jobs[name] = subprocess.Popen(
                 command, cwd=ROOT, env={**os.environ, **variables}, stdout=file, stderr=subprocess.STDOUT
             )
-    torch.set_num_threads(max(1, cores // 3))
+    torch.set_num_threads(max(1, min(setting.threads, cores // 3)))
     report.value("processes started", len(setting.jobs))
 
 
@@ -56,13 +56,15 @@ def wait(setting: Setting, report: Report) -> None:
     """Wait for the processes, and record what compilation added to their first batches, with the cache as it was."""
     if not setting.jobs:
         report.value("processes", "none: nothing was started")
-    for name, job in setting.jobs.items():
-        status, lines = job.wait(), log(setting, name).read_text(encoding="utf-8", errors="replace").splitlines()
-        if status:
-            report.true(f"{name}: compiled", (lines or [f"status {status}"])[-1][:200], "compiles", passed=False)
-        else:
-            report.at_least(f"{name}: compiled beside the parts before, s", json.loads(lines[-1]), 0.0)
-    stop(setting)
+    try:
+        for name, job in setting.jobs.items():
+            status, lines = job.wait(), log(setting, name).read_text(encoding="utf-8", errors="replace").splitlines()
+            if status or not lines:
+                report.true(f"{name}: compiled", (lines or [f"status {status}"])[-1][:200], "compiles", passed=False)
+            else:
+                report.at_least(f"{name}: compiled beside the parts before, s", json.loads(lines[-1]), 0.0)
+    finally:
+        stop(setting)
 
 
 def main(name: str, device: str, scale: str) -> None:
