@@ -66,7 +66,7 @@ def _curve(axis: Axes, points: list[tuple[int, float]], label: str, *, colour: s
         return
     batches, values = found.T
     if len(values) < 20 or not noisy:
-        axis.plot(batches, values, "o-" if noisy else "-", color=colour, markersize=3, label=label)
+        axis.plot(batches, values, "o-" if len(values) < 20 else "-", color=colour, markersize=3, label=label)
         return
     width = max(3, len(values) // 30)
     sums = np.cumsum(np.insert(values, 0, 0.0))

@@ -39,7 +39,10 @@ class CompiledTraining(L.LightningModule):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.compiled_parts() or self.compiled_methods():
-            rank_zero_info("Compiled training: the first batch takes minutes longer, less where it is cached on disk.")
+            rank_zero_info(
+                "Compiled training: the first batch takes minutes longer, and the first one with discriminators again;"
+                " less where the compiler's cache on disk has them."
+            )
         compile_parts(self.compiled_parts())
         self._compiled_methods = {name: compile_method(type(self), name) for name in self.compiled_methods()}
 

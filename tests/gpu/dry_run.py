@@ -189,7 +189,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("configs", nargs="*", metavar="CONFIG", help="files or names, later ones over earlier ones")
     parser.add_argument("--adversarial", action="store_true", help="discriminators and distillation from batch 0 on")
     parser.add_argument("--steps", type=int, default=6, help="batches of the run, of which the last but one is counted")
-    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--batch-size", type=int, choices=range(1, 10_000), metavar="CLIPS")
     parser.add_argument("--precision")
     parser.add_argument(
         "--set", action="append", default=[], type=setting, metavar="OPTION=VALUE", help="option of train.py fit"
@@ -201,7 +201,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kernels", type=int, default=0, metavar="N", help="name the N most frequent kernels")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the counts as well")
     parser.add_argument("--headers", action="store_true", help="a table for the headers of the configurations")
-    parser.add_argument("--compiled", nargs="+", default=["false", "true"], help="rows of that table")
+    parser.add_argument(
+        "--compiled", nargs="+", default=["false", "true"], choices=["false", "true"], help="rows of that table"
+    )
     arguments = parser.parse_args()
     if not (arguments.configs or arguments.headers):
         parser.error("give a configuration, or --headers")

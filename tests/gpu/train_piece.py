@@ -39,14 +39,17 @@ class PartOfManifest(ManifestSource):
         self.part, self.of = part, of
 
     def clips(self) -> list[Any]:
-        return super().clips()[self.part - 1 :: self.of]
+        chosen = super().clips()[self.part - 1 :: self.of]
+        if not chosen:
+            raise DataError("--part", self.part, f"of {self.of} has no clip", "give a smaller --of")
+        return chosen
 
 
 def pack_part(manifest: str, out: Path, *, part: int, of: int) -> None:
     """Write the part as one shard, its files as they are."""
     packed = pack(PartOfManifest(manifest, part=part, of=of), out, shard_bytes=10**12)
     size = sum(path.stat().st_size for path in out.glob("*.tar")) / 1e6
-    print(f"{packed.clips} clips, {packed.seconds / 3600:.2f} h, {size:.1f} MB in {out}")
+    print(f"part {part} of {of}: {packed.clips} clips, {packed.seconds / 3600:.2f} h, {size:.1f} MB in {out}")
 
 
 def fit_words(options: argparse.Namespace, runs: Path, *, batch: int) -> list[str]:
@@ -136,7 +139,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     place = given.index("--") if "--" in given else len(given)
     parser = argparse.ArgumentParser(prog="python -m tests.gpu.train_piece", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    packing = commands.add_parser("pack", help="a part of a manifest's clips into one shard")
+    packing = commands.add_parser("pack", help="a part of a manifest's clips, a quarter by default, into one shard")
     packing.add_argument("manifest")
     packing.add_argument("out", type=Path, help="folder to write")
     packing.add_argument("--part", type=int, default=1)
