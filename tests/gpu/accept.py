@@ -24,10 +24,11 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from codec.errors import InvalidValue
+from data import DataError
 from tests.gpu.acceptance import PARTS, Part, compilation
 from tests.gpu.acceptance.report import PartResult, Report
 from tests.gpu.acceptance.setting import Setting
-from tests.support.arguments import positive
+from tests.support.arguments import make_folder, positive
 
 BUDGET = {"cuda": 360.0, "cpu": 1800.0}  # seconds for all parts
 PATIENCE = {"cuda": 1, "cpu": 20}  # factor on the parts' limits
@@ -151,9 +152,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA device here: give --device cpu.")
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"--out {options.out} must be a folder that can be written: {error.strerror}.")
+        make_folder("--out", options.out)
+    except DataError as error:
+        parser.error(str(error))
     options.parts = list(dict.fromkeys(options.parts))
     return options
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.gpu.pretend.stubs import BYTES, build, environment, unavailable
-from tests.support.arguments import positive
+from tests.support.arguments import clips, positive
 from tests.support.paths import CONFIGS, ROOT
 
 CARD_BYTES = int(0.97 * 80e9)  # that a step may allocate on a card of "80 GB", of which 79.1 GiB (84.9 GB) are usable
@@ -189,7 +189,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("configs", nargs="*", metavar="CONFIG", help="files or names, later ones over earlier ones")
     parser.add_argument("--adversarial", action="store_true", help="discriminators and distillation from batch 0 on")
     parser.add_argument("--steps", type=int, default=6, help="batches of the run, of which the last but one is counted")
-    parser.add_argument("--batch-size", type=int, choices=range(1, 10_000), metavar="CLIPS")
+    parser.add_argument("--batch-size", type=clips, metavar="CLIPS")
     parser.add_argument("--precision")
     parser.add_argument(
         "--set", action="append", default=[], type=setting, metavar="OPTION=VALUE", help="option of train.py fit"

@@ -165,3 +165,12 @@ def test_a_run_that_takes_too_long_is_one_sentence(monkeypatch):
     monkeypatch.setattr(dry_run, "SECONDS", 0.1)
     with pytest.raises(dry_run.Failed, match=r"took longer than 0\.1 s and was stopped"):
         step("small/fsq")
+
+
+@pytest.mark.parametrize("clips", ["0", "-1", "1.5"])
+def test_a_batch_that_there_cannot_be_is_one_short_sentence(monkeypatch, capsys, clips):
+    monkeypatch.setattr(sys, "argv", ["dry_run", "small/fsq", f"--batch-size={clips}"])
+    with pytest.raises(SystemExit) as stop:
+        dry_run.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith(f"argument --batch-size: {clips} must be a whole number above 0\n")

@@ -21,7 +21,7 @@ from codec.checkpoints.reading import read_checkpoint
 from codec.hub.packing import pack_pieces
 from data import DataError, ManifestSource
 from data.prepare import pack
-from tests.support.arguments import positive
+from tests.support.arguments import make_folder, positive
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "small" / "gpu.yaml"
 MODEL = "--model.init_args"
@@ -102,10 +102,7 @@ def call(command: str, words: Sequence[str]) -> float:
 
 def train_piece(options: argparse.Namespace) -> dict[str, Any]:
     """Train, write the pieces, then score; `piece.json` is written after each of the last two."""
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError("--out", options.out, f"must be a folder that can be written ({error.strerror})") from None
+    make_folder("--out", options.out)
     batch = 0 if options.previous is None else read_pieces(options.previous)["global_step"]
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
