@@ -1,20 +1,33 @@
-"""Means over clips with percentile-bootstrap intervals (Efron 1979), in seeded NumPy."""
+"""Means over clips with bootstrap-t intervals (Efron 1979; Davison and Hinkley 1997), by speaker, in seeded NumPy."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 from callbacks.metrics.checks import require, require_at_least
 
+FEWEST_RESAMPLED = 6  # clusters; with fewer, the resampled standard errors are too coarse, and Student's t is used
+ROUNDING = 1e-9  # a standard error below this share of its scale is zero but for rounding
+
 
 class Interval(NamedTuple):
-    """Mean and confidence bounds of each row [M]; NaN where there are too few values."""
+    """Mean and confidence bounds of each row [M]; NaN where there is none."""
 
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+
+class MeanInterval(NamedTuple):
+    """One mean and its confidence bounds; NaN where there is none."""
+
+    mean: float
+    low: float
+    high: float
 
 
 class Bootstrap(NamedTuple):
@@ -26,48 +39,155 @@ class Bootstrap(NamedTuple):
         seed: Seed of the resampling.
     """
 
-    resamples: int = 1000
+    resamples: int = 2000
     confidence: float = 0.95
     seed: int = 0
 
-    def means(self, values: np.ndarray) -> Interval:
+    def means(self, values: np.ndarray, clusters: Sequence[str] | None = None) -> Interval:
         """`bootstrap_means` with these settings."""
-        return bootstrap_means(values, resamples=self.resamples, confidence=self.confidence, seed=self.seed)
+        return bootstrap_means(
+            values, clusters=clusters, resamples=self.resamples, confidence=self.confidence, seed=self.seed
+        )
 
 
-def bootstrap_means(values: np.ndarray, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """Mean over clips of each row, with a percentile-bootstrap interval over clips.
+def bootstrap_means(
+    values: np.ndarray,
+    *,
+    clusters: Sequence[str] | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Mean over clips of each row, with a bootstrap-t interval over clusters of clips.
 
-    All rows share the resampled clips, so rows that hold the same clips are compared as pairs.
+    Every clip weighs the same in the mean. Clusters, such as speakers, are resampled whole. With G clusters of N_g
+    clips, N in all, whose values add up to S_g, the mean m has the standard error
+
+        se² = G / (G − 1) · Σ_g (S_g − m N_g)² / N²,
+
+    and the bounds are m − q se, with the quantiles q of (m* − m) / se* over the resamples (Davison and Hinkley 1997,
+    section 5.2). Resamples whose se* is zero are left out. With fewer than 6 clusters, q is a quantile of Student's t
+    with G − 1 degrees of freedom instead. Where all clusters have one mean, both bounds are that mean.
+
+    The draws of a channel are nested in the clips: each clip has its own, and its value is their mean. Resampling the
+    highest level covers the levels below it (section 3.8), so the interval covers the draws too.
+
+    All rows share the resampled clusters, so rows that hold the same clips are compared as pairs.
 
     Args:
-        values: [M, clips]; NaN marks a clip without a value, which that row's mean leaves out.
+        values: [M, clips]. A row with a NaN has neither a mean nor bounds: a clip without a value is not left out.
+        clusters: Name of each clip's cluster [clips]; an empty name is a cluster of its own. None: every clip is.
         resamples: Number of bootstrap resamples; 0 gives no interval.
         confidence: Probability mass between the bounds, in (0, 1).
         seed: Seed of the resampling.
 
     Returns:
-        Means [M], NaN for rows without a value; bounds [M], NaN for rows with fewer than two values.
+        Means [M] and bounds [M]; bounds are NaN with fewer than two clusters.
 
     Raises:
-        InvalidValue: A number is out of range.
+        InvalidValue: A number is out of range, or `clusters` has another length than the rows.
     """
     require(0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1")
     require_at_least(0, resamples=resamples)
     rows, clips = values.shape
-    present = np.isfinite(values)
-    filled = np.where(present, values, 0.0)
-    missing = np.full(rows, np.nan)
-    counts = present.sum(axis=1)
-    means = np.divide(filled.sum(axis=1), counts, out=missing.copy(), where=counts > 0)
-    enough = counts >= 2
-    if resamples == 0 or not enough.any():
-        return Interval(means, missing.copy(), missing.copy())
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(clips, np.full(clips, 1 / clips), size=resamples)  # [resamples, clips]
-    weights = drawn @ present.T  # [resamples, M]: clips drawn that have a value
-    resampled = np.divide(drawn @ filled.T, weights, out=np.full(weights.shape, np.nan), where=weights > 0)
+    sizes, sums = _cluster_sums(values, clusters)
+    means = values.mean(axis=1) if clips else np.full(rows, np.nan)
+    groups = len(sizes)
+    if resamples == 0 or groups < 2:
+        return Interval(means, np.full(rows, np.nan), np.full(rows, np.nan))
+    errors = sums - means[:, None] * sizes  # [M, G]
+    spread = np.sqrt(_cluster_variance(errors, sizes))
+    spread[spread <= ROUNDING * np.abs(values).max(axis=1)] = 0.0
     tail = (1 - confidence) / 2
-    low, high = missing.copy(), missing.copy()
-    low[enough], high[enough] = np.nanquantile(resampled[:, enough], [tail, 1 - tail], axis=0)
+    if groups < FEWEST_RESAMPLED:
+        quantile = float(stdtrit(groups - 1, 1 - tail))
+        return Interval(means, means - quantile * spread, means + quantile * spread)
+    low, high = means + 0 * spread, means + 0 * spread  # NaN where there is no mean
+    varied = spread > 0
+    if varied.any():
+        drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples)
+        ratios = _studentized(errors[varied], sizes, drawn, spread[varied])
+        below, above = np.nanquantile(ratios, [tail, 1 - tail], axis=0)
+        low[varied] -= above * spread[varied]
+        high[varied] -= below * spread[varied]
     return Interval(means, low, high)
+
+
+def crossed_mean(
+    values: np.ndarray, *, clusters: Sequence[str] | None = None, confidence: float = 0.95
+) -> MeanInterval:
+    """Mean over clips and over a second random factor that is crossed with them, with its interval.
+
+    For values that every clip has for each of S seeds, such as those of a random permutation: another seed shifts all
+    clips together, which resampling clips does not cover. The variance of the mean is the clusters' variance (as in
+    `bootstrap_means`) of the clips' means over seeds, plus σ² / S. σ² is the variance of the seeds' means less what
+    the interaction of seeds and clusters adds to it, at least 0. The interval is Student's t with the degrees of
+    freedom of Satterthwaite (1946).
+
+    Args:
+        values: [S, clips]; a NaN gives no mean.
+        clusters: as in `bootstrap_means`.
+        confidence: Probability mass between the bounds, in (0, 1).
+
+    Returns:
+        The mean and its bounds; bounds are NaN with fewer than two clusters. With one seed, those of the clips alone.
+
+    Raises:
+        InvalidValue: `confidence` is out of range, there is no value, or `clusters` has another length than the rows.
+    """
+    require(0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1")
+    require(values.size > 0, "values", list(values.shape), "must hold at least one seed and one clip")
+    seeds = len(values)
+    mean = float(values.mean())
+    sizes, sums = _cluster_sums(values, clusters)
+    groups = len(sizes)
+    if groups < 2 or np.isnan(mean):
+        return MeanInterval(mean, np.nan, np.nan)
+    errors = sums - values.mean(axis=1, keepdims=True) * sizes  # [S, G], of each seed's own mean
+    by_clips = float(_cluster_variance(errors.mean(axis=0), sizes))
+    by_seeds = 0.0
+    if seeds > 1:
+        interaction = float(_cluster_variance(errors - errors.mean(axis=0), sizes).sum()) / (seeds - 1)
+        by_seeds = max(0.0, float(values.mean(axis=1).var(ddof=1)) - interaction) / seeds
+    variance = by_clips + by_seeds
+    if variance <= (ROUNDING * np.abs(values).max()) ** 2:
+        return MeanInterval(mean, mean, mean)
+    freedom = variance**2 / (by_clips**2 / (groups - 1) + by_seeds**2 / max(1, seeds - 1))
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * variance**0.5
+    return MeanInterval(mean, mean - half, mean + half)
+
+
+def _cluster_sums(values: np.ndarray, clusters: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Number of clips of each cluster [G], in the order of their first clips, and the sums of the rows [M, G]."""
+    clips = values.shape[1]
+    names = [""] * clips if clusters is None else list(clusters)
+    require(len(names) == clips, f"{len(names)} clusters", allowed=f"must be one for each of {clips} clips")
+    keys = [(name, -1 if name else place) for place, name in enumerate(names)]
+    number = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    member = np.zeros((clips, len(number)))
+    member[np.arange(clips), [number[key] for key in keys]] = 1.0
+    return member.sum(axis=0), values @ member
+
+
+def _cluster_variance(errors: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Variance of means over clips, given each cluster's sum of deviations from the mean [..., G]."""
+    groups = len(sizes)
+    return groups / (groups - 1) * np.square(errors).sum(axis=-1) / sizes.sum() ** 2
+
+
+def _studentized(errors: np.ndarray, sizes: np.ndarray, drawn: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """(m* − m) / se* of each resample and row [resamples, M]; NaN where se* is zero.
+
+    Args:
+        errors: Each cluster's sum of deviations from its row's mean [M, G].
+        sizes: Clips of each cluster [G].
+        drawn: How often each resample has drawn each cluster [resamples, G].
+        spread: Standard error of each row [M].
+    """
+    groups = len(sizes)
+    clips = (drawn @ sizes)[:, None]  # [resamples, 1]
+    shift = drawn @ errors.T / clips  # [resamples, M], m* − m
+    squares = drawn @ np.square(errors).T - 2 * shift * (drawn @ (errors * sizes).T)
+    squares += np.square(shift) * (drawn @ np.square(sizes))[:, None]
+    error = np.sqrt(groups / (groups - 1) * np.maximum(squares, 0.0)) / clips
+    return np.divide(shift, error, out=np.full(shift.shape, np.nan), where=error > 1e-6 * spread)
