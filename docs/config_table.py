@@ -1,9 +1,18 @@
-"""Writes the table of configurations from the headers of the YAML files: `python docs/config_table.py [--check]`."""
+"""Writes the tables of configurations and fills the quoted scores: `python docs/config_table.py [--check]`.
+
+The tables come from the headers of the YAML files. A score stands in a header as a reference in braces, such as
+`STOI {codecs FSQ stoi bsc-0}`, which `callbacks.report.quoted_figures` explains, a published figure with its source, as
+`{published (X-Codec 2): STOI 0.92}`.
+"""
 
 import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from callbacks.report.quoted import FILES, fill
+from callbacks.report.quoted_figures import Figures
+from codec.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -91,52 +100,76 @@ def headers() -> list[Header]:
     return [read_header(path) for folder in SECTIONS for path in sorted((CONFIGS / folder).glob("*.yaml"))]
 
 
+def resolved(header: Header, field: str, figures: Figures) -> str:
+    """A field with its references replaced by figures.
+
+    Raises:
+        UserError: a reference leads nowhere; the file and the field stand in front.
+    """
+
+    def figure(brace: re.Match[str]) -> str:
+        return brace[1] if brace[1].startswith("published ") else figures.text(brace[1])
+
+    try:
+        return re.sub(r"\{([^{}]*)\}", figure, header.fields[field])
+    except UserError as error:
+        place = f"configs/{header.name}.yaml, {field}"
+        raise type(error)(f"{place}: {error.what}", error.value, error.allowed, error.remedy) from error
+
+
 def short(text: str) -> str:
     """The first clause of a field."""
     return text.split(";")[0]
 
 
-def full_table() -> str:
+def full_table(figures: Figures) -> str:
     """The content of configs/README.md."""
     parts = [INTRODUCTION]
     for folder, heading in SECTIONS.items():
         rows = [header for header in headers() if header.name.rpartition("/")[0] == folder]
         parts.append(f"## {heading}\n\n{TABLE_HEAD}\n")
         for row in rows:
-            cells = " | ".join(row.fields[field] for field in FIELDS)
+            cells = " | ".join(resolved(row, field, figures) for field in FIELDS)
             parts[-1] += f"| [{row.name}]({row.name}.yaml): {row.title}<br>`{row.commands[0]}` | {cells} |\n"
     return "\n".join(parts)
 
 
-def short_table() -> str:
+def short_table(figures: Figures) -> str:
     """The table between the markers of README.md."""
     found = {header.name: header for header in headers()}
     lines = [TABLE_HEAD]
     for name in IN_README:
-        cells = " | ".join(short(found[name].fields[field]) for field in FIELDS)
+        cells = " | ".join(short(resolved(found[name], field, figures)) for field in FIELDS)
         lines.append(f"| [{name}](configs/{name}.yaml) | {cells} |")
     return "\n".join(lines)
 
 
 def written() -> dict[Path, str]:
-    """The files with their tables as they should be, by path."""
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    return {CONFIGS / "README.md": full_table(), readme: f"{before}{BEGIN}\n{short_table()}\n{END}{after}"}
+    """The files with their tables and scores as they should be, by path."""
+    figures = Figures(ROOT / "docs/results")
+    paths = [path for pattern in FILES for path in sorted(ROOT.glob(pattern))]
+    texts = {p: fill(p.read_text(encoding="utf-8"), figures, name=p.relative_to(ROOT).as_posix()) for p in paths}
+    before, rest = texts[ROOT / "README.md"].split(BEGIN)
+    texts[ROOT / "README.md"] = f"{before}{BEGIN}\n{short_table(figures)}\n{END}{rest.split(END)[1]}"
+    return {CONFIGS / "README.md": full_table(figures), **texts}
 
 
 def main() -> int:
-    """Write the tables; with `--check` only say which is not current."""
-    stale = [path for path, text in written().items() if not path.exists() or path.read_text("utf-8") != text]
-    if "--check" in sys.argv[1:]:
-        for path in stale:
-            print(f"{path.relative_to(ROOT)} is not current: run python docs/config_table.py.")
-        return 1 if stale else 0
+    """Write the files; with `--check` say which is not current, and return 1. A mistake gives one sentence and 2."""
+    try:
+        texts = written()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text]
     for path in stale:
-        path.write_text(written()[path], encoding="utf-8")
-        print(f"{path.relative_to(ROOT)} written")
-    return 0
+        name = path.relative_to(ROOT)
+        if "--check" in sys.argv[1:]:
+            print(f"{name} is not current: run python docs/config_table.py.")
+        else:
+            path.write_text(texts[path], encoding="utf-8")
+            print(f"{name} written")
+    return 1 if stale and "--check" in sys.argv[1:] else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,295 @@
+"""The text of a quoted figure: a reference such as `codecs FSQ stoi bsc-0 ±`, looked up in the logged files.
+
+    RUN SYSTEM METRIC CHANNEL [FORM...]      a mean of the run's channel.csv; a run of one codec has no SYSTEM
+    RUN "SYSTEM - SYSTEM" METRIC CHANNEL     a paired difference, from the run's channel.json
+    RUN "SYSTEM - SYSTEM" METRIC "CHANNEL - CHANNEL"     that of what the channel changes (the second without errors)
+    FILE.csv NAME... COLUMN                  the row with these names; FILE.json KEY...: lists by name or number
+    table RUN rows NAME... columns NAME... [of NAME...] [FORM...]
+
+A form is `±` (and half the interval), `[]` (and its bounds), `%` (a share as percentage) or a number of decimals (`.2`;
+three where none is given, as in RESULTS.md). After `else` stands the text for a run that is not logged.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from callbacks.report.results.logged import Evaluation
+from callbacks.report.results.markdown import cells, percent, rate
+from callbacks.report.results.sections import LABELS
+from callbacks.report.systems import read_bootstrap, read_systems, reading
+from codec.errors import InvalidValue, UnreadableFile
+
+MINUS = " - "
+REMEDY = "test the run again"
+NAMED_RATES = {"bsc": "", "gilbert": " in bursts", "frame": " of frames lost"}
+
+
+class Figure(NamedTuple):
+    """A value; bounds of its interval, None where it has none; how many of how many draws could not be scored."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    unscored: int = 0
+    of: int = 0
+    signed: bool = False
+
+
+class Form(NamedTuple):
+    """How a figure is written: `interval` is "", "±" or "[]"; `digits` None is three, or three digits of a share."""
+
+    interval: str = ""
+    percent: bool = False
+    digits: int | None = None
+
+    def write(self, figure: Figure) -> str:
+        """The figure as text, with a true minus; a dash for no value."""
+        if not math.isfinite(figure.value):
+            return "–"
+        further = [f"{figure.unscored} of {figure.of} unscored"] if figure.unscored else []
+        text = self._number(figure.value, figure.signed)
+        low, high = figure.low, figure.high
+        if self.interval and (low is None or high is None):
+            raise InvalidValue(f"the form {self.interval}", allowed="needs an interval, which this value lacks")
+        if low is not None and high is not None and self.interval == "±":
+            text += f" ± {self._number((high - low) / 2, False)}"
+        elif low is not None and high is not None and self.interval:
+            further.insert(0, f"{self._number(low, figure.signed)}, {self._number(high, figure.signed)}")
+        brackets = "[]" if self.interval == "[]" else "()"
+        text += f" {brackets[0]}{', '.join(further)}{brackets[1]}" if further else ""
+        return f"{text} %" if self.percent and not text.endswith(" %") else text
+
+    def _number(self, value: float, signed: bool) -> str:
+        if self.percent and self.digits is None and not self.interval:
+            return percent(value)
+        if isinstance(value, int) and self == Form():
+            return f"{value:,}"
+        scaled = 100 * value if self.percent else value
+        digits = (1 if self.percent else 3) if self.digits is None else self.digits
+        return f"{scaled:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+
+
+class Figures:
+    """The logged files below a folder, read as they are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read = lru_cache(maxsize=None)(_read)
+        self._evaluation = lru_cache(maxsize=None)(_evaluation)
+
+    def text(self, reference: str) -> str:
+        """A reference's figure as text.
+
+        Raises:
+            InvalidValue: no such file or run, name, or form; the nearest valid names are stated.
+            UnreadableFile: a logged file is damaged.
+        """
+        words = _split(reference)
+        if "else" in words:
+            place = words.index("else")
+            words, otherwise = words[:place], " ".join(words[place + 1 :])
+            if words and not self._path(words[0]).is_file():
+                return otherwise
+        names, form = _form(words)
+        return form.write(self._find(names))
+
+    def table(self, reference: str) -> str:
+        """A Markdown table of figures, given what follows `table` in its reference; raises as `text` does."""
+        words, form = _form(_split(reference))
+        parts: dict[str, list[str]] = {"run": [], "rows": [], "columns": [], "of": []}
+        part = "run"
+        for word in words:
+            if word in list(parts)[1:] and not parts[word]:
+                part = word
+            else:
+                parts[part].append(word)
+        if len(parts["run"]) != 1 or not parts["rows"] or not parts["columns"]:
+            raise InvalidValue(
+                "table", reference, "is no table", "write: table RUN rows NAME... columns NAME... [of NAME...]"
+            )
+        source, rows, columns, fixed = parts["run"][0], parts["rows"], parts["columns"], parts["of"]
+        body = [
+            [self._label(source, row), *(form.write(self._find([source, *fixed, row, column])) for column in columns)]
+            for row in rows
+        ]
+        flips = any(name.startswith("bsc-") for name in (*rows, *columns))
+        of = [LABELS.get(name, _upper(name)) for name in fixed if not self._is_system(source, name)]
+        head = [", ".join([*of, *["bits flipped"] * flips]), *(self._label(source, column) for column in columns)]
+        return "\n".join(f"| {cells(row)} |" for row in (head, ["---"] * len(head), *body))
+
+    def _path(self, source: str) -> Path:
+        return self.folder / (source if Path(source).suffix in (".csv", ".json") else f"{source}/channel.csv")
+
+    def _find(self, words: Sequence[str]) -> Figure:
+        """The figure that a source and names stand for."""
+        if not words:
+            raise InvalidValue("a reference", allowed="is empty", remedy="write: RUN SYSTEM METRIC CHANNEL")
+        source, *names = words
+        path = self._path(source)
+        if not path.is_file():
+            files = [f for suffix in ("csv", "json") for f in self.folder.rglob(f"*.{suffix}")]
+            found = [file.relative_to(self.folder) for file in files]
+            runs = [file.parent.as_posix() for file in found if file.name == "channel.csv"]
+            raise _unknown(source, f"is no run or file below {self.folder}", [*runs, *(f.as_posix() for f in found)])
+        run = path != self.folder / source
+        if run and any(MINUS in name for name in names):
+            return self._difference(source, names)
+        value, beside = _select(self._read(path), names, source, column="mean" if run else None)
+        unscored = int(beside.get("unscorable", beside.get("unpaired", 0)))
+        of = unscored + int(beside.get("scored", beside.get("draws", 0)))
+        bounds = (beside.get("low"), beside.get("high"))
+        return Figure(value, *bounds, unscored=unscored, of=of, signed=names[-1] == "difference")
+
+    def _difference(self, run: str, names: Sequence[str]) -> Figure:
+        """A paired difference of two systems, or of what a channel changes in them."""
+        logged = self._evaluation(self.folder / run)
+        first = next(iter(logged.systems.values()))
+        known = {
+            "system": list(logged.systems),
+            "metric": [metric.name for metric in first.metrics],
+            "channel": [channel.name for channel in logged.channels],
+        }
+        found: dict[str, list[str]] = {kind: [] for kind in known}
+        for name in (part for word in names for part in word.split(MINUS)):
+            kind = next((kind for kind, valid in known.items() if name in valid), None)
+            if kind is None:
+                raise _unknown(
+                    name, f"is no system, metric or channel of {run}", [n for valid in known.values() for n in valid]
+                )
+            found[kind].append(name)
+        systems, metrics, channels = found.values()
+        if len(systems) != 2 or len(metrics) != 1 or len(channels) not in (1, 2):
+            raise InvalidValue(
+                run, f"{shlex.join(names)}", "names no difference", 'write: RUN "SYSTEM - SYSTEM" METRIC CHANNEL'
+            )
+        if channels[1:] not in ([], [logged.clean.name]):
+            raise InvalidValue(run, channels[1], "has errors", f"subtract {logged.clean.name}")
+        gap = (logged.fragility if channels[1:] else logged.gap)(*systems, channel=channels[0], metric=metrics[0])
+        return Figure(gap.mean, gap.low, gap.high, gap.of - gap.draws, gap.of, signed=True)
+
+    def _rows(self, source: str) -> list[dict[str, Any]]:
+        """The rows of a run's channel.csv; none for another file."""
+        return self._read(self._path(source)) if self._path(source).name == "channel.csv" else []
+
+    def _is_system(self, source: str, name: str) -> bool:
+        return any(row["codec"] == name for row in self._rows(source))
+
+    def _label(self, source: str, name: str) -> str:
+        """A name in the head of a row or column: a channel by its rate, a difference by its systems."""
+        for row in self._rows(source):
+            kind = next((kind for kind in NAMED_RATES if row["curve"].startswith(kind)), None)
+            if row["channel"] == name and kind is not None:
+                return f"{rate(row['bit_error_rate'])}{NAMED_RATES[kind]}"
+            if row["metric"] == name:
+                return LABELS.get(name, _upper(name))
+        return name.replace(MINUS, " minus ")
+
+
+def _upper(metric: str) -> str:
+    return metric.upper().replace("_", "-")
+
+
+def _split(reference: str) -> list[str]:
+    try:
+        return shlex.split(reference)
+    except ValueError as error:
+        raise InvalidValue(reference, allowed="has a quotation mark that is not closed") from error
+
+
+def _form(words: Sequence[str]) -> tuple[list[str], Form]:
+    """The names in front of the forms at the end, and how the forms say to write the figure."""
+    names, form = list(words), Form()
+    while names and re.fullmatch(r"±|\[\]|%|\.\d", names[-1]):
+        word = names.pop()
+        if word in ("±", "[]"):
+            form = form._replace(interval=word)
+        else:
+            form = form._replace(percent=True) if word == "%" else form._replace(digits=int(word[1:]))
+    return names, form
+
+
+def _select(node: Any, names: Sequence[str], source: str, *, column: str | None) -> tuple[float, dict[str, Any]]:
+    """The number below `node` that the names lead to, and the values beside it; `column` where they end at a row."""
+    beside: dict[str, Any] = {}
+    for place, name in enumerate(names):
+        at = shlex.join([source, *names[:place]])
+        if isinstance(node, list):
+            kept = [entry for entry in node if name in _strings(entry)]
+            if not kept and name.isdigit() and int(name) < len(node):
+                kept = [node[int(name)]]
+            if not kept:
+                raise _unknown(name, f"is not in {at}", [word for entry in node for word in _strings(entry)])
+            node = kept[0] if len(kept) == 1 else kept
+        elif isinstance(node, dict) and name in node:
+            node, beside = node[name], node
+        else:
+            raise _unknown(name, f"is not in {at}", list(node) if isinstance(node, dict) else [])
+    if isinstance(node, dict) and column is not None:
+        node, beside = node[column], node
+    if isinstance(node, list | dict) or not isinstance(node, int | float):
+        inside = _distinguishing(node) if isinstance(node, list) else list(node) if isinstance(node, dict) else []
+        problem = f"names {len(node)} entries" if isinstance(node, list) else "is no number"
+        raise InvalidValue(shlex.join([source, *names]), None, problem, f"add {_listed(inside[:6])}" if inside else "")
+    return node, beside
+
+
+def _strings(entry: Any) -> list[str]:
+    """The texts in an entry of a list, which name it."""
+    return [value for value in entry.values() if isinstance(value, str)] if isinstance(entry, dict) else []
+
+
+def _distinguishing(entries: Sequence[Any]) -> list[str]:
+    """The texts that some of the entries have and others lack."""
+    texts = [set(_strings(entry)) for entry in entries]
+    found = [word for entry in entries for word in _strings(entry) if not all(word in text for text in texts)]
+    return list(dict.fromkeys(found))
+
+
+def _unknown(name: str, problem: str, known: Iterable[str]) -> InvalidValue:
+    nearest = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.0)
+    return InvalidValue(name, None, problem, f"write {_listed(nearest)}" if nearest else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def _read(path: Path) -> Any:
+    """A logged file: a CSV as a list of rows, its numbers as numbers; null is NaN."""
+    with reading(path, remedy=REMEDY):
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            return json.loads(
+                text, object_hook=lambda entry: {k: math.nan if v is None else v for k, v in entry.items()}
+            )
+        return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(text.splitlines())]
+
+
+def _number(text: str) -> str | float:
+    """A cell as a number where it is one, whole where it is written so."""
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        return text
+
+
+def _evaluation(folder: Path) -> Evaluation:
+    """The scores of every clip of a run, as RESULTS.md reads them."""
+    path = folder / "channel.json"
+    if not path.is_file():
+        raise UnreadableFile(str(path), allowed="is missing: differences are paired over its clips", remedy=REMEDY)
+    with reading(path, remedy=REMEDY):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        systems = {system.name: system for system in read_systems(folder, document, folder.name)}
+        first = next(iter(systems.values()))
+        return Evaluation(systems, sorted(first.clips), read_bootstrap(document), first.repeats)
