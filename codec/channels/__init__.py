@@ -4,10 +4,18 @@ from codec.channels.base import Channel, decide, draw_generator
 from codec.channels.bit_errors import AWGNChannel, BinarySymmetricChannel, GilbertElliottChannel
 from codec.channels.coding import ConvolutionalCode, ErrorCorrection, Hamming74, ProtectedChannel, Repetition
 from codec.channels.composed import MixedChannel, SelectedBitsChannel
-from codec.channels.concealment import Concealment, InterpolatedLatent, PosteriorMean, RepeatLast, ZeroLatent
+from codec.channels.concealment import (
+    Concealment,
+    InterpolatedLatent,
+    MeanLatent,
+    PosteriorMean,
+    RepeatLast,
+    ZeroLatent,
+)
 from codec.channels.frame_losses import FrameErasureChannel, PacketLossChannel
 from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
 from codec.channels.link import Connection, Link
+from codec.channels.priors import CodeCounts, CodePrior
 from codec.channels.reception import Receiver, Reception
 
 __all__ = [
@@ -15,6 +23,8 @@ __all__ = [
     "BinarySwitchingMap",
     "BinarySymmetricChannel",
     "Channel",
+    "CodeCounts",
+    "CodePrior",
     "Concealment",
     "Connection",
     "ConvolutionalCode",
@@ -26,6 +36,7 @@ __all__ = [
     "IndexMap",
     "InterpolatedLatent",
     "Link",
+    "MeanLatent",
     "MixedChannel",
     "NaturalMap",
     "PacketLossChannel",

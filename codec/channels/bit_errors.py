@@ -43,7 +43,8 @@ class GilbertElliottChannel(Channel):
     With p = `bit_error_rate`, h = `bad_error_rate` and L = `burst_length`, the stationary share of bad bits is
     π = p / h. The chain leaves the bad state with probability 1 / L and the good state with probability
     π / (L (1 − π)) at each bit. It starts in its stationary distribution and runs through all bits of a call in row
-    order, frames and clips included. At p = 0 nothing changes.
+    order, frames and clips included. At p = 0 nothing changes. Realisations are nested over rates, as those of
+    `BinarySymmetricChannel`, for one L ≥ 1 / (1 − π) and one h.
 
     >>> channel = GilbertElliottChannel(0.1, 20)
     >>> channel.bad_share, channel.error_rate
@@ -140,34 +141,33 @@ class AWGNChannel(Channel):
 def markov_states(length: int, bad_share: float, burst_length: float, generator: torch.Generator) -> Tensor:
     """Draw a stationary two-state Markov chain, bool `[length]`, True in the bad state.
 
+    Realisations are nested: from one generator state and with one burst length, a step that is bad at one share is bad
+    at every higher one, as long as bursts are at least 1 / (1 − share) steps long (a bad step makes the next one no
+    less likely to be bad). Each step compares one random number with the probability of going to the bad state.
+
     Args:
         length: number of steps.
         bad_share: stationary probability of the bad state, in [0, 1].
         burst_length: mean time in the bad state, in steps, at least `shortest_burst(bad_share)`.
-        generator: source of all draws.
+        generator: source of all draws, `length` of them.
     """
+    draws = torch.rand(length, generator=generator, dtype=torch.float64)
     if bad_share in (0.0, 1.0):
         return torch.full((length,), bad_share == 1.0)
-    good_length = max(1.0, burst_length * (1.0 - bad_share) / bad_share)
-    first_bad = bool(torch.rand((), generator=generator, dtype=torch.float64) < bad_share)
-    means = (burst_length, good_length) if first_bad else (good_length, burst_length)
-    pairs = int(length / sum(means)) + 16
-    runs: list[Tensor] = []
-    while sum(int(r.sum()) for r in runs) < length:
-        runs.append(torch.stack([geometric(mean, pairs, generator) for mean in means], 1).flatten())
-    stays = torch.cat(runs)
-    states = (torch.arange(len(stays)) % 2 == 0) == first_bad
-    return states.repeat_interleave(stays)[:length]
+    stay = 1.0 - 1.0 / burst_length
+    enter = min(1.0, bad_share / (burst_length * (1.0 - bad_share)))
+    # Whatever the state before, a draw below both probabilities leads to the bad state and one above both to the good
+    # one; in between, the state stays if bursts last (stay >= enter), else it changes.
+    decided = (draws < min(stay, enter)) | (draws >= max(stay, enter))
+    bad = draws < min(stay, enter)
+    if length:
+        decided[0], bad[0] = True, draws[0] < bad_share
+    step = torch.arange(length)
+    last = torch.where(decided, step, 0).cummax(0).values  # the last step whose state is its own
+    changes = (step - last) % 2 == 1
+    return bad[last] if stay >= enter else bad[last] ^ changes
 
 
 def shortest_burst(bad_share: float) -> float:
     """Least mean time in the bad state, in steps, with which a chain can reach `bad_share`; at least 1."""
     return 1.0 if bad_share == 1.0 else max(1.0, bad_share / (1.0 - bad_share))
-
-
-def geometric(mean: float, count: int, generator: torch.Generator) -> Tensor:
-    """Draw `count` lengths, int64 and at least 1, from the geometric distribution with the given mean."""
-    uniform = torch.rand(count, generator=generator, dtype=torch.float64)
-    if mean == 1.0:
-        return torch.ones(count, dtype=torch.long)
-    return (torch.log1p(-uniform) / math.log1p(-1.0 / mean)).floor().long() + 1

@@ -5,7 +5,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from codec.channels.priors import chain_posteriors
 from codec.channels.reception import Receiver, Reception
+from codec.errors import InvalidValue
 
 SOFT_FRAMES = 64  # frames whose code probabilities are held at once: 16 bits make 65,536 of them a frame
 
@@ -13,24 +15,37 @@ SOFT_FRAMES = 64  # frames whose code probabilities are held at once: 16 bits ma
 class Concealment(ABC):
     """Makes latents from what was received.
 
-    A frame counts as lost if the code of its first codebook is lost, because later codebooks only refine the first. A
-    later code that is lost by itself adds nothing to the latent.
+    `RepeatLast` and `InterpolatedLatent` count a frame as lost if the code of its first codebook is lost, as if later
+    codebooks only refined the first; a later code that is lost by itself contributes its mean. That is right for an RVQ
+    trained with stage dropout; otherwise a later stage can matter more than the first.
+
+    Attributes:
+        delay_frames: frames of look-ahead; 0 where they depend on the reception.
     """
+
+    delay_frames: int = 0
 
     @abstractmethod
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         """Latents float32 `[B, D, F]` for the decoder."""
 
 
+class MeanLatent(Concealment):
+    """A lost code contributes its mean: under the link's prior, or of equally likely codes."""
+
+    def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
+        return receiver.decode(reception.codes, reception.erased)
+
+
 class ZeroLatent(Concealment):
-    """A lost code contributes zero before the quantizer's output projection; for FSQ that is the middle level."""
+    """A lost code contributes zero before the quantizer's output projection; for FSQ that is level ⌊L/2⌋."""
 
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         return receiver.quantizer.decode(reception.codes, reception.erased)
 
 
 class RepeatLast(Concealment):
-    """A lost frame repeats the codes of the last frame received; before the first, it is zero as in `ZeroLatent`."""
+    """A lost frame repeats the codes of the last frame received; before the first, it is the mean (`MeanLatent`)."""
 
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         erased = reception.erased | reception.erased[:, :1]
@@ -38,19 +53,19 @@ class RepeatLast(Concealment):
         frame = torch.arange(received.shape[-1], device=received.device).expand_as(received)
         last = torch.where(received, frame, -1).cummax(-1).values
         source = torch.where(last < 0, frame, last).expand_as(reception.codes)  # [B, K, F]
-        return receiver.quantizer.decode(reception.codes.gather(-1, source), erased.gather(-1, source))
+        return receiver.decode(reception.codes.gather(-1, source), erased.gather(-1, source))
 
 
 class InterpolatedLatent(Concealment):
     """Lost frames are interpolated linearly between the latents before and after the loss.
 
-    A loss at the start or end of the clip repeats the nearest latent; if no frame was received, all are zero as in
-    `ZeroLatent`. The method looks ahead to the next frame received, which delays a live receiver.
+    A loss at the start or end of the clip repeats the nearest latent; if no frame was received, all are the mean
+    as in `MeanLatent`. The method looks ahead to the next frame received, which delays a live receiver.
     """
 
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         erased = reception.erased | reception.erased[:, :1]
-        latents = receiver.quantizer.decode(reception.codes, erased)  # [B, D, F]
+        latents = receiver.decode(reception.codes, erased)  # [B, D, F]
         received = ~erased[:, 0]  # [B, F]
         frames = received.shape[-1]
         frame = torch.arange(frames, device=received.device).expand_as(received)
@@ -61,22 +76,33 @@ class InterpolatedLatent(Concealment):
         share = ((frame - left) / (right - left).clamp_min(1)).clamp(0, 1)[:, None].to(latents.dtype)
         ends = [latents.gather(-1, end[:, None].expand_as(latents)) for end in (left, right)]
         interpolated = torch.lerp(ends[0], ends[1], share)
-        keep = received | ~received.any(-1, keepdim=True)  # a clip of which nothing was received keeps its zeros
+        keep = received | ~received.any(-1, keepdim=True)  # a clip of which nothing was received keeps its means
         return torch.where(keep[:, None], latents, interpolated)
 
 
 class PosteriorMean(Concealment):
-    """The expected latent E[z | bits] = Σ P(code | bits) · z(code), which minimises the mean squared error.
+    """The expected latent E[z | received bits], which minimises the mean squared error.
 
-    With hard decisions it is the latent of the codes received; a lost bit averages over both its values. The
-    probabilities are those of `Connection.code_probabilities`.
+    Without a prior in the link it is Σ P(code | bits) · z(code) of each frame by itself, with the probabilities of
+    `Connection.code_probabilities`: with hard decisions the latent of the codes received; a lost bit averages over both
+    its values, and the latent of a lost frame is the mean over all codes. With a prior, each digit of a code is a
+    Markov chain over the frames, so that neighbouring frames count too, and lost frames are bridged (soft source
+    decoding, Fingscheidt and Vary 2001). An index map whose codewords mix digits allows the prior's histograms only.
 
     Args:
-        lost: conceals frames of which no bit arrived; by default their latent is the mean over all codes.
+        lost: conceals frames of which no bit arrived; by default they are treated as the others.
+        lookahead: with a prior, frames after a frame that count for it, the delay of a live receiver; None for the
+            whole clip.
+
+    Raises:
+        InvalidValue: `lookahead` is below 0.
     """
 
-    def __init__(self, lost: Concealment | None = None) -> None:
-        self.lost = lost
+    def __init__(self, lost: Concealment | None = None, *, lookahead: int | None = None) -> None:
+        if lookahead is not None and lookahead < 0:
+            raise InvalidValue("lookahead", lookahead, "must be at least 0 frames, or null for the whole clip")
+        self.lost, self.lookahead = lost, lookahead
+        self.delay_frames = max(lookahead or 0, lost.delay_frames if lost else 0)
 
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         mean = self._mean(receiver, reception.bits)
@@ -86,7 +112,19 @@ class PosteriorMean(Concealment):
         return torch.where(nothing, self.lost(receiver, reception), mean)
 
     def _mean(self, receiver: Receiver, bits: Tensor) -> Tensor:
-        """Expected latents `[B, D, F]` of bits `[B, F, n]`, a clip and `SOFT_FRAMES` frames at a time."""
+        """Expected latents `[B, D, F]` of bits `[B, F, n]`."""
+        prior = receiver.prior
+        likelihoods = None if prior is None else receiver.digit_likelihoods(bits)
+        if prior is None or likelihoods is None:
+            return self._frame_by_frame(receiver, bits)
+        posteriors = [
+            [chain_posteriors(*digit, self.lookahead).float() for digit in zip(*digits, strict=True)]
+            for digits in zip(likelihoods, prior.histograms, prior.transitions, strict=True)
+        ]
+        return receiver.quantizer.decode_digits(posteriors)
+
+    def _frame_by_frame(self, receiver: Receiver, bits: Tensor) -> Tensor:
+        """The same from each frame's bits alone, a clip and `SOFT_FRAMES` frames at a time."""
         clips = [
             [receiver.quantizer.decode_mean(receiver.code_probabilities(part)) for part in clip.split(SOFT_FRAMES, 1)]
             for clip in bits.split(1)

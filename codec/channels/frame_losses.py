@@ -23,8 +23,8 @@ class PacketLossChannel(Channel):
     Args:
         loss_rate: expected share of packets lost.
         frames_per_packet: consecutive frames that travel together; the last packet may hold fewer.
-        burst_length: mean number of packets lost in a row; None for independent losses, whose realisations are nested
-            (a packet lost at one rate is lost at every higher rate).
+        burst_length: mean number of packets lost in a row; None for independent losses. Realisations are nested, a
+            packet lost at one rate is lost at every higher rate; in bursts as in `GilbertElliottChannel`.
 
     Raises:
         InvalidValue: the rate is outside [0, 1], a packet has no frame, or the bursts are too short to reach the rate;

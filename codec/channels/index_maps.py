@@ -5,8 +5,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from codec.channels.priors import CodePrior
 from codec.errors import InvalidValue
 from codec.quantizers.base import LARGEST_TABLE, Quantizer
+from codec.quantizers.codebooks import distances as euclidean_distances
 from codec.quantizers.codes import code_bits
 
 
@@ -76,53 +78,103 @@ class GrayMap(IndexMap):
 
 
 class PermutedMap(IndexMap):
-    """A random codeword for each code: the control without any relation between codewords and FSQ's levels.
+    """Random codewords: a control without any relation between codewords and FSQ's levels.
+
+    The natural codeword is cut into blocks of `width` bits, and the values of each block are permuted by themselves. So
+    a flipped bit damages its block and nothing else. How much one flip destroys depends on the width: to compare the
+    index assignments of two codecs, give both the same width. FSQ's levels [4] * 8 make one codeword of 16 bits; width
+    8 permutes inside two halves of four dimensions each, as RVQ's two codewords of 8 bits are permuted, and width 2
+    inside each dimension.
 
     Args:
-        seed: of the permutation.
+        seed: of the permutations.
+        width: bits of a block, a divisor of the codeword's bits; None for the whole codeword.
+
+    Raises:
+        InvalidValue: `width` is below 1; in `codewords`, it does not divide the codeword, or it is smaller and the
+            codebook's size is no power of two.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed, self.name = seed, f"permuted-{seed}" if seed else "permuted"
+    def __init__(self, seed: int = 0, *, width: int | None = None) -> None:
+        if width is not None and width < 1:
+            raise InvalidValue("width", width, "must be at least 1 bit, or null for whole codewords", "take 8")
+        self.seed, self.width = seed, width
+        self.name = "permuted" + (f" in {width} bits" if width else "") + (f"-{seed}" if seed else "")
 
     def codewords(self, quantizer: Quantizer, codebook: int) -> Tensor:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + codebook)
-        count = 2 ** code_bits(quantizer.codebook_sizes)[codebook]
-        return torch.randperm(count, generator=generator)[: quantizer.codebook_sizes[codebook]]
+        size, bits = quantizer.codebook_sizes[codebook], code_bits(quantizer.codebook_sizes)[codebook]
+        width = self.width or bits
+        if bits % width or (width < bits and size != 2**bits):
+            allowed = (
+                f"must divide the {bits} bits of a codeword, and the {size} codes of the codebook fill all of them"
+            )
+            raise InvalidValue("width", width, allowed, "give null for whole codewords")
+        codes, codewords = torch.arange(size), torch.zeros(size, dtype=torch.long)
+        for shift in range(0, bits, width):
+            permutation = torch.randperm(2**width, generator=generator)
+            codewords |= permutation[codes >> shift & 2**width - 1] << shift
+        return codewords
 
 
 class BinarySwitchingMap(IndexMap):
-    """Pseudo-Gray coding of a learned codebook: the binary switching algorithm (Zeger and Gersho 1990).
+    """Optimised index assignment by binary switching, pseudo-Gray coding (Zeger and Gersho 1990).
 
-    Pairs of codewords are exchanged as long as that lowers Σᵢ Σⱼ ‖eᵢ − eⱼ‖², the sum over codes i and the codes j whose
-    codeword is one bit flip away. Codes are taken as equally likely, and codewords without a code add nothing. The
-    search starts from the natural order, draws nothing at random, and ends in a local optimum.
+    Pairs of codewords are exchanged as long as that lowers Σᵢ Σⱼ ½ (pᵢ + pⱼ) ‖eᵢ − eⱼ‖², the sum over codes i and the
+    codes j whose codeword is one bit flip away, of probability p: the expected squared error of one flip. Codewords
+    without a code add nothing. The search starts from the natural order, draws nothing at random, and ends in a local
+    optimum.
+
+    A code of several digits, such as FSQ's levels, is searched digit by digit: with a codeword of its own for each
+    digit, the cost is a sum over digits, and of four levels every assignment is one exchange away. For equally likely
+    codes of FSQ whose levels are powers of two the natural order is then optimal, even among all assignments of the
+    whole codeword, because its latents are affine in its bits (Knagenhjelm and Agrell 1996); a prior can move it.
 
     Args:
         rounds: largest number of passes over all codes.
+        prior: probabilities of the codes; None for equally likely ones.
 
-    `codewords` raises InvalidValue for a codebook of more than 4096 codes.
+    `codewords` raises InvalidValue for more than 4096 values of a digit, and for several digits of which one is no
+    power of two.
     """
 
     name = "binary switching"
     largest = 4096
 
-    def __init__(self, rounds: int = 50) -> None:
-        self.rounds = rounds
+    def __init__(self, rounds: int = 50, *, prior: CodePrior | None = None) -> None:
+        self.rounds, self.prior = rounds, prior
 
     def codewords(self, quantizer: Quantizer, codebook: int) -> Tensor:
-        size = quantizer.codebook_sizes[codebook]
-        if size > self.largest:
+        digits, size = quantizer.digits[codebook], quantizer.codebook_sizes[codebook]
+        if max(digits) > self.largest:
             raise InvalidValue(
-                f"{self.name} map: a codebook of {size} codes", allowed=f"is too large, at most {self.largest} fit"
+                f"{self.name} map: a codebook of {max(digits)} codes",
+                allowed=f"is too large, at most {self.largest} fit",
             )
+        if len(digits) > 1 and any(count & (count - 1) for count in digits):
+            raise InvalidValue(f"{self.name} map: digits", list(digits), "must each be a power of two", "take [4, 4]")
+        if self.prior is not None:
+            self.prior.check(quantizer)
+        code, codewords, place_value = torch.arange(size), torch.zeros(size, dtype=torch.long), 1
+        for i, count in enumerate(digits):
+            assigned = self._digit_codewords(quantizer, codebook, i, place_value)
+            codewords += assigned[code // place_value % count] * place_value
+            place_value *= count
+        return codewords
+
+    def _digit_codewords(self, quantizer: Quantizer, codebook: int, digit: int, place_value: int) -> Tensor:
+        """Codeword of each value of a digit, int64 `[values]`, the other digits being zero."""
+        values = quantizer.digits[codebook][digit]
         with torch.no_grad():
-            codes = torch.arange(size, device=quantizer.device)
-            entries = quantizer.entry_latents(codes, codebook).double().cpu()  # [size, D]
-        bits = code_bits(quantizer.codebook_sizes)[codebook]
+            codes = torch.arange(values, device=quantizer.device) * place_value
+            entries = quantizer.entry_latents(codes, codebook).double().cpu()  # [values, D]
+        bits = (values - 1).bit_length()
         distances = entries.new_zeros(2**bits, 2**bits)  # codewords without a code: no distance to anything
-        distances[:size, :size] = torch.cdist(entries, entries).square()
-        return binary_switching(distances, bits, rounds=self.rounds)[:size]
+        distances[:values, :values] = euclidean_distances(entries, entries).square()
+        if self.prior is not None:
+            likely = values * self.prior.histograms[codebook][digit].double()
+            distances[:values, :values] *= (likely[:, None] + likely) / 2
+        return binary_switching(distances, bits, rounds=self.rounds)[:values]
 
 
 def binary_switching(distances: Tensor, bits: int, *, rounds: int = 50) -> Tensor:

@@ -10,25 +10,28 @@ from codec.channels.base import Channel, decide
 from codec.channels.bitstream import bits_to_codes, codes_to_bits
 from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
-from codec.channels.concealment import Concealment, ZeroLatent
-from codec.channels.index_maps import GrayMap, IndexMap, NaturalMap
+from codec.channels.concealment import Concealment, MeanLatent
+from codec.channels.digit_bits import digit_bits
+from codec.channels.index_maps import IndexMap, NaturalMap
+from codec.channels.priors import CodePrior
 from codec.channels.reception import Reception
 from codec.errors import InvalidValue
-from codec.quantizers.base import LARGEST_TABLE, Quantizer
+from codec.quantizers.base import LARGEST_TABLE, Quantizer, joint_probabilities
 from codec.quantizers.codes import code_bits
 
 
 @dataclass(frozen=True)
 class Link:
-    """The parts around a channel. The default sends natural binary codewords, unprotected, and zeroes what is lost.
+    """The parts around a channel; by default natural binary codewords, sent unprotected, and means for what is lost.
 
     Attributes:
         index_map: codeword of each code; None for natural binary.
-        concealment: makes latents of what was received; None for `ZeroLatent`.
+        concealment: makes latents of what was received; None for `MeanLatent`.
         code: error-correcting code around the channel; None sends the bits unprotected.
         protected_bits: positions, from 0, of the bits of a frame that the code protects; or a number n, for the n bits
             whose flips displace the latent most (see `bit_displacements`); None for all.
         interleave: frames over which the coded bits are interleaved; 1 for none.
+        prior: measured probabilities of the codes, for concealment; None for equally likely ones.
     """
 
     index_map: IndexMap | None = None
@@ -36,6 +39,7 @@ class Link:
     code: ErrorCorrection | None = None
     protected_bits: list[int] | int | None = None
     interleave: int = 1
+    prior: CodePrior | None = None
 
     def connect(self, quantizer: Quantizer) -> "Connection":
         """Fit the parts to a codec's quantizer.
@@ -58,7 +62,10 @@ class Connection:
     def __init__(self, link: Link, quantizer: Quantizer) -> None:
         self.link, self.quantizer = link, quantizer
         self.index_map = link.index_map or NaturalMap()
-        self.concealment = link.concealment or ZeroLatent()
+        self.concealment = link.concealment or MeanLatent()
+        self.prior = link.prior
+        if self.prior is not None:
+            self.prior.check(quantizer)
         self.widths = code_bits(quantizer.codebook_sizes)
         self.bits_per_frame = sum(self.widths)
         self._codeword_counts = [2**width for width in self.widths]
@@ -66,7 +73,13 @@ class Connection:
         codebooks = range(0 if natural else len(self.widths))
         self.codewords = [self.index_map.codeword_table(quantizer, k) for k in codebooks]
         self._code_tables = [_code_table(self.codewords[k], self._codeword_counts[k]) for k in codebooks]
+        self._digits = digit_bits(self.codewords, quantizer)
         self._protected = self._protected_bits()
+
+    @property
+    def delay_frames(self) -> int:
+        """Frames of look-ahead of the concealment, without the channel's delay; of a whole clip it is not counted."""
+        return self.concealment.delay_frames
 
     def send(self, codes: Tensor) -> Tensor:
         """Codes int64 `[B, K, F]` to bits uint8 `[B, F, n]`."""
@@ -91,6 +104,28 @@ class Connection:
         erased = erased | torch.stack(incomplete, 1)
         return Reception(codes.masked_fill(erased, 0), erased, bits)
 
+    def decode(self, codes: Tensor, erased: Tensor) -> Tensor:
+        """Latents float32 `[B, D, F]` of codes int64 `[B, K, F]`, where an erased code contributes its mean.
+
+        The mean is that of the prior, or of equally likely codes; it has no gradient.
+        """
+        latents = self.quantizer.decode(codes, erased)
+        means, steps = self._digit_means(latents.device), []
+        with torch.no_grad():
+            zero = self.quantizer.decode(torch.zeros_like(codes[:1, :, :1]), torch.ones_like(erased[:1, :, :1]))
+            for k in range(codes.shape[1]):
+                alone = [means[k] if other == k else None for other in range(codes.shape[1])]
+                step = self.quantizer.decode_digits(alone) - zero  # [1, D, 1]
+                steps.append(step * erased[:, k : k + 1])
+        return latents + torch.stack(steps).sum(0)
+
+    def _digit_means(self, device: torch.device) -> list[list[Tensor]]:
+        """P(value) `[1, 1, L]` of each digit of each codebook."""
+        if self.prior is not None:
+            return [[p.to(device)[None, None] for p in digits] for digits in self.prior.histograms]
+        sizes = self.quantizer.digits
+        return [[torch.full((1, 1, size), 1 / size, device=device) for size in digits] for digits in sizes]
+
     def latents(self, reception: Reception) -> Tensor:
         """Latents for the decoder, `[B, D, F]`, with losses concealed."""
         return self.concealment(self, reception)
@@ -107,9 +142,9 @@ class Connection:
     def code_probabilities(self, bits: Tensor) -> list[Tensor]:
         """P(code | bits) of each codebook, float32 `[B, F, size]`, for bits or probabilities `[B, F, n]`.
 
-        P(code | bits) is proportional to Π P(bit of the code's codeword): codes are taken as equally likely and bits as
-        independent. Codewords without a code are ruled out. Where every code has probability zero, all are equally
-        likely.
+        P(code | bits) is proportional to P(code) Π P(bit of the code's codeword), with P(code) from the prior's
+        histograms, or equal, and bits as independent. Codewords without a code are ruled out. Where every code has
+        probability zero, all are equally likely.
 
         Raises:
             InvalidValue: a codebook has more than 2^20 entries.
@@ -128,8 +163,23 @@ class Connection:
                 likelihood = (likelihood[..., None] * torch.stack((1 - one, one), -1)[..., None, :]).flatten(-2)
             size = self.quantizer.codebook_sizes[k]
             likelihood = likelihood[..., self.codewords[k].to(bits.device) if self.codewords else slice(size)]
+            if self.prior is not None:
+                likelihood = likelihood * joint_probabilities(self.prior.histograms[k]).to(likelihood)
             total = likelihood.sum(-1, keepdim=True)
             found.append(torch.where(total > 0, likelihood / total.clamp_min(1e-30), 1 / size))
+        return found
+
+    def digit_likelihoods(self, bits: Tensor) -> list[list[Tensor]] | None:
+        """P(bits | value) of each digit of each codebook, float64 `[B, F, L]`, up to a factor; bits are independent.
+
+        None where a codeword does not keep the bits of its digits apart: a random permutation of whole codewords of
+        FSQ, or digits whose number of values is no power of two.
+        """
+        if self._digits is None:
+            return None
+        found = []
+        for part, digits in zip(bits.double().split(self.widths, -1), self._digits, strict=True):
+            found.append([digit.likelihoods(part) for digit in digits])
         return found
 
     def protect(self, channel: Channel) -> Channel:
@@ -142,20 +192,16 @@ class Connection:
     def bit_groups(self) -> dict[str, list[int]]:
         """Named groups of bit positions in a frame: the bits of each codebook, if there are several, and of each digit.
 
-        A digit is a level of FSQ, named "dimension"; it has bits of its own only under natural or Gray index
-        assignment and where its size is a power of two.
+        A digit is a level of FSQ, named "dimension"; it has bits of its own where `digit_likelihoods` has a value.
         """
         groups, start = {}, 0
-        for k, (width, digits) in enumerate(zip(self.widths, self.quantizer.digits, strict=True)):
-            if len(self.widths) > 1:
+        for k, width in enumerate(self.widths):
+            prefix = f"codebook {k}, " if len(self.widths) > 1 else ""
+            if prefix:
                 groups[f"codebook {k}"] = list(range(start, start + width))
-            separate = isinstance(self.index_map, NaturalMap | GrayMap) and not any(d & (d - 1) for d in digits)
-            end = start + width  # codewords are written high bit first, digits count from the low end
-            for i, digit in enumerate(digits if separate and len(digits) > 1 else ()):
-                bits = digit.bit_length() - 1
-                prefix = f"codebook {k}, " if len(self.widths) > 1 else ""
-                groups[f"{prefix}dimension {i}"] = list(range(end - bits, end))
-                end -= bits
+            digits = self._digits[k] if self._digits is not None else []
+            for i, digit in enumerate(digits if len(digits) > 1 else ()):
+                groups[f"{prefix}dimension {i}"] = [start + position for position in digit.positions]
             start += width
         return groups
 

@@ -4,6 +4,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from codec.channels.priors import CodePrior
 from codec.quantizers.base import Quantizer
 
 
@@ -27,6 +28,16 @@ class Receiver(Protocol):
     @property
     def quantizer(self) -> Quantizer:
         """Turns codes into latents."""
+
+    @property
+    def prior(self) -> CodePrior | None:
+        """Measured probabilities of the codes; None for equally likely ones."""
+
+    def decode(self, codes: Tensor, erased: Tensor) -> Tensor:
+        """Latents float32 `[B, D, F]` of codes int64 `[B, K, F]`, where an erased code contributes its mean."""
+
+    def digit_likelihoods(self, bits: Tensor) -> list[list[Tensor]] | None:
+        """P(bits | value) of each digit of each codebook, `[B, F, L]`; None where digits share bits."""
 
     def code_probabilities(self, bits: Tensor) -> list[Tensor]:
         """P(code | bits) of each codebook, float32 `[B, F, size]`, for bits or probabilities `[B, F, n]`."""

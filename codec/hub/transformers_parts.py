@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from codec.decoders.base import Decoder
 from codec.encoders.base import Encoder
 from codec.errors import InvalidValue
-from codec.quantizers.base import Quantizer, QuantizerOutput
+from codec.quantizers.base import Quantizer, QuantizerOutput, joint_probabilities
 from codec.quantizers.codes import check_stages
 
 
@@ -144,12 +144,24 @@ class FrozenQuantizer(Quantizer):
         with without_gradients(probabilities[0]):
             return self._sum([p.float() @ self._table(k) for k, p in enumerate(probabilities)], None)
 
+    def decode_digits(self, probabilities: Sequence[Sequence[Tensor] | None]) -> Tensor:
+        first = next(digits for digits in probabilities if digits is not None)[0]
+        with without_gradients(first):
+            tables = [self._table(k) for k in range(len(probabilities))]
+            means = [
+                table.new_zeros(*first.shape[:2], table.shape[-1])
+                if digits is None
+                else joint_probabilities(digits).float() @ table
+                for digits, table in zip(probabilities, tables, strict=True)
+            ]
+            return self._sum(means, None)
+
     def _sum(self, entries: Sequence[Tensor], erased: Tensor | None) -> Tensor:
-        """Latents `[B, D, F]` of entries `[B, F, d]` of each codebook; an erased stage adds nothing, not its bias."""
+        """Latents `[B, D, F]` of entries `[B, F, d]` of each codebook; an erased one is zero before its projection."""
         total = torch.zeros((), device=entries[0].device)
         for k, stage in enumerate(entries):
-            y = self._project(stage, k)
-            total = total + (y if erased is None else y.masked_fill(erased[:, k, :, None], 0.0))
+            known = stage if erased is None else stage.masked_fill(erased[:, k, :, None], 0.0)
+            total = total + self._project(known, k)
         return total.transpose(1, 2)  # [B, D, F]
 
     @abstractmethod

@@ -52,7 +52,7 @@ class Quantizer(nn.Module, ABC):
 
         Args:
             codes: entries of each codebook; a residual quantizer also takes its first codebooks alone.
-            erased: bool like `codes`; an erased code contributes zero before the output projection.
+            erased: bool like `codes`; an erased code contributes zero before the output projection, whose bias stays.
         """
 
     @property
@@ -90,6 +90,30 @@ class Quantizer(nn.Module, ABC):
                 mean = mean + weights.float() @ table  # [B, F, D]
         return mean.transpose(1, 2)
 
+    def decode_digits(self, probabilities: Sequence[Sequence[Tensor] | None]) -> Tensor:
+        """The expected latents of codes whose digits are independent and known by their probabilities.
+
+        Args:
+            probabilities: for each codebook, and each of its `digits`, float `[B, F, L]`, which sums to one over the
+                last axis; None for a codebook whose codes are erased.
+
+        Returns:
+            float32 `[B, D, F]`.
+
+        Raises:
+            InvalidValue: a codebook of several digits has more than 2^20 entries.
+        """
+        first = next(digits for digits in probabilities if digits is not None)[0]
+        constant = self.entry_latents(torch.zeros(1, dtype=torch.long, device=first.device), None)  # [1, D]
+        mean = constant.expand(*first.shape[:2], -1)  # [B, F, D]
+        for k, digits in enumerate(probabilities):
+            if digits is not None:
+                joint = joint_probabilities(digits).float()  # [B, F, size]
+                table = self.entry_latents(torch.arange(joint.shape[-1], device=first.device), k) - constant
+                with torch.autocast(first.device.type, enabled=False):
+                    mean = mean + joint @ table
+        return mean.transpose(1, 2)
+
     def entry_latents(self, entries: Tensor, codebook: int | None) -> Tensor:
         """Latents float32 `[N, D]` of one codebook's entries `[N]` with all other codebooks erased; None erases all."""
         codes = entries.expand(1, len(self.codebook_sizes), -1)
@@ -123,3 +147,22 @@ def stages_in_use(codes: Tensor, dropout: float) -> Tensor:
     kept = torch.randint(1, stages, (clips, 1), device=codes.device)
     short = torch.rand(clips, 1, device=codes.device) < dropout
     return torch.where(short & (torch.arange(stages, device=codes.device) >= kept), 0.0, 1.0)
+
+
+def joint_probabilities(digits: Sequence[Tensor]) -> Tensor:
+    """P(code) `[..., Π L]` of independent digits with probabilities `[..., L]`, the least significant first.
+
+    Raises:
+        InvalidValue: more than 2^20 codes.
+    """
+    joint = digits[0]
+    for further in digits[1:]:
+        size = joint.shape[-1] * further.shape[-1]
+        if size > LARGEST_TABLE:
+            raise InvalidValue(
+                f"A codebook of {size} entries or more",
+                allowed="is too large for their probabilities, 2^20 at most",
+                remedy="use hard decisions, or an index map that keeps each digit's bits apart",
+            )
+        joint = (further[..., :, None] * joint[..., None, :]).flatten(-2)
+    return joint

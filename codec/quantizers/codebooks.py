@@ -170,7 +170,7 @@ class LearnedCodebook(Codebook):
         self.table = nn.Parameter(table)
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        return (F.normalize(vectors, dim=-1) @ F.normalize(self.table, dim=-1).T).argmax(-1)
+        return distances(F.normalize(vectors, dim=-1), F.normalize(self.table, dim=-1)).argmin(-1)
 
     def codebook_loss(self, entries: Tensor, vectors: Tensor) -> Tensor:
         return F.mse_loss(entries, vectors)
@@ -186,7 +186,7 @@ class EMACodebook(Codebook):
         self.register_buffer("table", table)
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        return torch.cdist(vectors, self.table).argmin(-1)
+        return distances(vectors, self.table).argmin(-1)
 
     def codebook_loss(self, entries: Tensor, vectors: Tensor) -> Tensor:
         return vectors.new_zeros(())
@@ -194,3 +194,12 @@ class EMACodebook(Codebook):
     def update_table(self, means: Tensor, share: Tensor) -> None:
         moved = self.table.lerp(means, share[:, None])
         self.table.copy_(torch.where(share[:, None] > 0, moved, self.table))
+
+
+def distances(left: Tensor, right: Tensor) -> Tensor:
+    """Euclidean distances `[N, M]` of vectors `[N, d]` and `[M, d]`, from the sums of their squared differences.
+
+    Expanded into a matrix product, as `torch.cdist` computes them by default, they lose digits by an amount that
+    depends on the machine, and so would the nearest entry.
+    """
+    return torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")

@@ -25,7 +25,8 @@ class TanhBound(Bound):
     """The FSQ paper's bound (its appendix A.1): a scaled tanh, shifted by half a step where the level count is even.
 
     With h = (L − 1) (1 + `margin`) / 2, at most (L − 1) / 2 + ¼, and o = ½ for even L, else 0, it is
-    h tanh(z + artanh(o / h)) − o.
+    h tanh(z + artanh(o / h)) − o, which maps 0 to 0. For L = 2 that would put all but the largest values on one level
+    (artanh(o / h) is 3.8), so there it is h tanh(z) − o, centred on the boundary between the two.
 
     Args:
         margin: share by which the range exceeds the outermost levels, so that these are reached.
@@ -37,7 +38,7 @@ class TanhBound(Bound):
     def __call__(self, z: Tensor, levels: Tensor) -> Tensor:
         half = torch.minimum((levels - 1) * (1 + self.margin) / 2, (levels - 1) / 2 + 0.25)
         offset = torch.where(levels % 2 == 0, 0.5, 0.0)
-        shift = torch.atanh(offset / half)
+        shift = torch.where(levels == 2, 0.0, torch.atanh(offset / half))
         return torch.tanh(z + shift) * half - offset
 
 
@@ -45,7 +46,8 @@ class DoubleTanhBound(TanhBound):
     """NeuCodec's bound: `TanhBound` applied twice, with which the released weights were trained."""
 
     def __call__(self, z: Tensor, levels: Tensor) -> Tensor:
-        return super().__call__(super().__call__(z, levels), levels)
+        once = super().__call__(z, levels)
+        return super().__call__(once + torch.where(levels == 2, 0.5, 0.0), levels)  # of two levels, centred again
 
 
 class FSQ(Quantizer):
@@ -117,6 +119,20 @@ class FSQ(Quantizer):
             tables = self._contributions(entries)[0]  # [K, d, size]
             means = [F.linear(p.float(), table) for p, table in zip(probabilities, tables, strict=True)]
             return self.project_out(torch.stack(means).sum(0).to(self.dtype)).transpose(1, 2)  # [B, D, F]
+
+    def decode_digits(self, probabilities: Sequence[Sequence[Tensor] | None]) -> Tensor:
+        first = next(digits for digits in probabilities if digits is not None)[0]
+        with torch.autocast(first.device.type, enabled=False):
+            ends = torch.stack((torch.zeros_like(self.basis[0]), self.basis.sum()))  # all digits 0, and all 1
+            terms = self._contributions(ends.expand(1, len(probabilities), -1))[0].to(
+                first
+            )  # [K, d, 2], affine in digits
+            values = first.new_zeros(*first.shape[:2], len(self.levels))  # [B, F, d]
+            for digits, (origin, one) in zip(probabilities, zip(*terms.unbind(-1), strict=True), strict=True):
+                if digits is not None:
+                    means = [p @ torch.arange(p.shape[-1], device=p.device, dtype=p.dtype) for p in digits]
+                    values = values + origin + (one - origin) * torch.stack(means, -1)
+            return self.project_out(values.to(self.dtype)).transpose(1, 2)  # [B, D, F]
 
     def codes_to_levels(self, codes: Tensor) -> Tensor:
         """Split codes into the level of each dimension: int64 `[B, K, F]` to `[B, d, F]`."""

@@ -72,8 +72,10 @@ class RVQ(Quantizer):
         with torch.autocast(codes.device.type, enabled=False):
             total = torch.zeros((), device=codes.device)
             for stage in range(codes.shape[1]):
-                y = self.project_out[stage](F.embedding(codes[:, stage], self.codebooks[stage].table))  # type: ignore
-                total = total + (y if erased is None else y.masked_fill(erased[:, stage, :, None], 0.0))
+                entries = F.embedding(codes[:, stage], self.codebooks[stage].table)  # type: ignore
+                if erased is not None:
+                    entries = entries.masked_fill(erased[:, stage, :, None], 0.0)
+                total = total + self.project_out[stage](entries)
             return total.transpose(1, 2)  # [B, D, F]
 
     def _sum(self, outputs: Sequence[Tensor], codes: Tensor) -> Tensor:

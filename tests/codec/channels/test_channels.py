@@ -51,6 +51,19 @@ def test_flips_are_nested_over_rates():
     assert low.sum() < high.sum()
 
 
+@pytest.mark.parametrize("length", [2, 20, 300])
+def test_bursts_are_nested_over_rates(length):
+    """Errors and bad states at one rate recur at every higher one, which is no higher by chance alone."""
+    bits, before = torch.zeros(200_000, dtype=torch.uint8), None
+    for rate in (0.01, 0.05, 0.1, 0.2):
+        found = GilbertElliottChannel(rate, length)(bits, draw_generator(0, "clip", "gilbert-elliott", 3))
+        assert before is None or ((before <= found).all() and before.sum() < found.sum())
+        before = found
+    losses = [FrameErasureChannel(rate, burst_length=length)(bits[:2000, None], draw_generator(0, "clip", "f", 0))
+              for rate in (0.05, 0.2)]  # fmt: skip
+    assert ((losses[0] == 0.5) <= (losses[1] == 0.5)).all() and (losses[1] == 0.5).any()
+
+
 def test_a_draw_depends_on_each_of_its_names_and_on_nothing_else():
     def draw(*names):
         return torch.rand(8, generator=draw_generator(*names)).tolist()

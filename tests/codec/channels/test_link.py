@@ -1,5 +1,7 @@
 """From codes to bits to latents: index maps, what a receiver knows, concealment, soft decisions."""
 
+from itertools import chain, permutations
+
 import pytest
 import torch
 
@@ -7,23 +9,29 @@ from codec import (
     FSQ,
     RVQ,
     BinarySwitchingMap,
+    CodePrior,
     GrayMap,
     Hamming74,
     InterpolatedLatent,
     LearnedCodebook,
     Link,
+    MeanLatent,
     NaturalMap,
     PermutedMap,
     PosteriorMean,
     ProtectedChannel,
     RepeatLast,
     Repetition,
+    ResidualFSQ,
+    ZeroLatent,
 )
-from codec.channels import AWGNChannel, BinarySymmetricChannel
+from codec.channels import AWGNChannel, BinarySymmetricChannel, CodeCounts
 from codec.channels.index_maps import binary_switching
 from codec.channels.link import Connection, bit_displacements
+from codec.quantizers.base import joint_probabilities
 
 MAPS = [NaturalMap(), GrayMap(), PermutedMap(), PermutedMap(3)]
+BLOCKS = [PermutedMap(1, width=2), PermutedMap(width=1)]
 
 
 def fsq(levels=(4, 4, 4)):
@@ -41,7 +49,7 @@ def random_codes(quantizer, frames=40, batch=2):
 
 
 @pytest.mark.parametrize("quantizer", [fsq(), rvq()])
-@pytest.mark.parametrize("index_map", [*MAPS, BinarySwitchingMap()])
+@pytest.mark.parametrize("index_map", [*MAPS, *BLOCKS, BinarySwitchingMap()])
 def test_every_map_is_a_bijection_that_brings_codes_back(quantizer, index_map):
     for k, size in enumerate(quantizer.codebook_sizes):
         assert sorted(index_map.codeword_table(quantizer, k).tolist()) == list(range(size))
@@ -104,6 +112,76 @@ def single_flip_cost(codewords, distances, bits):
         for code, codeword in enumerate(codewords)
         for bit in range(bits)
     )
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 6])
+def test_a_permutation_in_blocks_keeps_a_flip_inside_its_block(width):
+    quantizer = FSQ(6, (4,) * 6)  # 12 bits
+    connection = Connection(Link(index_map=PermutedMap(5, width=width)), quantizer)
+    assert connection.index_map.name == f"permuted in {width} bits-5"
+    codes = random_codes(quantizer, 500)
+    bits = connection.send(codes)
+    for bit in range(12):
+        flipped = bits.clone()
+        flipped[..., bit] ^= 1
+        changed = connection.receive(flipped).codes ^ codes  # natural bits that change
+        block = (11 - bit) // width
+        outside = changed & ~((2**width - 1) << block * width)
+        assert not outside.any() and (changed != 0).all()
+    tables = {tuple(PermutedMap(seed, width=width).codewords(quantizer, 0).tolist()) for seed in range(4)}
+    assert len(tables) == (4 if width > 2 else len(tables))
+    table = PermutedMap(5, width=width).codewords(quantizer, 0)
+    blocks = {tuple((table[torch.arange(2**width) << s] ^ table[0]).tolist()) for s in range(0, 12, width)}
+    assert width < 3 or len(blocks) == 12 // width  # each block has a permutation of its own
+
+
+def test_blocks_that_do_not_fit_are_refused():
+    for quantizer, width in ((fsq(), 4), (fsq((5, 5, 5)), 1)):
+        with pytest.raises(ValueError, match=f"width {width} must divide"):
+            Connection(Link(index_map=PermutedMap(width=width)), quantizer)
+    with pytest.raises(ValueError, match="width 0"):
+        PermutedMap(width=0)
+
+
+@pytest.mark.parametrize(("index_map", "separate"), [
+    (NaturalMap(), True), (GrayMap(), True), (PermutedMap(2, width=2), True), (PermutedMap(2, width=1), True),
+    (BinarySwitchingMap(), True), (PermutedMap(2, width=4), False), (PermutedMap(2), False),
+])  # fmt: skip
+def test_digits_that_keep_their_bits_apart_have_likelihoods(index_map, separate):
+    """Their product over digits is that of the whole codeword, for every code."""
+    quantizer = FSQ(6, (4, 4, 4, 4))
+    connection = Connection(Link(index_map=index_map), quantizer)
+    bits = torch.rand(2, 3, 8)
+    digits = connection.digit_likelihoods(bits)
+    if not separate:
+        assert digits is None
+        return
+    joint = joint_probabilities(digits[0])
+    expected = connection.code_probabilities(bits)[0].double()
+    torch.testing.assert_close(joint / joint.sum(-1, keepdim=True), expected, atol=1e-6, rtol=1e-5)
+    groups = connection.bit_groups()
+    assert sorted(chain.from_iterable(groups.values())) == list(range(8)) and groups["dimension 0"] == [6, 7]
+
+
+def test_natural_order_is_the_optimum_of_equally_likely_levels():
+    quantizer = fsq((4, 4, 8))
+    assert torch.equal(BinarySwitchingMap().codewords(quantizer, 0), torch.arange(128))
+
+
+def test_a_prior_moves_binary_switching(tmp_path):
+    """Levels 0 and 3 alone: the optimum puts their codewords one flip of a harmless kind apart from the seldom ones."""
+    quantizer = FSQ(2, (4, 4))
+    counts = CodeCounts(quantizer.digits)
+    levels = torch.where(torch.rand(1, 2, 2000) < 0.5, 1, 2)
+    counts.add(quantizer.levels_to_codes(levels))
+    counts.save(tmp_path / "prior.npz")
+    prior = CodePrior(tmp_path / "prior.npz")
+    found = BinarySwitchingMap(prior=prior).codewords(quantizer, 0)[:4] & 3
+    weights = prior.histograms[0][0].double()
+    distances = (torch.arange(4)[:, None] - torch.arange(4)).square() * (weights[:, None] + weights)
+    costs = {order: single_flip_cost(torch.tensor(order), distances, 2) for order in permutations(range(4))}
+    assert costs[tuple(found.tolist())] == pytest.approx(min(costs.values()))
+    assert costs[0, 1, 2, 3] > 1.05 * min(costs.values())
 
 
 @pytest.mark.parametrize("bits", [2, 3, 5])
@@ -170,8 +248,7 @@ def test_repeat_last_holds_the_last_good_frame():
     latents = connection.latents(receive_with_losses(connection, codes, [0, 3, 4, 7]))
     expected = quantizer.decode(codes[..., [1, 1, 2, 2, 2, 5, 6, 6]])
     torch.testing.assert_close(latents[..., 1:], expected[..., 1:])
-    zero = quantizer.decode(codes, torch.ones_like(codes, dtype=torch.bool))
-    torch.testing.assert_close(latents[..., 0], zero[..., 0])
+    torch.testing.assert_close(latents[..., 0], mean_of_all_codes(quantizer).expand(2, -1))
 
 
 def test_interpolation_lies_on_the_line():
@@ -193,12 +270,38 @@ def test_without_losses_concealment_changes_nothing(concealment):
         torch.testing.assert_close(latents, quantizer.decode(codes), atol=1e-5, rtol=1e-5)
 
 
-def test_when_all_is_lost_concealment_gives_zeros():
-    quantizer = fsq()
-    for concealment in (RepeatLast(), InterpolatedLatent()):
+def mean_of_all_codes(quantizer):
+    """The latent [D] of equally likely codes, by a plain mean over all of them."""
+    every = torch.cartesian_prod(*(torch.arange(size) for size in quantizer.codebook_sizes))
+    return quantizer.decode(every.view(len(every), -1).T[None]).mean(-1)[0]
+
+
+@pytest.mark.parametrize("quantizer", [fsq(), rvq(), ResidualFSQ(6, (2, 3), stages=2)])
+def test_when_all_is_lost_concealment_gives_the_mean_of_the_codes(quantizer):
+    for concealment in (None, MeanLatent(), RepeatLast(), InterpolatedLatent(), PosteriorMean()):
         connection, codes = Connection(Link(concealment=concealment), quantizer), random_codes(quantizer)
         latents = connection.latents(receive_with_losses(connection, codes, list(range(40))))
-        torch.testing.assert_close(latents, quantizer.decode(codes, torch.ones_like(codes, dtype=torch.bool)))
+        mean = mean_of_all_codes(quantizer)[:, None].expand_as(latents)
+        torch.testing.assert_close(latents, mean, atol=1e-5, rtol=1e-4)
+
+
+def test_a_code_lost_by_itself_contributes_its_mean_and_the_other_its_entry():
+    quantizer = rvq()
+    connection, codes = Connection(Link(), quantizer), random_codes(quantizer, 5)
+    erased = torch.zeros_like(codes, dtype=torch.bool)
+    erased[:, 1, 3] = True
+    latents = connection.decode(codes, erased)
+    every = torch.stack((codes[:, :1, 3].expand(-1, 16), torch.arange(16).expand(2, -1)), 1)  # [2, K, 16]
+    torch.testing.assert_close(latents[..., 3], quantizer.decode(every).mean(-1))
+    torch.testing.assert_close(latents[..., :3], quantizer.decode(codes)[..., :3])
+
+
+def test_zero_latents_stay_for_those_who_want_them():
+    quantizer = fsq()
+    connection, codes = Connection(Link(concealment=ZeroLatent()), quantizer), random_codes(quantizer)
+    latents = connection.latents(receive_with_losses(connection, codes, [0]))
+    zero = quantizer.decode(codes, torch.ones_like(codes, dtype=torch.bool))
+    torch.testing.assert_close(latents[..., 0], zero[..., 0])
 
 
 @pytest.mark.parametrize("index_map", MAPS)
@@ -265,12 +368,12 @@ def test_later_codebooks_are_ignored_where_the_first_is_lost():
     """Where the first stage of a frame is lost, what is left of the frame is concealed with it."""
     quantizer = rvq()
     codes = random_codes(quantizer, 6)
-    zero = quantizer.decode(codes, torch.ones_like(codes, dtype=torch.bool))
+    mean = mean_of_all_codes(quantizer)[:, None].expand(2, -1, 6)
     for concealment in (RepeatLast(), InterpolatedLatent()):
         connection = Connection(Link(concealment=concealment), quantizer)
         bits = connection.send(codes).float()
         bits[:, :, 0] = 0.5  # a bit of the first codebook's codeword in every frame
-        torch.testing.assert_close(connection.latents(connection.receive(bits)), zero)
+        torch.testing.assert_close(connection.latents(connection.receive(bits)), mean)
 
 
 def test_a_quantizer_without_parameters_has_its_maps_and_displacements():

@@ -260,3 +260,25 @@ def test_the_device_is_asked_for_the_first_batch_only(kind, monkeypatch):
     torch.set_rng_state(random)
     book.match(vectors(3))
     assert torch.equal(book.table, resumed.table) and torch.equal(book.usage, resumed.usage)
+
+
+@both_kinds
+def test_the_nearest_entry_is_that_of_float64_where_a_matrix_product_errs(kind):
+    """Entries and vectors far from the origin: an expanded square loses the digits that decide."""
+    torch.manual_seed(0)
+    book = kind(64, 8).eval()
+    table = torch.randn(64, 8, dtype=torch.float64) * 1e-3 + 3.0
+    vectors = torch.randn(4000, 8, dtype=torch.float64) * 1e-3 + 3.0
+    with torch.no_grad():
+        book.table.copy_(table)
+    found = book.nearest(vectors.float())
+    exact = (book.table.double(), vectors.float().double())
+    if kind is LearnedCodebook:
+        exact = tuple(torch.nn.functional.normalize(values, dim=-1) for values in exact)
+    gaps = (exact[1][:, None] - exact[0]).square().sum(-1)
+    chosen = gaps.gather(1, found[:, None])[:, 0]
+    slack = 1e-6 if kind is EMACodebook else 2e-2  # normalising in float32 rounds to 6e-8 of differences of 1e-4
+    assert (chosen.sqrt() <= gaps.min(1).values.sqrt() * (1 + slack)).all()
+    if kind is EMACodebook:
+        expanded = torch.cdist(vectors.float(), book.table, compute_mode="use_mm_for_euclid_dist").argmin(-1)
+        assert (expanded != found).float().mean() > 0.05

@@ -226,3 +226,22 @@ def test_many_levels_stay_within_their_range(bound, levels):
     fsq = FSQ(1, (levels,), bound=bound)
     codes = fsq(torch.tensor([[[-50.0, 50.0]]])).codes
     assert codes.flatten().tolist() == [0, levels - 1]
+
+
+@pytest.mark.parametrize("bound", [TanhBound(), DoubleTanhBound()])
+def test_two_levels_are_both_used_by_latents_around_zero(bound):
+    """Of standard normal values half fall on either level, with a gradient at the boundary; the outputs stay inside."""
+    torch.manual_seed(0)
+    z = torch.randn(10_000, 3, requires_grad=True)
+    bounded = bound(z, torch.tensor([2, 2, 4]))
+    levels = bounded.round()[:, :2]
+    assert set(levels.unique().tolist()) == {-1.0, 0.0}
+    assert abs(levels.mean().item() + 0.5) < 0.02
+    assert torch.equal(levels == 0, z[:, :2] > 0)
+    (gradient,) = torch.autograd.grad(bounded[:, :2].sum(), z)
+    near = z[:, :2].abs() < 0.1
+    assert gradient[:, :2][near].min() > 0.15
+    quantizer = FSQ(8, (2,) * 8, bound=bound).train()
+    output = quantizer(torch.randn(1, 8, 2000))
+    used = quantizer.codes_to_levels(output.codes).double().mean((0, 2))
+    assert (used - 0.5).abs().max() < 0.05

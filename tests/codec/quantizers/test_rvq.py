@@ -86,13 +86,16 @@ def test_first_codes_are_those_of_fewer_stages(kind):
             quantizer.decode(wrong)
 
 
-def test_an_erased_stage_contributes_nothing():
-    quantizer = rvq(width=8).eval()
+@both_widths
+def test_an_erased_stage_is_zero_before_its_projection_whose_bias_stays(width):
+    quantizer = rvq(width=width).eval()
     codes = torch.randint(16, (1, 3, 5))
     erased = torch.zeros(1, 3, 5, dtype=torch.bool)
     erased[0, 1:, 2] = True
     decoded = quantizer.decode(codes, erased)
-    torch.testing.assert_close(decoded[0, :, 2], quantizer.codebooks[0].table[codes[0, 0, 2]])
+    first = quantizer.project_out[0](quantizer.codebooks[0].table[codes[0, 0, 2]])
+    zero = torch.zeros(quantizer.codebooks[0].dim)
+    torch.testing.assert_close(decoded[0, :, 2], first + sum(project(zero) for project in quantizer.project_out[1:]))
     torch.testing.assert_close(decoded[..., :2], quantizer.decode(codes)[..., :2])
 
 
