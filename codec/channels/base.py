@@ -31,7 +31,7 @@ class Channel(ABC):
     """Transmits bits with errors or losses.
 
     A subclass sets the attributes and implements `__call__`; one that sends more bits than it is given, such as a
-    channel behind error correction, also overrides `channel_bits`.
+    channel behind error correction, also overrides `channel_bits`, and one that holds frames back `delay_frames`.
 
     Attributes:
         family: kind of channel ("bsc"); settings of one family draw the same random numbers.
@@ -47,6 +47,11 @@ class Channel(ABC):
     def curve(self) -> str:
         """Name of the curve to which this setting belongs in a figure over error rates."""
         return self.family
+
+    @property
+    def delay_frames(self) -> int:
+        """Frames by which a live link lags behind one that sends each frame at once, at most; 0 by default."""
+        return 0
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for `frames` frames of `frame_bits` each, parity included."""

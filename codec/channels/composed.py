@@ -37,6 +37,11 @@ class MixedChannel(Channel):
         parts = [f"{channel.name} x {share:.3g}" for share, channel in zip(shares, channels, strict=True)]
         self.name = f"{self.family}({', '.join(parts)})"
 
+    @property
+    def delay_frames(self) -> int:
+        """The largest delay of the channels, in frames."""
+        return max(channel.delay_frames for channel in self.channels)
+
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent, parity included.
 
@@ -91,6 +96,11 @@ class SelectedBitsChannel(Channel):
     @property
     def curve(self) -> str:
         return f"{self.channel.curve}{self._suffix}"
+
+    @property
+    def delay_frames(self) -> int:
+        """Delay of the channel of the selected bits, in frames."""
+        return self.channel.delay_frames
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for `frames` frames of `frame_bits` each, parity included."""

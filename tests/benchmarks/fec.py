@@ -1,4 +1,4 @@
-"""Coding gain of the error-correcting codes over BPSK and white noise, and the time of Viterbi decoding.
+"""Coding gain of the error-correcting codes over BPSK and white noise, and the time of BCJR decoding.
 
     python -m tests.benchmarks.fec [BITS]
 
@@ -26,27 +26,37 @@ LEVEL_LOSS = 0.25  # dB
 
 
 def transmit(bits: Tensor, es_n0_db: float, levels: int | None, generator: torch.Generator) -> Tensor:
-    """BPSK over white noise: hard decisions (2 levels) or probabilities of a one (8 levels; None for unquantized)."""
+    """BPSK over white noise: hard decisions (2 levels) or probabilities of a one (8 levels; None for unquantized).
+
+    Probabilities are float64, which no ratio below 36 rounds to a certain bit.
+    """
     deviation = math.sqrt(0.5) * 10 ** (-es_n0_db / 20)
     received = 1 - 2 * bits.double() + deviation * torch.randn(bits.shape, generator=generator, dtype=torch.float64)
     if levels == 2:
         return (received < 0).to(torch.uint8)
     if levels == 8:  # steps of half a deviation, each worth as much as its distance from zero
         received = deviation**2 * (torch.floor(2 * received / deviation) + 0.5).clamp(-3.5, 3.5)
-    return torch.sigmoid(-2 * received / deviation**2).float()
+    return torch.sigmoid(-2 * received / deviation**2)
+
+
+def hard_error_rate(es_n0_db: float) -> float:
+    """Share of hard decisions that are wrong over BPSK and white noise."""
+    return 0.5 * math.erfc(10 ** (es_n0_db / 20))
 
 
 def bit_errors(
     code: ErrorCorrection, eb_n0_db: float, *, levels: int | None, bits: int, seed: int = 0
 ) -> tuple[int, int]:
-    """Payload bits received wrong and sent, in messages of 2000, at least `bits` of them."""
+    """Payload bits received wrong and sent, in messages of 2000, at least `bits` of them; decisions by posterior."""
     generator = torch.Generator().manual_seed(seed)
     es_n0_db = eb_n0_db + 10 * math.log10(code.rate)
+    error_rate = hard_error_rate(es_n0_db)
     wrong = sent = 0
     while sent < bits:
         payload = torch.randint(2, (128, 2000), generator=generator, dtype=torch.uint8)
         received = transmit(code.encode(payload), es_n0_db, levels, generator)
-        wrong += int((code.decode(received, payload.shape[1]) != payload).sum())
+        ones = code.decode(received, payload.shape[1], error_rate=error_rate)
+        wrong += int(((ones > 0.5) != payload).sum())
         sent += payload.numel()
     return wrong, sent
 
@@ -86,7 +96,7 @@ def main(bits: int) -> None:
     ):  # fmt: skip
         found = needed_eb_n0_db(code, expected, levels=levels, bits=bits)
         print(f"{code.name:<26} {levels or 'all':>6} {found:6.2f} dB {expected:6.2f} dB {6.79 - found:5.2f} dB")
-    print(f"\nViterbi, K = 7, rate 1/2, one thread\n\n{'payload bits':>12} {'batch':>6} {'seconds':>8}")
+    print(f"\nBCJR, K = 7, rate 1/2, one thread\n\n{'payload bits':>12} {'batch':>6} {'seconds':>8}")
     for length, batch in ((8000, 1), (8000, 8), (8000, 24), (480_000, 1)):
         print(f"{length:>12} {batch:>6} {decoding_seconds(seven, length, batch, 5 if length < 10_000 else 1):8.3f}")
 
@@ -108,7 +118,7 @@ def hamming_eb_n0_db() -> float:
     low, high = 0.0, 12.0
     while high - low > 1e-6:
         middle = (low + high) / 2
-        p = 0.5 * math.erfc(math.sqrt(4 / 7 * 10 ** (middle / 10)))
+        p = hard_error_rate(middle + 10 * math.log10(4 / 7))
         low, high = (middle, high) if hamming_bit_error_rate(p) > TARGET else (low, middle)
     return low
 

@@ -1,19 +1,22 @@
-"""The contract of forward error correction: bits to protected bits, and back to the most likely bits sent."""
+"""The contract of forward error correction: bits to protected bits, and back to posterior probabilities of the bits."""
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
+from codec.channels.base import check_share
 from codec.errors import InvalidValue
 
-LLR_LIMIT = 16.0  # a float32 probability near one has a resolution of 2^-24, a log-likelihood ratio of 16.6
+DEFAULT_ERROR_RATE = 0.05  # of hard decisions whose channel is unknown
+NEGLIGIBLE = 1e-7  # a smaller log-likelihood ratio is a tie up to rounding; float32 probabilities resolve about as much
 
 
 class ErrorCorrection(ABC):
-    """An error-correcting code: adds redundancy to bits, and decodes what was received to the most likely payload.
+    """An error-correcting code: adds redundancy to bits, and decodes what was received to bitwise posteriors.
 
-    A subclass sets the attributes and implements the four abstract methods; `encode` and `decode` check their inputs.
+    A subclass sets the attributes and implements the three abstract methods; `encode` and `decode` check their inputs.
 
     Attributes:
         name: code and parameters, unique among settings ("hamming-7-4").
@@ -32,12 +35,17 @@ class ErrorCorrection(ABC):
         """Encode payload bits uint8 `[B, N]` to channel bits uint8 `[B, coded_length(N)]`."""
 
     @abstractmethod
-    def _most_likely(self, llrs: Tensor, length: int) -> Tensor:
-        """Most likely payload, uint8 `[B, length]`, from log P(0)/P(1) of the channel bits, float64 `[B, M]`."""
+    def _payload_llrs(self, llrs: Tensor, length: int) -> Tensor:
+        """Log-likelihood ratios of the payload bits, summed over all payloads, which are equally likely.
 
-    @abstractmethod
-    def _observed(self, known: Tensor, length: int) -> Tensor:
-        """Payload bits on which at least one channel bit of `known` (bool `[B, M]`) depends: bool `[B, length]`."""
+        Args:
+            llrs: log P(0)/P(1) of the channel bits, float64 `[B, M]`; ±∞ for bits received with certainty.
+            length: N, payload bits a row.
+
+        Returns:
+            float64 `[B, N]`: log P(0)/P(1); ±∞ exactly where the certain channel bits leave one value, and NaN at one
+            bit or more of a row in which they contradict each other.
+        """
 
     def encode(self, bits: Tensor) -> Tensor:
         """Protect bits.
@@ -57,17 +65,23 @@ class ErrorCorrection(ABC):
             )
         return self._encode(bits)
 
-    def decode(self, received: Tensor, length: int) -> Tensor:
-        """Decode each row to the payload of greatest likelihood.
+    def decode(self, received: Tensor, length: int, *, error_rate: float | None = None) -> Tensor:
+        """Posterior probability of each payload bit given its row, for payloads that are equally likely (log-MAP).
+
+        If bits received with certainty contradict each other, some of them must be wrong, though unmarked: the row is
+        then decoded as if they were hard decisions of error rate `DEFAULT_ERROR_RATE`, and nothing in it is certain.
 
         Args:
             received: `[B, coded_length(length)]`, hard decisions (uint8 zeros and ones) or probabilities (floating
-                point, in [0, 1]) that each channel bit is a one, where exactly 0.5 is an erasure.
+                point, in [0, 1]) that each channel bit is a one. Exactly 0.5 is an erasure, exactly 0 or 1 is certain.
             length: N, payload bits a row.
+            error_rate: p, share of hard decisions that are wrong, in [0, 1]; 0 or 1 is certain. None stands for
+                `DEFAULT_ERROR_RATE`. Without effect on probabilities.
 
         Returns:
-            `[B, N]`: uint8 if every bit is decided. Otherwise float32, with exactly 0.5 for payload bits whose channel
-            bits are all erased, and 0 or 1 elsewhere.
+            `[B, N]`: float32 probabilities of a one. Exactly 0.5 where the received bits say nothing about the bit or
+            both values equally; exactly 0 or 1 only where the bit follows with certainty from bits received with
+            certainty. If that holds for all bits of the call, they are uint8.
 
         Raises:
             InvalidValue: a length that does not fit, or values out of range.
@@ -76,20 +90,31 @@ class ErrorCorrection(ABC):
             allowed = f"must be [B, {self.coded_length(length)}] for {length} payload bits, at least 1"
             raise InvalidValue("received bits of shape", list(received.shape), allowed)
         if received.is_floating_point():
-            decided = self._most_likely(log_likelihood_ratios(received), length)
-            observed = self._observed(received != 0.5, length)
-            return decided if bool(observed.all()) else decided.float().masked_fill(~observed, 0.5)
-        if received.dtype != torch.uint8 or bool((received > 1).any()):
+            llrs = log_likelihood_ratios(received)
+        elif received.dtype == torch.uint8 and not bool((received > 1).any()):
+            llrs = _hard_ratios(received, DEFAULT_ERROR_RATE if error_rate is None else error_rate)
+        else:
             raise InvalidValue(
                 f"hard decisions of {received.dtype}",
                 allowed="must be uint8 zeros and ones",
                 remedy="pass probabilities as floats",
             )
-        return self._most_likely(1.0 - 2.0 * received.double(), length)
+        posterior = self._payload_llrs(llrs, length)
+        contradictory = posterior.isnan().any(1)
+        if bool(contradictory.any()):
+            rows = llrs[contradictory]
+            rows = torch.where(rows.isinf(), _hard_ratios((rows < 0).to(torch.uint8), DEFAULT_ERROR_RATE), rows)
+            posterior[contradictory] = self._payload_llrs(rows, length)
+        if bool(posterior.isinf().all()):
+            return (posterior < 0).to(torch.uint8)
+        return probabilities_of_ones(posterior)
 
 
 def log_likelihood_ratios(probabilities: Tensor) -> Tensor:
-    """log P(0)/P(1) in float64 from probabilities of a one, of any shape; clamped to ±16, and 0 for exactly 0.5.
+    """log P(0)/P(1) in float64 from probabilities of a one, of any shape.
+
+    0 for exactly 0.5, ±∞ for exactly 1 and 0. Others are clamped to the ratio of the largest probability below one of
+    their dtype, ±16.6 for float32, so that zeros and ones are resolved alike.
 
     Raises:
         InvalidValue: a value outside [0, 1] or not a number.
@@ -97,4 +122,33 @@ def log_likelihood_ratios(probabilities: Tensor) -> Tensor:
     if not bool(((probabilities >= 0.0) & (probabilities <= 1.0)).all()):
         extremes = f"from {probabilities.min().item():g} to {probabilities.max().item():g}"
         raise InvalidValue("probabilities", extremes, "must lie in [0, 1]")
-    return (-torch.logit(probabilities.double(), eps=2.0**-24)).clamp(-LLR_LIMIT, LLR_LIMIT)
+    limit = math.log(2.0 / torch.finfo(probabilities.dtype).eps - 1.0)
+    ratios = -torch.logit(probabilities.double())
+    return torch.where(ratios.isinf(), ratios, ratios.clamp(-limit, limit))
+
+
+def probabilities_of_ones(llrs: Tensor) -> Tensor:
+    """float32 probabilities of a one from log P(0)/P(1), of any shape: the inverse of `log_likelihood_ratios`.
+
+    Exactly 0 or 1 for ±∞ alone: what would be rounded to them takes the nearest normal number inside (0, 1). Exactly
+    0.5 for ratios below `NEGLIGIBLE`.
+    """
+    limits = torch.finfo(torch.float32)
+    inside = torch.sigmoid(-llrs).float().clamp(limits.tiny, 1.0 - limits.eps / 2)
+    inside = inside.masked_fill(llrs.abs() < NEGLIGIBLE, 0.5)
+    return torch.where(llrs.isinf(), (llrs < 0).float(), inside)
+
+
+def hard_probabilities(bits: Tensor, error_rate: float) -> Tensor:
+    """float32 probabilities of a one of hard decisions, uint8 of any shape, of which the share `error_rate` is wrong.
+
+    Raises:
+        InvalidValue: a rate outside [0, 1].
+    """
+    return probabilities_of_ones(_hard_ratios(bits, error_rate))
+
+
+def _hard_ratios(bits: Tensor, error_rate: float) -> Tensor:
+    """log P(0)/P(1), float64, of hard decisions: ±log((1 − p) / p), infinite for p = 0 and 1."""
+    share = torch.tensor(check_share("error_rate", error_rate), dtype=torch.float64)
+    return log_likelihood_ratios(share).to(bits.device) * (1.0 - 2.0 * bits.double())

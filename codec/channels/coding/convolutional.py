@@ -1,4 +1,4 @@
-"""Convolutional codes of rate 1/n, decoded by the Viterbi algorithm (Viterbi 1967)."""
+"""Convolutional codes of rate 1/n, decoded by the BCJR algorithm (Bahl, Cocke, Jelinek, Raviv 1974)."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,22 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from codec.channels.coding.base import ErrorCorrection
-from codec.channels.coding.viterbi import viterbi
+from codec.channels.coding.bcjr import bcjr
 from codec.errors import InvalidValue
+
+MESSAGES = 32  # decoded at a time: enough to amortise the cost of a step, few enough for the cache
 
 
 class ConvolutionalCode(ErrorCorrection):
-    """Convolutional code of rate 1/n that starts and ends in state zero, decoded by the Viterbi algorithm.
+    """Convolutional code of rate 1/n that starts and ends in state zero, decoded by the BCJR algorithm.
 
     Channel bit j at step t is Σᵢ g_j,ᵢ · d_{t−i} (mod 2), i = 0 … K − 1, of payload bits d and generator g_j; K − 1
-    zeros terminate the message, so N payload bits take n (N + K − 1) channel bits. The decoder searches the whole
-    message, without a window: for hard decisions it takes the codeword at the least Hamming distance, for probabilities
-    the most likely one. The default has rate 1/2 and constraint length K = 7 (Odenwalder 1970; IEEE 802.11, 17.3.5.6).
+    zeros terminate the message, so N payload bits take n (N + K − 1) channel bits. The default has rate 1/2 and
+    constraint length K = 7 (Odenwalder 1970; IEEE 802.11, 17.3.5.6).
+
+    The decoder sums over all paths of the whole message, without a window, so it knows a bit only when all of the
+    message has arrived. A live receiver need not wait so long: bits more than about five constraint lengths later
+    change practically no decision (Proakis, "Digital Communications", section 8.2), which is 35 payload bits for K = 7.
 
     >>> ConvolutionalCode(["5", "7"]).encode(torch.tensor([[1]], dtype=torch.uint8)).tolist()
     [[1, 1, 0, 1, 1, 1]]
@@ -71,18 +76,14 @@ class ConvolutionalCode(ErrorCorrection):
             streams.append(stream)
         return torch.stack(streams, 2).flatten(1)  # [B, steps * generators]
 
-    def _most_likely(self, llrs: Tensor, length: int) -> Tensor:
+    def _payload_llrs(self, llrs: Tensor, length: int) -> Tensor:
         registers = torch.arange(2 << self.memory)  # the newest bit highest
         delayed = registers >> torch.arange(self.memory, -1, -1)[:, None] & 1  # [K, registers]
         outputs = torch.stack([delayed[self._lags(polynomial)].sum(0) % 2 for polynomial in self.taps])
-        steps = llrs.unflatten(1, (-1, len(self.taps))).cpu().numpy()
-        best = viterbi(steps, outputs.double().numpy())[:, :length]
-        return torch.from_numpy(np.ascontiguousarray(best)).to(llrs.device)
-
-    def _observed(self, known: Tensor, length: int) -> Tensor:
-        steps = known.unflatten(1, (-1, len(self.taps)))
-        lags = [(j, lag) for j, polynomial in enumerate(self.taps) for lag in self._lags(polynomial)]
-        return torch.stack([steps[:, lag : lag + length, j] for j, lag in lags]).any(0)
+        limit = 600.0 / (len(self.taps) * self.memory)  # 50 for K = 7 and rate 1/2
+        steps = torch.where(llrs.isinf(), llrs, llrs.clamp(-limit, limit)).unflatten(1, (-1, len(self.taps)))
+        ratios = [bcjr(part.cpu().numpy(), outputs.numpy()) for part in steps.split(MESSAGES)]
+        return torch.from_numpy(np.concatenate(ratios)).to(llrs.device)
 
 
 def _common_factor(left: int, right: int) -> int:

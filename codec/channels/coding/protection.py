@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from codec.channels.base import Channel
-from codec.channels.coding.base import ErrorCorrection
+from codec.channels.coding.base import ErrorCorrection, hard_probabilities
 from codec.errors import InvalidValue
 
 
@@ -24,7 +24,7 @@ class ProtectedChannel(Channel):
     bits r, r + D, r + 2D, … A burst inside a row, or the loss of a row, then hits every D-th coded bit. Unprotected
     bits stay in their frame.
 
-    `family` and `error_rate` are those of the inner channel. Without frames, nothing is sent.
+    `family` and `error_rate` are those of the inner channel, before decoding. Without frames, nothing is sent.
 
     >>> channel = ProtectedChannel(FrameErasureChannel(0.0), Repetition(3), protected_bits=[0])
     >>> channel.channel_bits(frames=10, frame_bits=8)
@@ -66,6 +66,16 @@ class ProtectedChannel(Channel):
     def curve(self) -> str:
         return f"{self.channel.curve}{self._suffix}"
 
+    @property
+    def delay_frames(self) -> int:
+        """Delay of the interleaver, 2 (D − 1) frames, and of the inner channel.
+
+        The first frame of a block waits for the D − 1 others before its first row is sent, and the receiver for D − 1
+        more rows. The decoder's look-ahead is not counted: `ConvolutionalCode` here looks at the whole message, where a
+        live receiver would decide after about five constraint lengths.
+        """
+        return 2 * (self.interleave - 1) + self.channel.delay_frames
+
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for a clip of `frames` frames of `frame_bits` payload bits, termination and padding included.
 
@@ -84,9 +94,13 @@ class ProtectedChannel(Channel):
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         """Transmit uint8 payload `[..., F, n]`; each clip of F frames is protected on its own.
 
+        Hard decisions of the inner channel are taken to be wrong with its `error_rate` p, all alike: of a channel that
+        also loses bits, or treats bits differently, that is approximate.
+
         Returns:
-            The same shape: uint8 if every bit is decided, else float32, where a decoded bit is 0, 1, or 0.5 if all its
-            channel bits were lost, and an unprotected bit is as the inner channel returned it.
+            The same shape, float32 probabilities of a one: of a protected bit its posterior (`ErrorCorrection.decode`),
+            of an unprotected one what the inner channel returned, where a hard decision is 1 − p or p. Exactly 0.5 is
+            a bit of which nothing is known. If the inner channel's `error_rate` is 0 and all bits are certain, uint8.
         """
         if bits.ndim < 2:
             raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
@@ -102,12 +116,16 @@ class ProtectedChannel(Channel):
         sent = torch.cat([rows.unflatten(1, (frames, width)), payload[..., unprotected]], 2)  # [B, F, m]
 
         received = self.channel(sent, generator)
-        decoded = self.code.decode(received[..., :width].flatten(1)[:, places], frames * len(protected))
+        error_rate = self.channel.error_rate
+        coded = received[..., :width].flatten(1)[:, places]
+        decoded = self.code.decode(coded, frames * len(protected), error_rate=error_rate)
         plain = received[..., width:]
-        soft = decoded.is_floating_point() or (plain.is_floating_point() and bool(unprotected))
-        merged = torch.empty_like(payload, dtype=torch.float32 if soft else torch.uint8)
-        merged[..., protected] = decoded.unflatten(1, (frames, -1)).to(merged.dtype)
-        merged[..., unprotected] = plain.to(merged.dtype)
+        merged = torch.empty(payload.shape, device=payload.device)
+        merged[..., protected] = decoded.unflatten(1, (frames, -1)).float()
+        merged[..., unprotected] = plain if plain.is_floating_point() else hard_probabilities(plain, error_rate)
+        # Otherwise float32 even if all are certain: to an outer channel uint8 are decisions wrong with `error_rate`.
+        if error_rate == 0.0 and bool(((merged == 0.0) | (merged == 1.0)).all()):
+            merged = merged.to(torch.uint8)
         return merged.view(bits.shape)
 
     def _split(self, frame_bits: int) -> tuple[list[int], list[int]]:

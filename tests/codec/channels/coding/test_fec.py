@@ -1,4 +1,4 @@
-"""Error correction: round trips, erasures, and block codes against exhaustive search and closed forms."""
+"""Error correction: round trips, posteriors against enumeration of all payloads, block codes against closed forms."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from codec.channels.coding.base import log_likelihood_ratios
+from codec.channels.coding.base import DEFAULT_ERROR_RATE, log_likelihood_ratios, probabilities_of_ones
 from codec.channels.coding.block_codes import Hamming74, Repetition
 from codec.channels.coding.convolutional import ConvolutionalCode
 from tests.benchmarks import fec as benchmark
@@ -37,10 +37,14 @@ def test_what_arrives_unharmed_comes_back(code, length):
     sent = code.encode(bits)
     assert sent.dtype == torch.uint8
     assert sent.shape == (3, code.coded_length(length))
-    for received in (sent, sent.float(), 0.1 + 0.8 * sent.double()):
-        decoded = code.decode(received, length)
-        assert decoded.dtype == torch.uint8
-        assert torch.equal(decoded, bits)
+    for certain in (code.decode(sent, length, error_rate=0.0), code.decode(sent.float(), length),
+                    code.decode(1 - sent, length, error_rate=1.0)):  # fmt: skip
+        assert certain.dtype == torch.uint8
+        assert torch.equal(certain, bits)
+    for uncertain in (code.decode(sent, length), code.decode(0.1 + 0.8 * sent.double(), length)):
+        assert uncertain.dtype == torch.float32
+        assert torch.equal(uncertain > 0.5, bits.bool())
+        assert ((uncertain > 0) & (uncertain < 1)).all()
 
 
 @by_name
@@ -53,7 +57,8 @@ def test_rows_are_messages_of_their_own(code):
     received = random_bits(5, code.coded_length(40)).float() * 0.8 + 0.1
     together = code.decode(received, 40)
     assert torch.equal(together, torch.cat([code.decode(row[None], 40) for row in received]))
-    assert torch.equal(code.encode(together), torch.cat([code.encode(row[None]) for row in together]))
+    bits = (together > 0.5).to(torch.uint8)
+    assert torch.equal(code.encode(bits), torch.cat([code.encode(row[None]) for row in bits]))
 
 
 @by_name
@@ -63,55 +68,135 @@ def test_everything_erased_is_known_to_be_unknown(code):
     assert (decoded == 0.5).all()
 
 
-@by_name
-def test_a_bit_is_unknown_exactly_where_all_that_depends_on_it_is_erased(code):
-    """Which channel bits depend on a payload bit is found by flipping it."""
-    length = 12
-    bits = random_bits(1, length)
-    sent = code.encode(bits)
-    depends = torch.cat([code.encode(bits ^ flip) != sent for flip in torch.eye(length).to(torch.uint8)[:, None]])
-    generator = torch.Generator().manual_seed(1)
-    unknown = 0
-    for share in (0.5, 0.8, 0.95):
-        for _ in range(20):
-            erased = torch.rand(sent.shape, generator=generator) < share
-            decoded = code.decode(sent.float().masked_fill(erased, 0.5), length)
-            assert torch.equal(decoded[0] == 0.5, ~(depends & ~erased).any(1))
-            unknown += int((decoded == 0.5).sum())
-    assert unknown > 20
+def enumerated(code, ones, length):
+    """Posteriors from all payloads, and which bits those payloads that are possible agree on: both `[B, N]`."""
+    payloads = binary_numbers(length)
+    sent = code.encode(payloads).bool()  # [2^N, M]
+    logs = torch.where(sent, ones[:, None], 1 - ones[:, None]).log().sum(2)  # [B, 2^N]
+    possible = (logs > -math.inf).double()
+    counts = possible @ payloads.double()
+    agreed = (counts == 0) | (counts == possible.sum(1, keepdim=True))
+    return logs.softmax(1) @ payloads.double(), agreed
+
+
+LENGTH, ROWS = 9, 60
+
+
+def reception(code, kind):
+    """Channel bits of random payloads as received: the argument of `decode`, its error rate, probabilities of a one."""
+    draw = torch.Generator().manual_seed(KINDS.index(kind))
+    sent = code.encode(random_bits(ROWS, LENGTH, seed=4))
+    noisy = (sent + 0.7 * torch.randn(sent.shape, generator=draw, dtype=torch.float64)).mul(3).sub(1.5).sigmoid()
+    soft = torch.rand(sent.shape, generator=draw) < 0.5
+    lost = torch.rand(sent.shape, generator=draw) < torch.linspace(0, 1, ROWS)[:, None]
+    if isinstance(kind, float):
+        hard = sent ^ (torch.rand(sent.shape, generator=draw) < kind)
+        return hard, kind, (hard.double() - kind).abs()
+    received = {
+        "soft": noisy, "single": noisy.float(), "lost": sent.double().masked_fill(lost, 0.5),
+        "soft or lost": noisy.masked_fill(lost, 0.5), "soft or certain": torch.where(soft, noisy, sent.double()),
+        "all": torch.where(soft, noisy, sent.double()).masked_fill(lost, 0.5),
+    }[kind]  # fmt: skip
+    return received, None, received.double()
+
+
+KINDS = ["soft", "single", "lost", "soft or lost", "soft or certain", "all", 1e-4, 0.1, 0.5, 0.8]
 
 
 @by_name
-def test_certain_probabilities_decode_as_hard_decisions(code):
-    received = random_bits(20, code.coded_length(30), seed=3)
-    assert torch.equal(code.decode(received.float(), 30), code.decode(received, 30))
+@pytest.mark.parametrize("kind", KINDS)
+def test_posteriors_are_those_of_enumeration(code, kind):
+    received, error_rate, ones = reception(code, kind)
+    decoded = code.decode(received, LENGTH, error_rate=error_rate)
+    expected, agreed = enumerated(code, ones, LENGTH)
+    assert (decoded - expected).abs().max() < 1e-6
+    assert torch.equal((decoded == 0) | (decoded == 1), agreed)
+    assert torch.equal(decoded == 0.5, (expected - 0.5).abs() < 1e-9)
+    if kind in ("lost", "all"):
+        assert 0 < agreed.sum() < agreed.numel()
+    if kind == "lost":
+        assert ((decoded == 0.5) | agreed).all()
 
 
-def test_ratios_are_finite_symmetric_and_zero_for_erasures():
-    ratios = log_likelihood_ratios(torch.tensor([0.0, 1e-30, 0.25, 0.5, 0.75, 1.0]))
-    expected = torch.tensor([16.0, 16.0, math.log(3), 0.0, -math.log(3), -16.0], dtype=torch.float64)
+@by_name
+@pytest.mark.parametrize("ends", [(1e-12, 1 - 1e-12), (5e-324, 1 - 2**-53), (1e-45, 1 - 2**-24)])
+def test_strong_evidence_is_never_certain(code, ends):
+    """Of 300 bits, whose ratios add up; and of noise, whose ratios collide."""
+    low, high = torch.tensor(ends, dtype=torch.float32 if ends[0] == 1e-45 else torch.float64)
+    bits = random_bits(4, 300)
+    for sent, known in ((code.encode(bits), True), (random_bits(4, code.coded_length(300)), False)):
+        decoded = code.decode(torch.where(sent.bool(), high, low), 300)
+        assert decoded.dtype == torch.float32
+        assert ((decoded > 0) & (decoded < 1)).all()
+        assert not known or torch.equal(decoded > 0.5, bits.bool())
+
+
+@pytest.mark.parametrize("code", CODES[1:], ids=lambda code: code.name)
+def test_certain_bits_that_contradict_each_other_are_hard_decisions(code):
+    bits = random_bits(40, 30, seed=3)
+    received = code.encode(bits)
+    received[:20] ^= torch.rand(received[:20].shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    decoded = code.decode(received.float(), 30)
+    assert torch.equal(decoded[:20], code.decode(received[:20], 30))
+    assert ((decoded[:20] > 0) & (decoded[:20] < 1)).all()
+    assert torch.equal(decoded[20:], bits[20:].float())
+    assert torch.equal(code.decode(received, 30, error_rate=0.0), decoded)
+    weak = received.double().masked_fill(torch.arange(received.shape[1]) % 3 == 0, 0.4)
+    assert not code.decode(weak, 30).isnan().any()
+
+
+@by_name
+def test_an_error_rate_beyond_half_inverts(code):
+    received = random_bits(3, code.coded_length(50))
+    assert torch.equal(code.decode(received, 50, error_rate=0.9), code.decode(1 - received, 50, error_rate=0.1))
+    assert torch.equal(code.decode(received, 50), code.decode(received, 50, error_rate=DEFAULT_ERROR_RATE))
+
+
+@pytest.mark.parametrize("error_rate", [-0.1, 1.1, math.nan])
+def test_impossible_error_rates_are_refused(error_rate):
+    with pytest.raises(ValueError, match="error_rate"):
+        Hamming74().decode(torch.zeros(1, 7, dtype=torch.uint8), 4, error_rate=error_rate)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ratios_are_symmetric_infinite_for_certain_bits_and_zero_for_erasures(dtype):
+    ratios = log_likelihood_ratios(torch.tensor([0.0, 1e-30, 0.25, 0.5, 0.75, 1.0], dtype=dtype))
+    limit = math.log((2**24 if dtype == torch.float32 else 2**53) - 1)
+    expected = torch.tensor([math.inf, limit, math.log(3), 0.0, -math.log(3), -math.inf], dtype=torch.float64)
     assert torch.allclose(ratios, expected, rtol=1e-12)
-    assert ratios[0] == -ratios[-1]
     assert ratios[3] == 0
+    largest = torch.tensor([1.0], dtype=dtype).nextafter(torch.zeros(1, dtype=dtype))
+    assert log_likelihood_ratios(largest).item() == pytest.approx(-limit, rel=1e-12)
+
+
+def test_probabilities_invert_ratios():
+    ratios = torch.tensor([math.inf, 2000.0, 1.0, 1e-9, 0.0, -1e-9, -1.0, -2000.0, -math.inf], dtype=torch.float64)
+    ones = probabilities_of_ones(ratios)
+    assert ones[[0, 3, 4, 5, 8]].tolist() == [0.0, 0.5, 0.5, 0.5, 1.0]
+    assert ones[2].item() == pytest.approx(1 / (1 + math.e))
+    assert 0 < ones[1] < 1e-37
+    assert ones[7].item() == 1 - 2**-24
 
 
 @pytest.mark.parametrize("times", [1, 2, 3, 4, 5])
-def test_repetition_is_a_majority_vote_with_ties_for_the_first_copy(times):
+def test_repetition_is_a_majority_vote_with_unknown_ties(times):
     received = binary_numbers(times)  # each pattern is what arrives of one bit
-    decoded = Repetition(times).decode(received, 1)[:, 0]
-    for pattern, bit in zip(received.tolist(), decoded.tolist(), strict=True):
-        ones = sum(pattern)
-        assert bit == (pattern[0] if 2 * ones == times else int(2 * ones > times))
+    decoded = Repetition(times).decode(received, 1, error_rate=0.1)[:, 0]
+    for pattern, one in zip(received.tolist(), decoded.tolist(), strict=True):
+        lead = 2 * sum(pattern) - times  # copies
+        assert one == pytest.approx(9**lead / (1 + 9**lead), abs=1e-7)
+        assert (one == 0.5) == (lead == 0)
 
 
 def test_repetition_weighs_probabilities():
     def decode(*probabilities):
         return Repetition(len(probabilities)).decode(torch.tensor([probabilities]), 1).item()
 
-    assert decode(0.9, 0.4, 0.4) == 1  # two of three say zero, less surely
-    assert decode(0.7, 0.25, 0.3) == 0
-    assert decode(0.5, 1.0, 0.0) == 1  # a tie: the first that arrived
-    assert decode(0.5, 0.0, 1.0) == 0
+    assert decode(0.9, 0.4, 0.4) == pytest.approx(0.8)  # two of three say zero, less surely
+    assert decode(0.7, 0.25, 0.3) == pytest.approx(0.25)
+    assert decode(0.5, 0.25, 0.75) == 0.5
+    assert decode(0.5, 1.0, 0.01) == 1.0  # certain
+    assert decode(0.5, 1.0, 0.0) == 0.5  # a contradiction
 
 
 @pytest.mark.parametrize(("times", "p"), [(2, 0.1), (3, 0.1), (4, 0.2), (5, 0.2)])
@@ -119,10 +204,11 @@ def test_repetition_errs_as_its_closed_form(times, p):
     bits = random_bits(1, 100_000)
     code, generator = Repetition(times), torch.Generator().manual_seed(times)
     flips = torch.rand((1, times * bits.numel()), generator=generator) < p
-    wrong = int((code.decode(code.encode(bits) ^ flips, bits.numel()) != bits).sum())
+    decoded = code.decode(code.encode(bits) ^ flips, bits.numel(), error_rate=p)
     law = [math.comb(times, k) * p**k * (1 - p) ** (times - k) for k in range(times + 1)]
-    rate = sum(q * (2 * k > times) + 0.5 * q * (2 * k == times) for k, q in enumerate(law))
-    assert binomtest(wrong, bits.numel(), rate).pvalue > 1e-4
+    wrong, tied = int((decoded.round() != bits)[decoded != 0.5].sum()), int((decoded == 0.5).sum())
+    assert binomtest(wrong, bits.numel(), sum(q for k, q in enumerate(law) if 2 * k > times)).pvalue > 1e-4
+    assert binomtest(tied, bits.numel(), sum(q for k, q in enumerate(law) if 2 * k == times)).pvalue > 1e-4
 
 
 def test_hamming_corrects_every_single_error():
@@ -132,7 +218,7 @@ def test_hamming_corrects_every_single_error():
     for place in range(7):
         received = sent.clone()
         received[:, place] ^= 1
-        assert torch.equal(Hamming74().decode(received, 4), payload)
+        assert torch.equal(Hamming74().decode(received, 4) > 0.5, payload.bool())
 
 
 def test_hamming_decodes_every_pattern_to_the_nearest_codeword():
@@ -140,21 +226,13 @@ def test_hamming_decodes_every_pattern_to_the_nearest_codeword():
     sent = torch.tensor([[a, b, c, d, a ^ b ^ d, a ^ c ^ d, b ^ c ^ d] for a, b, c, d in payload.tolist()])
     distances = (received[:, None] != sent).sum(2)  # [128, 16]
     assert (distances.min(1).values <= 1).all()
-    assert torch.equal(Hamming74().decode(received, 4), payload[distances.argmin(1)])
-
-
-def test_hamming_takes_the_likeliest_codeword_of_probabilities():
-    payload = binary_numbers(4)
-    sent = Hamming74().encode(payload).double()
-    received = torch.rand((500, 7), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    likelihoods = (sent * received[:, None] + (1 - sent) * (1 - received[:, None])).prod(2)
-    assert torch.equal(Hamming74().decode(received, 4), payload[likelihoods.argmax(1)])
+    assert torch.equal(Hamming74().decode(received, 4) > 0.5, payload[distances.argmin(1)].bool())
 
 
 def test_hamming_errs_as_its_closed_form():
     """By count of wrong payload bits over all error patterns of a weight, which is exact, and through noise."""
     patterns = binary_numbers(7)
-    wrong = Hamming74().decode(patterns, 4).sum(1)
+    wrong = (Hamming74().decode(patterns, 4) > 0.5).sum(1)
     for p in (0.01, 0.2, 0.5):
         weights = patterns.sum(1).double()
         exact = float((wrong * p**weights * (1 - p) ** (7 - weights)).sum()) / 4

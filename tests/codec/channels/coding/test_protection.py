@@ -1,12 +1,19 @@
 """Protected channels: what is sent and where, what interleaving and unequal protection do, what stays as it was."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from scipy.stats import binomtest
 
-from codec.channels import BinarySymmetricChannel, Channel, FrameErasureChannel
+from codec.channels import (
+    BinarySymmetricChannel,
+    Channel,
+    FrameErasureChannel,
+    MixedChannel,
+    SelectedBitsChannel,
+)
 from codec.channels.coding.block_codes import Hamming74, Repetition
 from codec.channels.coding.convolutional import ConvolutionalCode
 from codec.channels.coding.protection import ProtectedChannel, coded_places
@@ -57,8 +64,7 @@ def test_what_arrives_unharmed_comes_back(code, protected, interleave, shape):
     assert received.dtype == torch.uint8
     assert torch.equal(received, bits)
     received = ProtectedChannel(Watched(torch.Tensor.float), code, protected_bits=protected)(bits, generator())
-    assert received.dtype == (torch.uint8 if protected is None else torch.float32)  # every bit decoded is decided
-    assert torch.equal(received.to(torch.uint8), bits)
+    assert torch.equal(received, bits.float())  # not uint8, which would be wrong with the inner channel's error rate
 
 
 @by_code
@@ -103,8 +109,8 @@ class AllOnes(Repetition):
     def _encode(self, bits):
         return torch.ones(len(bits), self.coded_length(bits.shape[1]), dtype=torch.uint8)
 
-    def _most_likely(self, llrs, length):
-        return super()._most_likely(llrs[:, 1:], length)
+    def _payload_llrs(self, llrs, length):
+        return super()._payload_llrs(llrs[:, 1:], length)
 
 
 @pytest.mark.parametrize("interleave", [1, 3, 50])
@@ -170,13 +176,13 @@ def test_interleaving_corrects_a_burst_of_errors(interleave, recovered):
 
     bits = payload(80, 8)
     received = ProtectedChannel(Watched(burst), ConvolutionalCode(), interleave=interleave)(bits, generator())
-    assert torch.equal(received, bits) == recovered
+    assert torch.equal(received > 0.5, bits.bool()) == recovered
 
 
 def test_unequal_protection_helps_the_protected_bits_alone():
     bits, rate, protected = payload(20_000, 8), 0.05, [0, 3, 7]
     channel = ProtectedChannel(BinarySymmetricChannel(rate), ConvolutionalCode(), protected_bits=protected)
-    wrong = channel(bits, generator()) != bits
+    wrong = (channel(bits, generator()) > 0.5) != bits
     assert wrong[:, protected].float().mean() < rate / 10
     bare = sorted(set(range(8)) - set(protected))
     assert binomtest(int(wrong[:, bare].sum()), wrong[:, bare].numel(), rate).pvalue > 1e-4
@@ -197,14 +203,84 @@ def test_unprotected_bits_keep_their_probability():
     inner = Watched(lambda sent: 0.125 + 0.75 * sent.float())
     bits = payload(12, 4)
     received = ProtectedChannel(inner, Hamming74(), protected_bits=[1, 2])(bits, generator())
-    assert torch.equal(received[:, [1, 2]], bits[:, [1, 2]].float())
+    assert torch.equal(received[:, [1, 2]] > 0.875, bits[:, [1, 2]].bool())
+    assert ((received > 0) & (received < 1)).all()
     assert torch.equal(received[:, [0, 3]], 0.125 + 0.75 * bits[:, [0, 3]].float())
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.9])
+def test_hard_decisions_weigh_as_their_error_rate_tells(rate):
+    """Protected ones by the lead of the majority, unprotected ones alone; beyond one half they mean the opposite."""
+    bits, inner = payload(40, 2), BinarySymmetricChannel(rate)
+    received = ProtectedChannel(inner, Repetition(3), protected_bits=[0])(bits, generator())
+    leads = torch.logit(received.double()).abs() / math.log(9)
+    assert torch.allclose(leads, leads.round(), atol=1e-4)
+    assert set(leads[:, 0].round().tolist()) == {1.0, 3.0}
+    assert set(leads[:, 1].round().tolist()) == {1.0}
+    assert ((received > 0.5) != bits).float().mean() < 0.2
+
+
+def test_decisions_are_uncertain_whatever_the_draw():
+    """No error in a few frames is no reason to call them certain."""
+    bits = payload(3, 4)
+    for channel in (
+        BinarySymmetricChannel(1e-6), MixedChannel([BinarySymmetricChannel(1e-6)]),
+        SelectedBitsChannel(BinarySymmetricChannel(1e-6), [0]),
+    ):  # fmt: skip
+        received = ProtectedChannel(channel, ConvolutionalCode(), protected_bits=[0, 2])(bits, generator())
+        assert received.dtype == torch.float32
+        assert torch.equal(received > 0.5, bits.bool())
+        assert ((received > 0) & (received < 1)).all()
 
 
 def test_protected_channels_nest():
     inner = ProtectedChannel(lose_rows(3), Hamming74(), interleave=9)
     bits = payload(9, 8)
-    assert torch.equal(ProtectedChannel(inner, Repetition(3), interleave=9)(bits, generator()), bits)
+    assert torch.equal(ProtectedChannel(inner, Repetition(3), interleave=9)(bits, generator()), bits.float())
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_nested_codes_trust_certain_bits(rate):
+    inner = ProtectedChannel(BinarySymmetricChannel(rate), Hamming74(), protected_bits=[0, 1])
+    for channel in (inner, MixedChannel([inner]), SelectedBitsChannel(inner, range(24))):
+        bits = payload(9, 8)
+        received = ProtectedChannel(channel, Repetition(3))(bits, generator())
+        assert torch.equal(received, bits.to(received.dtype))
+        assert received.dtype == (torch.uint8 if rate == 0 else torch.float32)
+
+
+def test_nested_codes_keep_doubts():
+    """The outer code weighs the posteriors of the inner one: fewer errors than with its decisions."""
+    bits = payload(2000, 8)
+    inner = ProtectedChannel(BinarySymmetricChannel(0.15), Hamming74())
+    received = ProtectedChannel(inner, ConvolutionalCode(), interleave=50)(bits, generator())
+    decided = Watched(lambda sent: (inner(sent, generator()) > 0.5).to(torch.uint8))
+    by_decisions = ProtectedChannel(decided, ConvolutionalCode(), interleave=50)(bits, generator())
+    wrong, wrong_by_decisions = (int(((ones > 0.5) != bits).sum()) for ones in (received, by_decisions))
+    assert 0 < wrong < 0.8 * wrong_by_decisions
+
+
+def test_delay_is_that_of_the_interleavers():
+    bsc = BinarySymmetricChannel(0.1)
+    shallow, deep = (ProtectedChannel(bsc, Hamming74(), interleave=depth) for depth in (4, 16))
+    assert (bsc.delay_frames, ProtectedChannel(bsc, Hamming74()).delay_frames) == (0, 0)
+    assert (shallow.delay_frames, deep.delay_frames) == (6, 30)
+    assert ProtectedChannel(deep, Repetition(3), interleave=4).delay_frames == 36
+    assert MixedChannel([bsc, deep, shallow]).delay_frames == 30
+    assert SelectedBitsChannel(shallow, [0]).delay_frames == 6
+
+
+@pytest.mark.parametrize("interleave", [1, 2, 5, 16])
+def test_delay_is_the_longest_wait_for_a_row(interleave):
+    """Frame f comes at time f. A row leaves one step after another, once its block of frames is there."""
+    frames, width = 80, 32
+    rows = coded_places(frames * width, frames, interleave=interleave).view(frames, width) // width
+    blocks = torch.arange(frames) // interleave * interleave
+    complete = blocks + interleave - 1
+    sent = complete + torch.arange(frames) - blocks
+    waits = sent[rows].amax(1) - torch.arange(frames)
+    channel = ProtectedChannel(BinarySymmetricChannel(0.0), Repetition(2), interleave=interleave)
+    assert waits.max() == channel.delay_frames
 
 
 def test_names_tell_settings_apart():
