@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from callbacks.analysis.bit_sensitivity import BitSensitivity
     from callbacks.analysis.error_spread import ErrorSpread
     from callbacks.channel.evaluation import ChannelEvaluation
-    from callbacks.metrics import PESQ, SISDR, STOI, MelDistance, SpeechMetric, Unscorable
+    from callbacks.metrics import PESQ, SISDR, STOI, LevelDifference, MelDistance, SpeechMetric, Unscorable
     from callbacks.output.prediction_writer import PredictionWriter
     from callbacks.scoring.pool import ScoringPool
     from callbacks.training.codebook_usage import CodebookUsage
@@ -30,6 +30,7 @@ _HOMES = {
     "CodebookUsage": "callbacks.training.codebook_usage",
     "CodecEMA": "callbacks.training.ema",
     "ErrorSpread": "callbacks.analysis.error_spread",
+    "LevelDifference": "callbacks.metrics",
     "MelDistance": "callbacks.metrics",
     "PESQ": "callbacks.metrics",
     "PredictionWriter": "callbacks.output.prediction_writer",
@@ -54,6 +55,7 @@ __all__ = [
     "CodebookUsage",
     "CodecEMA",
     "ErrorSpread",
+    "LevelDifference",
     "MelDistance",
     "PredictionWriter",
     "Preflight",

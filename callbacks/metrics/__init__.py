@@ -1,12 +1,23 @@
 """Intrusive speech metrics on NumPy signals; free of PyTorch, so that a scoring worker starts quickly."""
 
-from callbacks.metrics.base import SpeechMetric, Unscorable
+from callbacks.metrics.base import Requirement, SpeechMetric, Unscorable
+from callbacks.metrics.level import LevelDifference
 from callbacks.metrics.mel_distance import MelDistance
 from callbacks.metrics.pesq import PESQ
 from callbacks.metrics.si_sdr import SISDR
 from callbacks.metrics.stoi import STOI
 
-__all__ = ["PESQ", "SISDR", "STOI", "MelDistance", "SpeechMetric", "Unscorable", "default_metrics"]
+__all__ = [
+    "PESQ",
+    "SISDR",
+    "STOI",
+    "LevelDifference",
+    "MelDistance",
+    "Requirement",
+    "SpeechMetric",
+    "Unscorable",
+    "default_metrics",
+]
 
 
 def default_metrics() -> list[SpeechMetric]:

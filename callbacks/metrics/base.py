@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import isfinite
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,9 +22,28 @@ class Unscorable(Exception):
         return str(self.args[0])
 
 
+def is_silent(signal: np.ndarray) -> bool:
+    """Whether a signal [T] is constant, but for less than the steps of 16-bit PCM."""
+    return bool(np.ptp(signal) < SILENCE)
+
+
 def decimals(unit: str) -> int:
     """Decimals with which a value in this unit is shown: one for dB, two for other units, three for an index."""
     return 1 if unit == "dB" else 2 if unit else 3
+
+
+class Requirement(NamedTuple):
+    """Another metric on which the meaning of a metric's mean depends.
+
+    Attributes:
+        metric: Name of the other metric.
+        least: Its least mean, over the same draws, at which the mean of the first says something.
+        why: What is wrong below it, as a sentence without a full stop.
+    """
+
+    metric: str
+    least: float
+    why: str
 
 
 class SpeechMetric(ABC):
@@ -33,18 +53,41 @@ class SpeechMetric(ABC):
         name: Identifier for files and loggers, unique among the metrics of one evaluation.
         label: The metric's name as printed in tables and on axes.
         unit: Unit of the value; empty for a dimensionless index.
-        higher_is_better: Whether a larger value means better speech.
+        higher_is_better: Whether a larger value means better speech; None where neither does, and 0 is best.
+        worst: The worst value of the range. A draw without a score counts with it in every mean; None where the range
+            has no end, and a mean with such a draw is none.
+        scores_silence: Whether a silent degraded signal has a value.
+        needs: What a mean of this metric depends on; None where it always says something.
     """
 
     name: str
     label: str
     unit: str = ""
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
+    worst: float | None = None
+    scores_silence: bool = False
+    needs: Requirement | None = None
 
     @property
     def label_with_unit(self) -> str:
         """The label, with the unit in brackets where there is one: "SI-SDR (dB)"."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def direction(self) -> str:
+        """Which values are good, for a caption: "higher is better"."""
+        return {True: "higher is better", False: "lower is better", None: "0 is best"}[self.higher_is_better]
+
+    def counted(self, values: np.ndarray) -> np.ndarray:
+        """Values as they count in a mean: `worst` in place of NaN (no score) and of any value that is worse.
+
+        The second keeps failure from ever raising a mean: STOI of noise is a little below 0, that of silence 0. Without
+        a worst value, NaN stays NaN.
+        """
+        if self.worst is None:
+            return values
+        found = np.where(np.isnan(values), self.worst, values)
+        return np.minimum(found, self.worst) if self.higher_is_better is False else np.maximum(found, self.worst)
 
     def __call__(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
         """Score one pair.
@@ -59,7 +102,7 @@ class SpeechMetric(ABC):
 
         Raises:
             InvalidValue: Either signal is not one-dimensional, or their lengths differ.
-            Unscorable: A signal is empty, silent or not finite, or the metric has no value for it.
+            Unscorable: A signal is empty or not finite, the reference is silent, or the metric has no value for it.
         """
         require(
             reference.ndim == 1 and reference.shape == degraded.shape,
@@ -72,7 +115,7 @@ class SpeechMetric(ABC):
                 raise Unscorable(f"{role} is empty")
             if not np.isfinite(signal).all():
                 raise Unscorable(f"{role} is not finite")
-            if np.ptp(signal) < SILENCE:
+            if is_silent(signal) and not (self.scores_silence and role == "degraded signal"):
                 raise Unscorable(f"{role} is silent")
         value = float(self.score(reference.astype(np.float64), degraded.astype(np.float64), sample_rate))
         if not isfinite(value):
@@ -81,4 +124,7 @@ class SpeechMetric(ABC):
 
     @abstractmethod
     def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-        """Value for two audible, finite float64 signals [T] of equal length; may raise `Unscorable`."""
+        """Value for two finite float64 signals [T] of equal length; may raise `Unscorable`.
+
+        Both are audible, but for a degraded signal where `scores_silence` is set.
+        """

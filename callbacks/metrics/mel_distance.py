@@ -29,6 +29,7 @@ class MelDistance(SpeechMetric):
     label = "mel distance"
     unit = "dB"
     higher_is_better = False
+    scores_silence = True
 
     def __init__(self, bands: int = 80, *, window: float = 0.032, floor: float = 1e-4) -> None:
         for name, value in (("bands", bands), ("window", window), ("floor", floor)):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from callbacks.metrics.base import SpeechMetric, Unscorable
+from callbacks.metrics.base import SpeechMetric, Unscorable, is_silent
 
 RATE = 10_000  # Hz, at which both measures are defined
 FRAME, HOP, TRANSFORM = 256, 128, 512  # samples
@@ -28,9 +28,14 @@ EPSILON = np.finfo(np.float64).eps
 class STOI(SpeechMetric):
     """Short-time objective intelligibility (Taal 2011), or its extended form (Jensen 2016).
 
+    A silent degraded signal scores 0, as in pystoi.
+
     Args:
         extended: Compute ESTOI instead of STOI.
     """
+
+    worst = 0.0
+    scores_silence = True
 
     def __init__(self, extended: bool = False) -> None:
         self.extended = extended
@@ -42,6 +47,8 @@ class STOI(SpeechMetric):
             pair = segments(reference, degraded, sample_rate)
         except TooShort as error:
             raise Unscorable(f"{self.label}: too few frames with speech") from error
+        if is_silent(degraded):
+            return 0.0
         return extended_correlation(pair) if self.extended else correlation(pair)
 
 

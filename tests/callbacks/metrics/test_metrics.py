@@ -13,7 +13,7 @@ from pesq import pesq
 from pystoi import stoi
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
-from callbacks.metrics import PESQ, SISDR, STOI, MelDistance, SpeechMetric, Unscorable, default_metrics
+from callbacks.metrics import PESQ, SISDR, STOI, LevelDifference, MelDistance, SpeechMetric, Unscorable, default_metrics
 from callbacks.metrics.pesq import resample
 from tests.support.codec_fakes import RATE
 from tests.support.speech import speech_like
@@ -80,18 +80,62 @@ def test_mel_distance_measures_decibels() -> None:
     assert np.isfinite(metric(REFERENCE, DEGRADED, 48_000))
 
 
-@pytest.mark.parametrize("metric", default_metrics(), ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", [*default_metrics(), LevelDifference()], ids=lambda metric: metric.name)
 def test_every_metric_refuses_what_has_no_score(metric: SpeechMetric) -> None:
     silence = np.zeros_like(REFERENCE)
     broken = REFERENCE.copy()
     broken[100] = np.nan
     assert reason(metric, silence, DEGRADED) == "reference is silent"
-    assert reason(metric, REFERENCE, silence + 0.1) == "degraded signal is silent"
+    assert reason(metric, silence, silence) == "reference is silent"
+    if not metric.scores_silence:
+        assert reason(metric, REFERENCE, silence + 0.1) == "degraded signal is silent"
     assert reason(metric, REFERENCE, broken) == "degraded signal is not finite"
     assert reason(metric, REFERENCE[:0], REFERENCE[:0]) == "reference is empty"
     with pytest.raises(ValueError, match="same T"):
         metric(REFERENCE, DEGRADED[:-1], RATE)
     assert pickle.loads(pickle.dumps(metric)).name == metric.name
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_silence_scores_what_the_package_gives_it(extended: bool) -> None:
+    silence = np.zeros(len(REFERENCE))
+    assert stoi(REFERENCE.astype(np.float64), silence, RATE, extended=extended) == pytest.approx(0, abs=0.02)
+    for level in (0.0, 0.1, 1e-8):
+        assert STOI(extended)(REFERENCE, silence + level, RATE) == 0
+    assert "too few frames" in reason(STOI(extended), REFERENCE[:4000], silence[:4000])
+
+
+def test_the_mel_distance_of_silence_is_the_level_of_speech_above_the_floor() -> None:
+    found = MelDistance()(REFERENCE, np.zeros_like(REFERENCE), RATE)
+    assert 10 < found < 80
+    assert MelDistance()(REFERENCE, 0.01 * REFERENCE, RATE) < found
+
+
+def test_which_metrics_have_a_worst_value() -> None:
+    worst = {metric.name: metric.worst for metric in default_metrics()}
+    assert worst == {"pesq_wb": 1.0, "pesq_nb": 1.0, "stoi": 0.0, "estoi": 0.0, "si_sdr": None, "mel": None}
+    noise = np.random.default_rng(0).standard_normal(len(REFERENCE))
+    assert all(PESQ(mode)(REFERENCE, noise, RATE) > 1.0 for mode in ("wb", "nb"))
+
+
+def test_values_count_no_worse_than_the_worst() -> None:
+    values = np.array([0.7, np.nan, -0.1])
+    assert STOI().counted(values).tolist() == [0.7, 0.0, 0.0]
+    assert np.array_equal(SISDR().counted(values), values, equal_nan=True)
+    lower = MelDistance()
+    lower.worst = 80.0
+    assert lower.counted(np.array([3.0, np.nan, 90.0])).tolist() == [3.0, 80.0, 80.0]
+
+
+def test_the_level_difference_is_a_gain() -> None:
+    metric = LevelDifference()
+    assert metric(REFERENCE, REFERENCE, RATE) == 0
+    assert metric(REFERENCE, -0.5 * REFERENCE, RATE) == pytest.approx(-6.0206, abs=1e-4)
+    assert metric(REFERENCE, 2 * REFERENCE[::-1], RATE) == pytest.approx(6.0206, abs=1e-4)
+    assert (metric.higher_is_better, metric.direction, metric.label_with_unit) == (
+        None, "0 is best", "level difference (dB)",
+    )  # fmt: skip
+    assert reason(metric, REFERENCE, np.zeros_like(REFERENCE)) == "degraded signal is silent"
 
 
 def test_short_signals_are_unscorable_not_tiny() -> None:
