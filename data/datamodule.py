@@ -40,9 +40,9 @@ class SpeechDataModule(LightningDataModule):
     over the ranks. It is endless (`max_steps` ends it) and starts at the trainer's `global_step`, which has to count
     batches.
 
-    All other batches hold one clip: {"audio": [1, 1, T], "id": [str], "path": [str]}, and "target" likewise. Ids are
-    the same on every machine: paths inside the corpus. The ranks share the clips, so that each clip is used once; set
-    the Trainer's `use_distributed_sampler: false`.
+    All other batches hold one clip: {"audio": [1, 1, T], "id": [str], "path": [str], "speaker": [str]}, and "target"
+    likewise; the speaker is empty where not known. Ids are the same on every machine: paths inside the corpus. The
+    ranks share the clips, so that each clip is used once; set the Trainer's `use_distributed_sampler: false`.
 
     A file that cannot be used is named once in the log and counted (`bad_file_count`).
 

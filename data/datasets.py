@@ -157,9 +157,10 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
 
 
 class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
-    """Whole clips: {"audio": float32 [1, T], "id", "path"} and {"target": [1, T']} for a second rate.
+    """Whole clips: {"audio": float32 [1, T], "id", "path", "speaker"} and {"target": [1, T']} for a second rate.
 
-    Clips are cut to `max_seconds`. Raises AudioReadError for a file that has become unreadable since `readable_clips`.
+    `speaker` is empty where the source does not know it. Clips are cut to `max_seconds`. Raises AudioReadError for a
+    file that has become unreadable since `readable_clips`.
     """
 
     def __init__(self, clips: Sequence[Clip], audio_format: AudioFormat, *, max_seconds: float | None = None) -> None:
@@ -171,7 +172,7 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         clip, audio = self._clips[index], self._format
         waves = read_whole(clip.path, audio.rates, max_seconds=self._max_seconds, highpass_hz=audio.highpass_hz)
-        return {**audio.item(waves), "id": clip.id, "path": clip.path}
+        return {**audio.item(waves), "id": clip.id, "path": clip.path, "speaker": clip.speaker or ""}
 
 
 def noise_scale(speech: torch.Tensor, noise: torch.Tensor, *, snr_db: float) -> float:

@@ -66,7 +66,7 @@ class AgreementReport(EvaluationCallback):
         repeats: int = 1,
         seed: int = 0,
         num_workers: int | None = None,
-        bootstrap: int = 1000,
+        bootstrap: int = 2000,
         confidence: float = 0.95,
         cost_seconds: float = 4.0,
         cost_repeats: int = 15,

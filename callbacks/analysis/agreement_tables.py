@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from callbacks.analysis.agreement_counts import AgreementRow, ClipAgreement
 from callbacks.analysis.encoder_cost import EncoderCost
-from callbacks.channel.tables import aligned, format_differences
+from callbacks.channel.tables import aligned, format_differences, mean_text, score_notes
 from callbacks.metrics import SpeechMetric
 from callbacks.output.files import without_nan, write_csv, write_json
 from callbacks.scoring.differences import Difference
@@ -53,6 +53,7 @@ def format_report(report: Report, metrics: Sequence[SpeechMetric], *, confidence
     lines += aligned(table, left=1)
     if report.scores:
         lines += ["", "Scores of both on these clips:", *aligned(_scores(report.scores, metrics), left=2)]
+        lines += score_notes(report.scores, metrics)
         lines += ["", format_differences(report.differences, metrics, confidence=confidence)]
     if report.costs:
         lines += ["", "Encoders, timed in turns:", *aligned(_costs(report.costs), left=1)]
@@ -70,7 +71,7 @@ def _scores(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> list
     channels = list(dict.fromkeys(row.channel for row in rows))
     for row in sorted(rows, key=lambda row: channels.index(row.channel)):  # stable: teacher before student
         missing = f" [{row.unscorable}]" if row.unscorable else ""
-        lines.setdefault((row.channel, row.codec), {})[row.metric] = f"{row.mean:.3f}{missing}"
+        lines.setdefault((row.channel, row.codec), {})[row.metric] = mean_text(row, 3) + missing
     head = ["channel", "codec", *(metric.label for metric in metrics)]
     return [head, *([*key, *(found[metric.name] for metric in metrics)] for key, found in lines.items())]
 

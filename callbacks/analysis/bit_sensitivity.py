@@ -13,14 +13,14 @@ from callbacks.analysis.single_system import single_system
 from callbacks.channel.evaluation import ChannelEvaluation
 from callbacks.channel.files import ClipAudio
 from callbacks.channel.scorer import Clip
-from callbacks.channel.tables import aligned
+from callbacks.channel.tables import aligned, imputed_note
 from callbacks.figures.sensitivity import loss_label, sensitivity_figure
 from callbacks.metrics import SpeechMetric
 from callbacks.metrics.base import decimals
 from callbacks.metrics.checks import require
 from callbacks.output.files import write_csv
 from callbacks.output.loggers import log_folder, print_report, save_figure
-from callbacks.scoring.scores import clip_means
+from callbacks.scoring.scores import paired_gaps, speaker_count, stated_clips, withheld
 from callbacks.scoring.sensitivity import Sensitivity
 from codec.channels import BinarySymmetricChannel, SelectedBitsChannel
 from codec.channels.link import Link, bit_displacements
@@ -59,7 +59,7 @@ class BitSensitivity(ChannelEvaluation):
         repeats: int = 1,
         seed: int = 0,
         num_workers: int | None = None,
-        bootstrap: int = 1000,
+        bootstrap: int = 2000,
         confidence: float = 0.95,
     ) -> None:
         super().__init__(
@@ -118,8 +118,8 @@ class BitSensitivity(ChannelEvaluation):
             return
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(folder / "sensitivity.csv", self.sensitivities)
-        count = len(self.clip_scores)
-        title = f"Bits of one part flipped with probability {self.flips.error_rate:g}: mean over {count} clips"
+        over = stated_clips(len(self.clip_scores), speaker_count(self.clip_scores))
+        title = f"Bits of one part flipped with probability {self.flips.error_rate:g}: mean over {over}"
         figure = sensitivity_figure(self.sensitivities, self.metrics, title=title)
         save_figure(trainer, figure, folder / "sensitivity", tag="sensitivity")
         print_report(format_sensitivities(self.sensitivities, self.metrics, title=title))
@@ -131,9 +131,13 @@ class BitSensitivity(ChannelEvaluation):
         rows = []
         for metric in self.metrics:
             sign = 1 if metric.higher_is_better else -1
-            clean, *flipped = (clip_means(self.clip_scores, c, metric.name) for c in range(len(self.channels)))
-            losses = np.stack([sign * (clean - values) for values in flipped])  # [parts, clips]
-            interval = self.bootstrap.means(losses)
+            clips, flipped = self.clip_scores, range(1, len(self.channels))  # channel 0 is without flips
+            found = [paired_gaps(clips, clips, c, metric, other_channel=0) for c in flipped]
+            why = [withheld(clips, c, metric, self.metrics) for c in range(len(self.channels))]
+            reasons = [why[0] or reason for reason in why[1:]]
+            losses = np.stack([-sign * gaps for gaps, _ in found])  # [parts, clips]
+            losses[[bool(reason) for reason in reasons]] = np.nan
+            interval = self.bootstrap.means(losses, [clip.speaker for clip in clips])
             for i, (part, bits) in enumerate(self.parts.items()):
                 rows.append(
                     Sensitivity(
@@ -145,7 +149,9 @@ class BitSensitivity(ChannelEvaluation):
                         low=float(interval.low[i]),
                         high=float(interval.high[i]),
                         displacement=sum(displacements[bit] for bit in bits) / len(bits),
-                        pairs=int(np.isfinite(losses[i]).sum()),
+                        pairs=len(clips) if np.isfinite(losses[i]).all() else 0,
+                        unpaired=len(clips) * self.repeats - found[i][1],
+                        withheld=reasons[i],
                     )
                 )
         return rows
@@ -165,11 +171,13 @@ def format_sensitivities(rows: list[Sensitivity], metrics: list[SpeechMetric], *
         for metric in metrics:
             row = lines[part][metric.name]
             digits = max(2, decimals(metric.unit))  # also for dB: losses are small
-            cells.append(
-                "none" if np.isnan(row.loss) else f"{row.loss:.{digits}f} ±{(row.high - row.low) / 2:.{digits}f}"
-            )
+            loss = "–" if row.withheld else "none" if np.isnan(row.loss) else f"{row.loss:.{digits}f}"
+            loss += "" if np.isnan(row.low) else f" ±{(row.high - row.low) / 2:.{digits}f}"
+            cells.append(f"{loss} [{row.unpaired}]" if row.unpaired else loss)
         table.append([part, spans(first.bits), f"{first.displacement:.3f}", *cells])
-    return "\n".join([title, *aligned(table, left=2)])
+    notes = [f"–: {reason}." for reason in dict.fromkeys(row.withheld for row in rows if row.withheld)]
+    notes += imputed_note(metrics, {row.metric for row in rows if row.unpaired})
+    return "\n".join([title, *aligned(table, left=2), *notes])
 
 
 def spans(bits: str) -> str:

@@ -10,6 +10,8 @@ from callbacks.output.files import without_nan
 from callbacks.scoring.scores import ChannelRow, ClipScores
 from codec.training.comparison_module import EvaluatedSystem
 
+STATED = ("name", "label", "unit", "higher_is_better", "worst", "needs")  # of a metric
+
 
 def codec_facts(system: EvaluatedSystem) -> dict[str, Any]:
     """What `channel.json` states of a codec and its link."""
@@ -51,10 +53,10 @@ def channel_document(
     clips: Sequence[ClipScores],
 ) -> dict[str, Any]:
     """Facts, metrics, the files of audio, the rows with the reasons of unscorable draws, and every clip's scores."""
-    stated = [{name: getattr(m, name) for name in ("name", "label", "unit", "higher_is_better")} for m in metrics]
+    stated = [{name: getattr(metric, name) for name in STATED} for metric in metrics]
     return {
         **facts,
-        "metrics": stated,
+        "metrics": without_nan(stated),
         "audio": list(audio),
         "rows": without_nan(list(rows)),
         "clips": [_clip(clip, rows) for clip in clips],
@@ -74,4 +76,5 @@ def _clip(clip: ClipScores, rows: Sequence[ChannelRow]) -> dict[str, Any]:
             "unscorable": {metric: reasons for metric, reasons in unscorable.items() if reasons},
         }
     named = {"codec": clip.codec} if clip.codec else {}
-    return {"id": clip.clip_id, **named, "seconds": clip.seconds, "bits": clip.bits, "channels": draws}
+    facts = {"speaker": clip.speaker, "seconds": clip.seconds, "bits": clip.bits}
+    return {"id": clip.clip_id, **named, **facts, "channels": draws}

@@ -22,7 +22,7 @@ from callbacks.output.loggers import log_folder, log_scalars, print_report, publ
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.differences import Difference, compare
 from callbacks.scoring.pool import default_workers
-from callbacks.scoring.scores import ChannelRow, ClipScores
+from callbacks.scoring.scores import ChannelRow, ClipScores, logged_values
 from codec.channels import Channel
 from codec.channels.link import Link
 from codec.layers.ranks import gather_objects
@@ -38,10 +38,12 @@ class ChannelEvaluation(EvaluationCallback):
 
     `validate` and `test` score every clip; in `fit`, validation scores the `fit_clips` clips whose ids hash lowest,
     the same ones for any number of ranks; its sanity check is not scored. Evaluation batches hold one whole clip:
-    `audio` [1, 1, T], `id` [one string], and `target` [1, 1, T'] where the output rate differs.
+    `audio` [1, 1, T], `id` [one string], `speaker` [one string] where known, and `target` [1, 1, T'] where the output
+    rate differs.
 
     The systems of a comparison (`codec.ComparisonModule`) are scored on the same clips and draws; the baseline of each
-    is the first system of its bit rate, and differences from it are paired.
+    is the first system of its bit rate, and differences from it are paired. Intervals are over speakers where known,
+    else over clips. A draw without a score counts with the metric's worst value, or the mean is none.
 
     Results: `results` (rows), `differences`, loggers and, in `fit`, `trainer.callback_metrics` under names such as
     `channel/stoi/ber_0.01`; a table on the terminal; `channel.csv`, `channel.json` and a folder `channel/` with
@@ -85,7 +87,7 @@ class ChannelEvaluation(EvaluationCallback):
         audio_channels: int = 4,
         num_workers: int | None = None,
         decode_batch: int = 8,
-        bootstrap: int = 1000,
+        bootstrap: int = 2000,
         confidence: float = 0.95,
     ) -> None:
         self.channels = channels_to_score(bit_error_rates, channels)
@@ -210,7 +212,7 @@ class ChannelEvaluation(EvaluationCallback):
     def _report(self, trainer: Trainer, pl_module: LightningModule, audio: list[ClipAudio]) -> None:
         fitting = trainer.state.fn == TrainerFn.FITTING
         step = trainer.global_step if fitting else self._checkpoint_step or trainer.global_step
-        self._values = {row.key: row.mean for row in self.results}
+        self._values = logged_values(self.results, self.metrics)
         if fitting:
             publish(pl_module, self._values)
         log_scalars(trainer, self._values, step=step)

@@ -19,7 +19,7 @@ from callbacks.metrics import SpeechMetric
 from callbacks.output.files import write_csv, write_json
 from callbacks.output.loggers import tensorboard_writers
 from callbacks.scoring.differences import Difference
-from callbacks.scoring.scores import ChannelRow, ClipScores
+from callbacks.scoring.scores import ChannelRow, ClipScores, stated_clips
 
 AUDIO_OR_SPECTROGRAM = re.compile(r"audio_\d+_.+\.wav|spectrogram_\d+\.png")
 
@@ -70,7 +70,7 @@ def write_results(
     figures: dict[str, Figure] = {}
     if scored.clips:
         for name, rows in _figures(scored.rows).items():
-            figures[name] = quality_figure(rows, metrics, title=_title(scored.clips, facts, rows))
+            figures[name] = quality_figure(rows, metrics, title=_title(facts, rows))
             figures[name].savefig(media / f"{name}.svg")
     for number, clip in enumerate(audio):
         signals = {"original": clip.reference, **clip.decoded}
@@ -125,13 +125,13 @@ def _figures(rows: Sequence[ChannelRow]) -> dict[str, list[ChannelRow]]:
     return {f"quality_{_file_name(curve)}": [row for row in rows if row.curve == curve] for curve in curves}
 
 
-def _title(clips: Sequence[ClipScores], facts: Mapping[str, Any], rows: Sequence[ChannelRow]) -> str:
+def _title(facts: Mapping[str, Any], rows: Sequence[ChannelRow]) -> str:
     codec = facts.get("codec")
-    count = len({clip.clip_id for clip in clips})
+    over = stated_clips(rows[0].clips, rows[0].speakers)
     subject = f"channel {rows[0].curve}"
     if codec:
         subject = f"{codec['bit_rate'] / 1000:g} kbit/s at {codec['frame_rate']:g} frames/s, step {facts['step']}"
-    return f"{subject}: mean over {count} clips, band: {100 * facts['settings']['confidence']:g} % interval"
+    return f"{subject}: mean over {over}, band: {100 * facts['settings']['confidence']:g} % interval"
 
 
 def _file_name(name: str) -> str:

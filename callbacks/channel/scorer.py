@@ -24,11 +24,15 @@ from codec.training.comparison_module import EvaluatedSystem, encode_at
 
 @dataclass
 class Clip:
-    """A clip to transmit: its reference [T] at the scoring rate, and each codec's codes [1, K, F] on the CPU."""
+    """A clip to transmit: its reference [T] at the scoring rate, and each codec's codes [1, K, F] on the CPU.
+
+    `speaker` is empty where not known.
+    """
 
     clip_id: str
     reference: np.ndarray
     codes: dict[str, Tensor]
+    speaker: str = ""
 
 
 def clip_of(
@@ -37,7 +41,8 @@ def clip_of(
     """The clip of an evaluation batch, with the step's `"codes"`, or encoded here if the step has not returned them.
 
     Args:
-        batch: `audio` [1, 1, T] at `sample_rate`, `id`, and `target` where the output rate differs.
+        batch: `audio` [1, 1, T] at `sample_rate`, `id`, `speaker` where known, and `target` where the output rate
+            differs.
         outputs: of the step; its `"codes"` are a tensor, or in a comparison a tensor for each name.
         systems: evaluated systems to encode with.
         sample_rate: of the input, in Hz.
@@ -59,7 +64,13 @@ def clip_of(
     if isinstance(codes, Tensor):
         codes = {systems[0].name: codes}
     reference = batch.get("target", audio)[0, 0].float().cpu().numpy()
-    return Clip(batch["id"][0], reference, {name: found.detach().cpu() for name, found in codes.items()})
+    on_cpu = {name: found.detach().cpu() for name, found in codes.items()}
+    return Clip(batch["id"][0], reference, on_cpu, batch.get("speaker", [""])[0])
+
+
+def _delay_frames(system: EvaluatedSystem, channel: Channel) -> int:
+    """Frames that error correction and interleaving in `channel`, and concealment, hold back."""
+    return getattr(channel, "delay_frames", 0) + getattr(system.connection, "delay_frames", 0)
 
 
 def hash_order(clip_id: str) -> bytes:
@@ -133,10 +144,12 @@ class ChannelScorer:
         scores = ClipScores(
             clip.clip_id,
             codec=system.name,
+            speaker=clip.speaker,
             seconds=len(clip.reference) / sample_rate,
             bits=frames * codec.bits_per_frame,
             codewords=codes.numel(),
             bit_rates=np.array(crossing) * codec.frame_rate / frames,
+            delays_ms=1000 * np.array([_delay_frames(system, channel) for channel in channels]) / codec.frame_rate,
             signals=sent.signals,
             bit_errors=sent.bit_errors,
             erased_codewords=sent.erased_codewords,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from callbacks.metrics import SpeechMetric
 from callbacks.metrics.base import decimals
 from callbacks.scoring.differences import FEWEST_PAIRS, SAME_RATE, Difference
-from callbacks.scoring.scores import ChannelRow
+from callbacks.scoring.scores import ChannelRow, stated_clips
 
 
 def format_table(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *, confidence: float) -> str:
-    """Channels and codecs as lines, metrics as columns, each "mean ±half-width"; unscorable draws in brackets."""
+    """Channels and codecs as lines, metrics as columns, each "mean ±half-width"; draws without a score in brackets."""
     if not rows:
         return "Channel evaluation: no clips."
     lines: dict[tuple[str, str], dict[str, ChannelRow]] = {}
@@ -23,10 +23,12 @@ def format_table(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *,
     several = len({row.codec for row in rows}) > 1
     rates = {f"{row.bit_rate / 1000:.3g}" for row in rows}
     head = ["channel", *(["codec"] if several else []), *(["kbit/s"] if several or len(rates) > 1 else [])]
+    head += ["delay (ms)"] if any(row.delay_ms for row in rows) else []
     table = [[*head, "bit errors", *(m.label_with_unit for m in metrics), "unscorable"]]
     for (channel, codec), found in lines.items():
         first = next(iter(found.values()))
         named = {"channel": channel, "codec": codec, "kbit/s": f"{first.bit_rate / 1000:.3g}"}
+        named["delay (ms)"] = f"{first.delay_ms:.0f}"
         unscorable = sum(row.unscorable for row in found.values())
         total = sum(row.unscorable + row.scored for row in found.values())
         table.append([
@@ -36,9 +38,10 @@ def format_table(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *,
             f"{unscorable}/{total}" if unscorable else "0",
         ])  # fmt: skip
     first = rows[0]
-    title = f"Scores through the channel: mean ± half the {100 * confidence:g} % interval over {first.clips} clips"
+    over = stated_clips(first.clips, first.speakers)
+    title = f"Scores through the channel: mean ± half the {100 * confidence:g} % interval over {over}"
     title += f", {first.repeats} draws each" if first.repeats > 1 else ""
-    return "\n".join([title, *aligned(table, left=2 if several else 1), *_rate_note(rows), *_notes(rows, metrics)])
+    return "\n".join([title, *aligned(table, left=2 if several else 1), *_rate_note(rows), *score_notes(rows, metrics)])
 
 
 def aligned(table: Sequence[Sequence[str]], *, left: int) -> list[str]:
@@ -66,15 +69,22 @@ def _rate_note(rows: Sequence[ChannelRow]) -> list[str]:
 
 def _cell(row: ChannelRow) -> str:
     digits = decimals(row.unit)
-    value = "none" if math.isnan(row.mean) else f"{row.mean:.{digits}f}"
+    value = mean_text(row, digits)
     if not math.isnan(row.low):
         value += f" ±{(row.high - row.low) / 2:.{digits}f}"
     return f"{value} [{row.unscorable}]" if row.unscorable else value
 
 
-def _notes(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> list[str]:
+def mean_text(row: ChannelRow, digits: int) -> str:
+    """A row's mean with some decimals; "–" where it is withheld, "none" where there is none."""
+    return "–" if row.withheld else "none" if math.isnan(row.mean) else f"{row.mean:.{digits}f}"
+
+
+def score_notes(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> list[str]:
+    """What the brackets and dashes of a table of scores mean, and why each draw has no score."""
     labels = {metric.name: metric.label for metric in metrics}
-    notes = []
+    notes = [f"–: {reason}." for reason in dict.fromkeys(row.withheld for row in rows if row.withheld)]
+    notes += imputed_note(metrics, {row.metric for row in rows if row.unscorable})
     for row in rows:
         if row.unscorable:
             reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(row.reasons.items()))
@@ -83,9 +93,17 @@ def _notes(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> list[
             notes.append(
                 f"{codec}{row.channel}, {labels[row.metric]}: {row.unscorable} of {draws} unscorable: {reasons}"
             )
-    if notes:
-        notes.insert(0, "[n]: n draws are unscorable and left out of the mean.")
     return notes
+
+
+def imputed_note(metrics: Sequence[SpeechMetric], lacking: Collection[str]) -> list[str]:
+    """How draws without a score count, if a metric is `lacking` scores."""
+    found = [metric for metric in metrics if metric.name in lacking]
+    worst = ", ".join(f"{metric.label} {metric.worst:g}" for metric in found if metric.worst is not None)
+    endless = ", ".join(metric.label for metric in found if metric.worst is None)
+    counted = [f"[n]: n draws have no score and count in the mean with the worst value ({worst})."]
+    none = [f"none [n]: n draws have no score, and {endless} has no worst value, so there is no mean to compare."]
+    return counted * bool(worst) + none * bool(endless)
 
 
 def format_differences(rows: Sequence[Difference], metrics: Sequence[SpeechMetric], *, confidence: float) -> str:
@@ -101,11 +119,13 @@ def format_differences(rows: Sequence[Difference], metrics: Sequence[SpeechMetri
     title = f"Differences over the same clips and draws, [{100 * confidence:g} % interval], * where it leaves out 0:"
     equal = all(row.equal_rate for row in rows)
     note = [] if equal else ["(a : b): the bit rates in kbit/s differ, so this is no comparison at one rate."]
-    if any(row.pairs < FEWEST_PAIRS for row in rows):
+    if any(0 < row.pairs < FEWEST_PAIRS for row in rows):
         note.append(f"Fewer than {FEWEST_PAIRS} clips: too few for these intervals to mean much, so no *.")
+    note += [f"–: {reason}." for reason in dict.fromkeys(row.withheld for row in rows if row.withheld)]
+    without = {metric.name for metric in metrics if metric.worst is None}
     note += [
         f"{row.codec}, {row.channel}, {row.metric}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score of "
-        "either codec and are left out."
+        f"either codec{', so there is no difference' if row.metric in without else ' and count with the worst value'}."
         for row in rows
         if row.unpaired
     ]
@@ -115,9 +135,10 @@ def format_differences(rows: Sequence[Difference], metrics: Sequence[SpeechMetri
 def _difference_cell(row: Difference, metric: SpeechMetric) -> str:
     digits = decimals(metric.unit)
     if math.isnan(row.difference):
-        return "none"
+        return "–" if row.withheld else "none"
     text = f"{row.difference:+.{digits}f}"
     if math.isnan(row.low):
         return text
-    clear = row.pairs >= FEWEST_PAIRS and (row.low > 0 or row.high < 0)
+    better = metric.higher_is_better is not None  # else a difference is neither a gain nor a loss
+    clear = better and row.pairs >= FEWEST_PAIRS and (row.low > 0 or row.high < 0)
     return f"{text} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]{'*' if clear else ' '}"

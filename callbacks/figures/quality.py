@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,9 +30,14 @@ def quality_figure(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], 
     lines = -(-len(metrics) // columns)
     labels = list(dict.fromkeys(_label(row, rows) for row in rows))
     legend = 0.22 * -(-len(labels) // columns) + 0.1 if len(labels) > 1 else 0.0
-    figure, axes = panels(lines, columns, panel=(3.3, 2.2), gaps=(0.85, 0.85), margins=(0.75, 0.2, 0.6 + legend, 0.75))
-    for axis, metric in zip(axes, metrics, strict=False):
-        _quality_panel(axis, [row for row in rows if row.metric == metric.name], metric, rows)
+    found = [[row for row in rows if row.metric == metric.name] for metric in metrics]
+    notes = [_notes(part, metric) for part, metric in zip(found, metrics, strict=True)]
+    above = 0.13 * (max(len(note) for note in notes) - 1)  # inches
+    margins = (0.75, 0.2, 0.6 + legend, 0.75 + above)
+    figure, axes = panels(lines, columns, panel=(3.3, 2.2), gaps=(0.85, 0.85 + above), margins=margins)
+    for axis, metric, part, note in zip(axes, metrics, found, notes, strict=False):
+        _quality_panel(axis, part, metric, rows)
+        axis.set_title("\n".join(note), fontsize=8, color="#555555")
     hide(axes[len(metrics) :])
     if len(labels) > 1:
         handles = axes[0].get_legend_handles_labels()
@@ -68,16 +73,21 @@ def _quality_panel(
                     where, 0.97 - 0.07 * number, f"{row.unscorable}/{row.unscorable + row.scored}",
                     transform=axis.get_xaxis_transform(), ha="center", va="top", fontsize=7, color="#a02020",
                 )  # fmt: skip
-    _label_axes(axis, metric, place, all_rows, unscorable=any(row.unscorable for row in rows))
+    _label_axes(axis, metric, place, all_rows)
+
+
+def _notes(rows: Sequence[ChannelRow], metric: SpeechMetric) -> list[str]:
+    """Lines above a panel: which values are good, how draws without a score count, why curves end."""
+    notes = [metric.direction]
+    if any(row.unscorable for row in rows):
+        counted = "no mean" if metric.worst is None else f"counted as {metric.worst:g}"
+        notes.append(f"red: draws without a score, {counted}")
+    reasons = dict.fromkeys(row.withheld for row in rows if row.withheld)
+    return notes + [line for reason in reasons for line in wrap(f"curves end: {reason}", 58)]
 
 
 def _label_axes(
-    axis: Axes,
-    metric: SpeechMetric,
-    place: Callable[[float], float],
-    all_rows: Sequence[ChannelRow],
-    *,
-    unscorable: bool,
+    axis: Axes, metric: SpeechMetric, place: Callable[[float], float], all_rows: Sequence[ChannelRow]
 ) -> None:
     rates = sorted({row.bit_error_rate if row.bit_error_rate >= LEAST else 0.0 for row in all_rows})
     if len(rates) > 9:  # only round numbers, and as many as fit
@@ -88,8 +98,6 @@ def _label_axes(
     axis.set_xticks([place(rate) for rate in rates], [f"{100 * rate:.3g}" for rate in rates])
     axis.set_xlabel("bits wrong or lost on the channel (%)")
     axis.set_ylabel(metric.label_with_unit)
-    note = "higher is better" if metric.higher_is_better else "lower is better"
-    axis.set_title(note + ("; red: unscorable draws" if unscorable else ""), fontsize=8, color="#555555")
     axis.margins(x=0.06, y=0.15)
     axis.grid(alpha=0.3)
 

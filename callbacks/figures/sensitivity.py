@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def loss_label(metric: SpeechMetric) -> str:
-    """Name of a positive loss: "STOI lost", "mel distance gained (dB)"."""
+    """Name of a loss, positive where the metric falls, or rises if it is not better when higher: "STOI lost"."""
     change = "lost" if metric.higher_is_better else "gained"
     return f"{metric.label} {change}" + (f" ({metric.unit})" if metric.unit else "")
 

@@ -140,7 +140,8 @@ def _curves(rows: Sequence[ChannelRow], metric: SpeechMetric) -> list[Markup]:
     figures = []
     for title, group in groups.items():
         absent = set(names) - {row.codec for row in group}
-        empty = [group[0]._replace(codec=name, mean=nan, low=nan, high=nan, unscorable=0) for name in absent]
+        blank = group[0]._replace(mean=nan, low=nan, high=nan, unscorable=0, withheld="")
+        empty = [blank._replace(codec=name) for name in absent]
         shown = sorted([*group, *empty], key=lambda row: names.index(row.codec))
         figures.append(_figure(shown, metric, title))
     return figures

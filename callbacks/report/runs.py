@@ -12,7 +12,7 @@ from callbacks.metrics.checks import require
 from callbacks.report.systems import Setting, System, read_bootstrap, read_systems, reading
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.differences import Difference, differences
-from callbacks.scoring.scores import ChannelRow
+from callbacks.scoring.scores import ChannelRow, speaker_count, stated_clips
 from codec.errors import InvalidValue, UnreadableFile
 
 SHOWN = 3  # clips that an error names before "..."
@@ -36,6 +36,11 @@ class Runs(NamedTuple):
         found = {channel.name: channel for system in self.systems for channel in system.channels}
         kinds = list(dict.fromkeys(channel.curve for channel in found.values()))
         return sorted(found.values(), key=lambda channel: (kinds.index(channel.curve), channel.error_rate))
+
+    @property
+    def over(self) -> str:
+        """What the means are over: "44 clips of 31 speakers"."""
+        return stated_clips(len(self.clips), speaker_count(self.systems[0].scores(self.clips, [], repeats=1)))
 
     def rows(self) -> list[ChannelRow]:
         """Every system's means over `clips`, by each of its own metrics, in the order of `channels`."""

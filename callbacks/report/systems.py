@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.metrics import SpeechMetric
+from callbacks.metrics import Requirement, SpeechMetric
 from callbacks.metrics.checks import require, require_at_least
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.scores import ChannelRow, ClipScores, summarise
@@ -30,10 +30,14 @@ class Setting:
 
 
 class StatedMetric(SpeechMetric):
-    """A metric as `channel.json` states it: a name and a unit, for scores that exist already."""
+    """A metric as `channel.json` states it, for scores that exist already."""
 
-    def __init__(self, name: str, label: str, *, unit: str, higher_is_better: bool) -> None:
-        self.name, self.label, self.unit, self.higher_is_better = name, label, unit, higher_is_better
+    def __init__(self, stated: Mapping[str, Any]) -> None:
+        self.name, self.label, self.unit = (stated[key] for key in ("name", "label", "unit"))
+        self.higher_is_better = stated["higher_is_better"]
+        self.worst = stated.get("worst")  # this and the next are missing from older files
+        needs = stated.get("needs")
+        self.needs = Requirement(**needs) if needs else None
 
     def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
         raise NotImplementedError(f"{self.label} is read from channel.json, not computed")
@@ -51,6 +55,7 @@ class System:
         metrics: In the order of the run.
         repeats: Draws per clip and channel.
         bit_rates: Bits per second that cross each channel, by its name.
+        delays_ms: Delay behind each channel in milliseconds, by its name; 0 in older files.
         clips: Clip id to the clip's entry in `channel.json`.
         audio: Clip id to channel name to WAV file, of the first draw.
     """
@@ -62,6 +67,7 @@ class System:
     metrics: list[SpeechMetric]
     repeats: int
     bit_rates: dict[str, float]
+    delays_ms: dict[str, float]
     clips: dict[str, dict[str, Any]]
     audio: dict[str, dict[str, Path]]
 
@@ -80,10 +86,12 @@ class System:
         return ClipScores(
             clip_id,
             codec=self.name,
+            speaker=entry.get("speaker", ""),
             seconds=entry["seconds"],
             bits=entry["bits"],
             codewords=entry["bits"] // self.facts["bits_per_frame"] * len(self.facts["codebook_sizes"]),
             bit_rates=np.array([self.bit_rates[channel.name] for channel in channels]),
+            delays_ms=np.array([self.delays_ms[channel.name] for channel in channels]),
             signals=np.arange(len(draws) * repeats).reshape(len(draws), repeats),
             bit_errors=np.array([draw["bit_error_rate"][:repeats] for draw in draws]),
             erased_codewords=np.array([draw["erased_codewords"][:repeats] for draw in draws]),
@@ -130,9 +138,10 @@ def read_systems(folder: Path, document: dict[str, Any], run: str) -> list[Syste
                 run,
                 {**stated, **facts},
                 list(channels.values()),
-                [StatedMetric(**metric) for metric in document["metrics"]],
+                [StatedMetric(metric) for metric in document["metrics"]],
                 settings["repeats"],
                 {row["channel"]: row["bit_rate"] for row in rows if row["codec"] == codec},
+                {row["channel"]: row.get("delay_ms", 0.0) for row in rows if row["codec"] == codec},
                 {clip["id"]: clip for clip in document["clips"] if clip.get("codec", "") == codec},
                 audio,
             )
@@ -149,7 +158,7 @@ def read_bootstrap(document: dict[str, Any]) -> Bootstrap:
     """The settings of a `channel.json`'s intervals; InvalidValue where one is out of range."""
     settings = document["settings"]
     bootstrap = Bootstrap(settings["bootstrap"], settings["confidence"], settings["seed"])
-    bootstrap.means(np.zeros((1, 2)))  # which checks the settings
+    bootstrap.means(np.arange(8.0)[None])  # which checks the settings
     return bootstrap
 
 
@@ -158,11 +167,15 @@ def _check(system: System) -> None:
     require(isinstance(system.repeats, int), "repeats", repr(system.repeats), "is no number of draws")
     require_at_least(1, repeats=system.repeats)
     rates = {f"the bit rate on {channel.name}": system.bit_rates[channel.name] for channel in system.channels}
+    rates |= {f"the delay behind {channel.name}": system.delays_ms[channel.name] for channel in system.channels}
+    worst = {f"the worst {metric.label}": metric.worst or 0.0 for metric in system.metrics}
     errors = {f"the error rate of {channel.name}": channel.error_rate for channel in system.channels}
     sizes = {f"the size of codebook {place}": size for place, size in enumerate(system.facts["codebook_sizes"])}
-    _check_numbers({**rates, **errors, **sizes, "bits_per_frame": system.facts["bits_per_frame"] or None})
+    _check_numbers({**rates, **worst, **errors, **sizes, "bits_per_frame": system.facts["bits_per_frame"] or None})
     for clip_id, entry in system.clips.items():
         _check_numbers({f"{name} of clip {clip_id}": entry[name] for name in ("seconds", "bits")})
+        speaker = entry.get("speaker", "")
+        require(isinstance(speaker, str), f"the speaker of clip {clip_id}", repr(speaker), "is no name")
         for channel in system.channels:
             draw, behind = entry["channels"][channel.name], f"of clip {clip_id} behind {channel.name}"
             metrics = [metric.name for metric in system.metrics]

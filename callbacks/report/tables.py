@@ -42,48 +42,60 @@ class Table(NamedTuple):
 def score_table(rows: Sequence[ChannelRow], metric: SpeechMetric) -> Table:
     """The means of one metric, by system and channel."""
     found = [row for row in rows if row.metric == metric.name]
+    counted = _counted(metric)
     notes = [
         f"{row.codec}, {short_label(row.channel)}: {row.unscorable} of {row.unscorable + row.scored} draws could not "
-        f"be scored and are missing: {', '.join(f'{why} ({count})' for why, count in sorted(row.reasons.items()))}."
+        f"be scored and {counted}: {', '.join(f'{why} ({count})' for why, count in sorted(row.reasons.items()))}."
         for row in found
         if row.unscorable
     ]
-    caption = f"{metric.label_with_unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
-    return _table(caption, found, lambda row: row.codec, _score, notes)
+    caption = f"{metric.label_with_unit}, {metric.direction}"
+    return _table(caption, found, lambda row: row.codec, _score, [*_withheld_notes(found), *notes])
+
+
+def _counted(metric: SpeechMetric) -> str:
+    """How draws without a score count in a mean."""
+    return "leave no mean" if metric.worst is None else f"count as {number(metric.worst, metric.unit)}"
+
+
+def _withheld_notes(rows: Sequence[ChannelRow] | Sequence[Difference]) -> list[str]:
+    return [f"–: {reason}." for reason in dict.fromkeys(row.withheld for row in rows if row.withheld)]
 
 
 def _score(row: ChannelRow) -> Cell:
     missing = f"{row.unscorable} unscored" if row.unscorable else ""
-    return Cell(*_numbers(row.mean, row.low, row.high, row.unit), missing)
+    return Cell(*_numbers(row.mean, row.low, row.high, row.unit, none="–" if row.withheld else "none"), missing)
 
 
 def error_table(rows: Sequence[ChannelRow]) -> Table:
-    """The measured bit error rates and the bit rates, by system and channel."""
-    caption = "Bits wrong or lost, and rate on the channel"
+    """The measured bit error rates, the bit rates and delays, by system and channel."""
+    delayed = any(row.delay_ms for row in rows)
+    caption = f"Bits wrong or lost, {'rate on the channel, and delay' if delayed else 'and rate on the channel'}"
     first = list({(row.codec, row.channel): row for row in rows}.values())
-    return _table(
-        caption,
-        first,
-        lambda row: row.codec,
-        lambda row: Cell(f"{100 * row.measured_bit_error_rate:.2f} %", f"{row.bit_rate / 1000:.3g} kbit/s"),
-        [],
-    )
+
+    def cell(row: ChannelRow) -> Cell:
+        delay = f", {row.delay_ms:.0f} ms" if delayed else ""
+        return Cell(f"{100 * row.measured_bit_error_rate:.2f} %", f"{row.bit_rate / 1000:.3g} kbit/s{delay}")
+
+    return _table(caption, first, lambda row: row.codec, cell, [])
 
 
 def difference_table(rows: Sequence[Difference], metric: SpeechMetric) -> Table:
     """The differences of one metric, by pair of systems and channel."""
     found = [row for row in rows if row.metric == metric.name]
     notes = [
-        f"{_pair(row)}, {short_label(row.channel)}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score."
+        f"{_pair(row)}, {short_label(row.channel)}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score "
+        f"and {_counted(metric)}."
         for row in found
         if row.unpaired
     ]
 
     def cell(row: Difference) -> Cell:
         missing = f"{row.unpaired} unpaired" if row.unpaired else ""
-        return Cell(*_numbers(row.difference, row.low, row.high, metric.unit, sign="+"), missing)
+        none = "–" if row.withheld else "none"
+        return Cell(*_numbers(row.difference, row.low, row.high, metric.unit, sign="+", none=none), missing)
 
-    return _table(f"{metric.label_with_unit}, differences", found, _pair, cell, notes)
+    return _table(f"{metric.label_with_unit}, differences", found, _pair, cell, [*_withheld_notes(found), *notes])
 
 
 def _pair(row: Difference) -> str:
@@ -104,8 +116,8 @@ def _table(
     return Table(caption, "channel", heads, lines, notes)
 
 
-def _numbers(mean: float, low: float, high: float, unit: str, *, sign: str = "") -> tuple[str, str]:
-    value = "none" if isnan(mean) else number(mean, unit, sign=sign)
+def _numbers(mean: float, low: float, high: float, unit: str, *, sign: str = "", none: str = "none") -> tuple[str, str]:
+    value = none if isnan(mean) else number(mean, unit, sign=sign)
     return value, "" if isnan(low) else f"[{number(low, unit, sign=sign)}, {number(high, unit, sign=sign)}]"
 
 

@@ -12,15 +12,17 @@ from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.scores import ChannelLabel, ChannelRow, ClipScores, paired_gaps, summarise
 
 SAME_RATE = 1.02  # bit rates within this factor count as equal: a convolutional code's tail weighs more in a short clip
-FEWEST_PAIRS = 6  # with fewer, a percentile interval is little more than the range of the values
+FEWEST_PAIRS = 6  # with fewer, the interval rests on the values being normal: no star
 
 
 class Difference(NamedTuple):
     """A codec's score minus its baseline's, behind one channel, by one metric.
 
-    `difference` is the mean over the `pairs` clips of each clip's mean over the draws that both codecs have a score of,
-    `draws` in all; `unpaired` draws lack one score or both. `low` and `high` bound the difference. The baseline is the
-    first codec of the same bit rate; where there is none, the first codec, and `equal_rate` is False.
+    `difference` is the mean over the `pairs` clips of each clip's mean over its draws. `draws` of these have both
+    scores; `unpaired` lack one or both, and count with the metric's worst value. Without a worst value there is no
+    difference (NaN), nor where one of the means is `withheld` (why, else empty); `pairs` is then 0. `low` and `high`
+    bound the difference, by resampling speakers. The baseline is the first codec of the same bit rate; where there is
+    none, the first codec, and `equal_rate` is False.
     """
 
     channel: str
@@ -36,6 +38,7 @@ class Difference(NamedTuple):
     bit_rate: float
     baseline_bit_rate: float
     equal_rate: bool
+    withheld: str
 
 
 def compare(
@@ -69,11 +72,15 @@ def differences(
         return []
     found = []
     for c, channel in enumerate(channels):
-        rates = {row.codec: row.bit_rate for row in rows if row.channel == channel.name}
+        behind = [row for row in rows if row.channel == channel.name]
+        rates = {row.codec: row.bit_rate for row in behind}
+        reasons = {(row.codec, row.metric): row.withheld for row in behind}
         for name in names:
             baseline = baseline_of(name, rates)
             if baseline != name:
-                found += _paired(clips, (name, baseline), c, channel, metrics, rates=rates, bootstrap=bootstrap)
+                found += _paired(
+                    clips, (name, baseline), c, channel, metrics, rates=rates, reasons=reasons, bootstrap=bootstrap
+                )
     return found
 
 
@@ -85,14 +92,17 @@ def _paired(
     metrics: Sequence[SpeechMetric],
     *,
     rates: Mapping[str, float],
+    reasons: Mapping[tuple[str, str], str],
     bootstrap: Bootstrap,
 ) -> list[Difference]:
-    """A codec against its baseline behind channel number `c`, by every metric."""
+    """A codec against its baseline behind channel number `c`, by every metric; `reasons` are those of `withheld`."""
     name, baseline = pair
-    paired = [paired_gaps(clips[name], clips[baseline], c, metric.name) for metric in metrics]
+    paired = [paired_gaps(clips[name], clips[baseline], c, metric) for metric in metrics]
+    why = [reasons[name, metric.name] or reasons[baseline, metric.name] for metric in metrics]
     gaps = np.stack([gap for gap, _ in paired])  # [metrics, clips]
+    gaps[[bool(reason) for reason in why]] = np.nan
     total = sum(len(clip.signals[c]) for clip in clips[name])
-    interval = bootstrap.means(gaps)
+    interval = bootstrap.means(gaps, [clip.speaker for clip in clips[name]])
     return [
         Difference(
             channel=channel.name,
@@ -102,12 +112,13 @@ def _paired(
             difference=float(interval.mean[m]),
             low=float(interval.low[m]),
             high=float(interval.high[m]),
-            pairs=int(np.isfinite(gaps[m]).sum()),
+            pairs=len(gaps[m]) if np.isfinite(gaps[m]).all() else 0,
             draws=paired[m][1],
             unpaired=total - paired[m][1],
             bit_rate=rates[name],
             baseline_bit_rate=rates[baseline],
             equal_rate=same_rate(rates[name], rates[baseline]),
+            withheld=why[m],
         )
         for m, metric in enumerate(metrics)
     ]

@@ -1,9 +1,12 @@
-"""From per-clip scores to one row per channel and metric: means over clips, intervals, and what could not be scored."""
+"""From per-clip scores to one row per channel and metric: means over clips, intervals, and what could not be scored.
+
+A draw without a score never leaves a mean: it counts with the metric's worst value, or the mean is none.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -33,10 +36,12 @@ class ClipScores:
     Attributes:
         clip_id: Stable name of the clip.
         codec: Name of the evaluated system in a comparison; empty where the module has one codec.
+        speaker: Who speaks; empty where not known.
         seconds: Duration of the reference.
         bits: Number of payload bits, those of the codewords of all codes.
         codewords: Number of codes sent.
         bit_rates: Bits per second that cross each channel [C], parity included, over whole frames.
+        delays_ms: Delay of error correction, interleaving and concealment behind each channel [C], in milliseconds.
         signals: Index into `scores` for each draw [C, R].
         bit_errors: Share of bits that arrived wrong or not at all [C, R].
         erased_codewords: Number of codewords received that stand for no code or lost a bit [C, R].
@@ -45,10 +50,12 @@ class ClipScores:
 
     clip_id: str
     codec: str
+    speaker: str
     seconds: float
     bits: int
     codewords: int
     bit_rates: np.ndarray
+    delays_ms: np.ndarray
     signals: np.ndarray
     bit_errors: np.ndarray
     erased_codewords: np.ndarray
@@ -68,10 +75,13 @@ class ClipScores:
 class ChannelRow(NamedTuple):
     """One metric behind one channel.
 
-    `mean` is over clips, of each clip's mean over its scorable repeats; `low` and `high` bound it. NaN means that
-    there is no value. `scored` and `unscorable` count draws and add up to `clips * repeats`. `erased_codewords` is the
-    share of codewords received that stand for no code or lost a bit. `bit_rate` counts the bits a
-    second on the channel, parity included.
+    `mean` is over clips, of each clip's mean over its repeats; `low` and `high` bound it. NaN means that there is no
+    value. `scored` and `unscorable` count draws and add up to `clips * repeats`. `imputed` of the unscorable draws
+    count in the mean with the metric's worst value: all of them, or none where it has no worst value and the mean is
+    NaN. `withheld` is why the mean says nothing and is NaN, empty if it does (`SpeechMetric.needs`). `erased_codewords`
+    is the share of codewords received that stand for no code or lost a bit. `bit_rate` counts the bits a second on the
+    channel, parity included; `delay_ms` is the delay of error correction, interleaving and concealment. `speakers` is
+    the number of speakers, 0 where one of a clip is not known.
     """
 
     channel: str
@@ -92,6 +102,10 @@ class ChannelRow(NamedTuple):
     codec: str
     bit_rate: float
     curve: str
+    imputed: int
+    withheld: str
+    delay_ms: float
+    speakers: int
 
     @property
     def key(self) -> str:
@@ -108,17 +122,20 @@ def summarise(
     repeats: int,
     bootstrap: Bootstrap,
 ) -> list[ChannelRow]:
-    """One codec's rows, channel by channel, over its clips.
+    """One codec's rows, channel by channel, over its clips; intervals are over speakers.
 
     The order of the clips decides the bootstrap's draws: sort them for the same intervals on any number of ranks.
     """
     pairs = [(c, metric) for c in range(len(channels)) for metric in metrics]
-    means = np.stack([clip_means(clips, c, metric.name) for c, metric in pairs])
-    interval = bootstrap.means(means)
-    return [
-        _row(clips, c, channels[c], metric, repeats=repeats, bounds=[float(bound[row]) for bound in interval])
-        for row, (c, metric) in enumerate(pairs)
-    ]
+    reasons = [withheld(clips, c, metric, metrics) for c, metric in pairs]
+    means = np.stack([clip_means(clips, c, metric) for c, metric in pairs])
+    means[[bool(reason) for reason in reasons]] = np.nan
+    interval = bootstrap.means(means, [clip.speaker for clip in clips])
+    rows = []
+    for place, (c, metric) in enumerate(pairs):
+        bounds = [float(bound[place]) for bound in interval]
+        rows.append(_row(clips, c, channels[c], metric, repeats=repeats, bounds=bounds, reason=reasons[place]))
+    return rows
 
 
 def _row(
@@ -129,8 +146,9 @@ def _row(
     *,
     repeats: int,
     bounds: Sequence[float],
+    reason: str,
 ) -> ChannelRow:
-    """The row of one metric behind channel number `c`; `bounds` are its mean, low and high."""
+    """The row of one metric behind channel number `c`; `bounds` are its mean, low and high, `reason` why withheld."""
     mean, low, high = bounds
     scored = int(sum(np.isfinite(clip.values(c, metric.name)).sum() for clip in clips))
     bits = sum(clip.bits for clip in clips) * repeats
@@ -138,6 +156,7 @@ def _row(
     seconds = sum(clip.seconds for clip in clips)
     wrong = sum(float(clip.bit_errors[c].sum()) * clip.bits for clip in clips)
     erased = sum(int(clip.erased_codewords[c].sum()) for clip in clips)
+    unscorable = len(clips) * repeats - scored
     crossing = float(sum(clip.bit_rates[c] * clip.seconds for clip in clips))
     return ChannelRow(
         channel=channel.name,
@@ -150,7 +169,7 @@ def _row(
         high=high,
         clips=len(clips),
         scored=scored,
-        unscorable=len(clips) * repeats - scored,
+        unscorable=unscorable,
         repeats=repeats,
         measured_bit_error_rate=wrong / bits if bits else 0.0,
         erased_codewords=erased / codewords if codewords else 0.0,
@@ -158,32 +177,71 @@ def _row(
         codec=clips[0].codec if clips else "",
         bit_rate=round(crossing / seconds, 3) if seconds else 0.0,
         curve=channel.curve,
+        imputed=0 if metric.worst is None else unscorable,
+        withheld=reason,
+        delay_ms=max((float(clip.delays_ms[c]) for clip in clips), default=0.0),
+        speakers=speaker_count(clips),
     )
 
 
 def paired_gaps(
-    clips: Sequence[ClipScores], others: Sequence[ClipScores], channel: int, metric: str
+    clips: Sequence[ClipScores],
+    others: Sequence[ClipScores],
+    channel: int,
+    metric: SpeechMetric,
+    *,
+    other_channel: int | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Each clip's mean difference over the draws that both codecs have a score of [clips], NaN where there is none.
+    """Each clip's mean difference over its draws [clips], and the number of draws that have both scores.
 
-    Also the number of those draws. `clips` and `others` hold the same clips in the same order.
+    A draw that lacks one counts as in a mean (`SpeechMetric.counted`). `clips` and `others` hold the same clips in the
+    same order; `other_channel` is the channel of `others`, where it is another one.
     """
     gaps, draws = np.full(len(clips), np.nan), 0
+    second = channel if other_channel is None else other_channel
     for place, (clip, other) in enumerate(zip(clips, others, strict=True)):
-        differences = clip.values(channel, metric) - other.values(channel, metric)
-        paired = np.isfinite(differences)
-        if paired.any():
-            gaps[place] = differences[paired].mean()
-            draws += int(paired.sum())
+        values, baseline = clip.values(channel, metric.name), other.values(second, metric.name)
+        gaps[place] = (metric.counted(values) - metric.counted(baseline)).mean()
+        draws += int(np.isfinite(values - baseline).sum())
     return gaps, draws
 
 
-def clip_means(clips: Sequence[ClipScores], channel: int, metric: str) -> np.ndarray:
-    """Each clip's mean over its scorable repeats [clips]; NaN where there is none."""
-    means = np.full(len(clips), np.nan)
-    for place, clip in enumerate(clips):
-        values = clip.values(channel, metric)
-        scored = np.isfinite(values)
-        if scored.any():
-            means[place] = values[scored].mean()
-    return means
+def clip_means(clips: Sequence[ClipScores], channel: int, metric: SpeechMetric) -> np.ndarray:
+    """Each clip's mean over its repeats [clips]; NaN where a draw has no score and the metric no worst value."""
+    return np.array([metric.counted(clip.values(channel, metric.name)).mean() for clip in clips])
+
+
+def withheld(clips: Sequence[ClipScores], channel: int, metric: SpeechMetric, metrics: Sequence[SpeechMetric]) -> str:
+    """Why the mean of a metric behind a channel says nothing, by `SpeechMetric.needs`; empty if it does.
+
+    Without the metric that it needs among `metrics`, nothing is withheld.
+    """
+    needed = next((m for m in metrics if metric.needs and m.name == metric.needs.metric), None)
+    if not clips or needed is None or metric.needs is None:
+        return ""
+    low = clip_means(clips, channel, needed).mean() < metric.needs.least
+    return f"mean {needed.label} below {metric.needs.least:g}: {metric.needs.why}" if low else ""
+
+
+def logged_values(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> dict[str, float]:
+    """What loggers and callbacks that monitor get, by `ChannelRow.key`: means, the worst value for a withheld one.
+
+    A monitored value must be there, and never favour noise.
+    """
+    worst: Mapping[str, float | None] = {metric.name: metric.worst for metric in metrics}
+    values = {}
+    for row in rows:
+        floor = worst[row.metric]
+        values[row.key] = floor if row.withheld and floor is not None else row.mean
+    return values
+
+
+def speaker_count(clips: Sequence[ClipScores]) -> int:
+    """Number of different speakers; 0 where one of a clip is not known."""
+    names = {clip.speaker for clip in clips}
+    return 0 if "" in names else len(names)
+
+
+def stated_clips(clips: int, speakers: int) -> str:
+    """For captions: "44 clips of 31 speakers", or "44 clips" where speakers are not known."""
+    return f"{clips} clip{'s' * (clips != 1)}" + (f" of {speakers} speaker{'s' * (speakers != 1)}" if speakers else "")

@@ -8,8 +8,9 @@ class Sensitivity(NamedTuple):
 
     `part` is "bit 3", "dimension 1", "codebook 0" or, where the codebooks have dimensions, "codebook 0, dimension 1";
     `bits` are its positions in the frame. `loss` is the score without flips minus the score with them (for a metric
-    that is better when lower, the other way round), paired over clips, `low` and `high` its bounds. `displacement` is
-    the mean squared displacement of the latent for one flip, over the latent's variance, in about 4096 frames.
+    that is not better when higher, the other way round), paired over clips, `low` and `high` its bounds.
+    `displacement` is the mean squared displacement of the latent for one flip, over the latent's variance, in about
+    4096 frames. `pairs`, `unpaired` and `withheld` are as in `callbacks.scoring.differences.Difference`.
     """
 
     part: str
@@ -21,3 +22,5 @@ class Sensitivity(NamedTuple):
     high: float
     displacement: float
     pairs: int
+    unpaired: int
+    withheld: str

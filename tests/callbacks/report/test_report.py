@@ -146,8 +146,9 @@ def test_names_and_settings_from_files_stay_text(pair: Path) -> None:
 def test_what_could_not_be_scored_stands_beside_the_scores(pair: Path) -> None:
     text = Page(build(read_runs([pair]))).text
     assert "3 unscored" in text and "3 unpaired" in text and "STOI unscored" in text
-    assert "B, 10 %: 3 of 9 draws could not be scored and are missing: STOI: too few frames with speech (3)." in text
-    assert f"B minus {EVIL} (0.35 : 0.4 kbit/s)" in text and "of 9 draws lack a score." in text
+    reason = "STOI: too few frames with speech (3)."
+    assert f"B, 10 %: 3 of 9 draws could not be scored and count as 0.000: {reason}" in text
+    assert f"B minus {EVIL} (0.35 : 0.4 kbit/s)" in text and "of 9 draws lack a score and count as 0.000." in text
 
 
 def test_runs_meet_on_their_common_clips_channels_and_draws(pair: Path, single: Path) -> None:
