@@ -67,12 +67,12 @@ def _spans(text: str, name: str) -> Iterator[tuple[re.Match[str], int]]:
         starts = text[: opening.start()].rpartition("\n")[2].strip() == ""
         if starts != table:
             rule = "must begin its line" if table else "must not begin its line, which Markdown would take for a block"
-            raise InvalidValue(_at(text, opening, name), opening[0], rule, "move it")
+            raise InvalidValue(f"{_at(text, opening, name)}: {opening[0]}", None, rule, "move it")
         end = text.find(BLOCK_END if table else INLINE_END, opening.end())
         between = text[opening.end() : end]
         if end < 0 or "<!--" in between or (not table and "\n" in between):
             wanted = f"{BLOCK_END} below" if table else f"{INLINE_END} on its line"
-            raise InvalidValue(_at(text, opening, name), opening[0], f"has no {wanted}", "add it")
+            raise InvalidValue(f"{_at(text, opening, name)}: {opening[0]}", None, f"has no {wanted}", "add it")
         yield opening, end
 
 

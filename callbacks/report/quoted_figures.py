@@ -16,67 +16,23 @@ import csv
 import difflib
 import json
 import math
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from callbacks.report.quoted_form import Figure, split_form
 from callbacks.report.results.logged import Evaluation
-from callbacks.report.results.markdown import cells, percent, rate
+from callbacks.report.results.markdown import cells, rate
 from callbacks.report.results.sections import LABELS
 from callbacks.report.systems import read_bootstrap, read_systems, reading
 from codec.errors import InvalidValue, UnreadableFile
 
 MINUS = " - "
+WITH_INTERVAL = ("mean", "difference", "loss")  # the columns to which `low` and `high` beside them belong
 REMEDY = "test the run again"
 NAMED_RATES = {"bsc": "", "gilbert": " in bursts", "frame": " of frames lost"}
-
-
-class Figure(NamedTuple):
-    """A value; bounds of its interval, None where it has none; how many of how many draws could not be scored."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    unscored: int = 0
-    of: int = 0
-    signed: bool = False
-
-
-class Form(NamedTuple):
-    """How a figure is written: `interval` is "", "±" or "[]"; `digits` None is three, or three digits of a share."""
-
-    interval: str = ""
-    percent: bool = False
-    digits: int | None = None
-
-    def write(self, figure: Figure) -> str:
-        """The figure as text, with a true minus; a dash for no value."""
-        if not math.isfinite(figure.value):
-            return "–"
-        further = [f"{figure.unscored} of {figure.of} unscored"] if figure.unscored else []
-        text = self._number(figure.value, figure.signed)
-        low, high = figure.low, figure.high
-        if self.interval and (low is None or high is None):
-            raise InvalidValue(f"the form {self.interval}", allowed="needs an interval, which this value lacks")
-        if low is not None and high is not None and self.interval == "±":
-            text += f" ± {self._number((high - low) / 2, False)}"
-        elif low is not None and high is not None and self.interval:
-            further.insert(0, f"{self._number(low, figure.signed)}, {self._number(high, figure.signed)}")
-        brackets = "[]" if self.interval == "[]" else "()"
-        text += f" {brackets[0]}{', '.join(further)}{brackets[1]}" if further else ""
-        return f"{text} %" if self.percent and not text.endswith(" %") else text
-
-    def _number(self, value: float, signed: bool) -> str:
-        if self.percent and self.digits is None and not self.interval:
-            return percent(value)
-        if isinstance(value, int) and self == Form():
-            return f"{value:,}"
-        scaled = 100 * value if self.percent else value
-        digits = (1 if self.percent else 3) if self.digits is None else self.digits
-        return f"{scaled:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
 class Figures:
@@ -100,12 +56,12 @@ class Figures:
             words, otherwise = words[:place], " ".join(words[place + 1 :])
             if words and not self._path(words[0]).is_file():
                 return otherwise
-        names, form = _form(words)
+        names, form = split_form(words)
         return form.write(self._find(names))
 
     def table(self, reference: str) -> str:
         """A Markdown table of figures, given what follows `table` in its reference; raises as `text` does."""
-        words, form = _form(_split(reference))
+        words, form = split_form(_split(reference))
         parts: dict[str, list[str]] = {"run": [], "rows": [], "columns": [], "of": []}
         part = "run"
         for word in words:
@@ -145,10 +101,12 @@ class Figures:
         if run and any(MINUS in name for name in names):
             return self._difference(source, names)
         value, beside = _select(self._read(path), names, source, column="mean" if run else None)
+        column = names[-1] if names[-1:] and names[-1] in beside else "mean"
+        if column not in WITH_INTERVAL:
+            return Figure(value)
         unscored = int(beside.get("unscorable", beside.get("unpaired", 0)))
         of = unscored + int(beside.get("scored", beside.get("draws", 0)))
-        bounds = (beside.get("low"), beside.get("high"))
-        return Figure(value, *bounds, unscored=unscored, of=of, signed=names[-1] == "difference")
+        return Figure(value, beside.get("low"), beside.get("high"), unscored, of, signed=column == "difference")
 
     def _difference(self, run: str, names: Sequence[str]) -> Figure:
         """A paired difference of two systems, or of what a channel changes in them."""
@@ -206,18 +164,6 @@ def _split(reference: str) -> list[str]:
         raise InvalidValue(reference, allowed="has a quotation mark that is not closed") from error
 
 
-def _form(words: Sequence[str]) -> tuple[list[str], Form]:
-    """The names in front of the forms at the end, and how the forms say to write the figure."""
-    names, form = list(words), Form()
-    while names and re.fullmatch(r"±|\[\]|%|\.\d", names[-1]):
-        word = names.pop()
-        if word in ("±", "[]"):
-            form = form._replace(interval=word)
-        else:
-            form = form._replace(percent=True) if word == "%" else form._replace(digits=int(word[1:]))
-    return names, form
-
-
 def _select(node: Any, names: Sequence[str], source: str, *, column: str | None) -> tuple[float, dict[str, Any]]:
     """The number below `node` that the names lead to, and the values beside it; `column` where they end at a row."""
     beside: dict[str, Any] = {}
@@ -232,6 +178,8 @@ def _select(node: Any, names: Sequence[str], source: str, *, column: str | None)
             node = kept[0] if len(kept) == 1 else kept
         elif isinstance(node, dict) and name in node:
             node, beside = node[name], node
+        elif name in _strings(node):  # the only row left has this name too
+            continue
         else:
             raise _unknown(name, f"is not in {at}", list(node) if isinstance(node, dict) else [])
     if isinstance(node, dict) and column is not None:

@@ -127,7 +127,7 @@ def test_every_header_names_a_command_that_exists():
             assert program == "make" or f"configs/{header.name}.yaml" in files, command
 
 
-def test_tables_of_configurations_are_current():
+def test_tables_of_configurations_and_quoted_scores_are_current():
     for path, text in config_table.written().items():
         assert path.read_text(encoding="utf-8") == text, f"{path} is not current: run python docs/config_table.py"
 
