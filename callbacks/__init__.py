@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from callbacks.analysis.agreement import AgreementReport
     from callbacks.analysis.bit_sensitivity import BitSensitivity
+    from callbacks.analysis.cost_report import CostReport
     from callbacks.analysis.error_spread import ErrorSpread
     from callbacks.channel.evaluation import ChannelEvaluation
     from callbacks.metrics import PESQ, SISDR, STOI, LevelDifference, MelDistance, SpeechMetric, Unscorable
@@ -29,6 +30,7 @@ _HOMES = {
     "ChannelEvaluation": "callbacks.channel.evaluation",
     "CodebookUsage": "callbacks.training.codebook_usage",
     "CodecEMA": "callbacks.training.ema",
+    "CostReport": "callbacks.analysis.cost_report",
     "ErrorSpread": "callbacks.analysis.error_spread",
     "LevelDifference": "callbacks.metrics",
     "MelDistance": "callbacks.metrics",
@@ -54,6 +56,7 @@ __all__ = [
     "ChannelEvaluation",
     "CodebookUsage",
     "CodecEMA",
+    "CostReport",
     "ErrorSpread",
     "LevelDifference",
     "MelDistance",

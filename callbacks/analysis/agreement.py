@@ -13,7 +13,7 @@ from torch import Tensor
 
 from callbacks.analysis.agreement_counts import AgreementRow, ClipAgreement, count_agreement, summarise_agreement
 from callbacks.analysis.agreement_tables import Report, format_report, write_report
-from callbacks.analysis.encoder_cost import EncoderCost, encoder_costs
+from callbacks.analysis.cost import EncoderCost, encoder_costs
 from callbacks.channel.evaluation_callback import EvaluationCallback
 from callbacks.channel.scorer import ChannelScorer, check_unique, clip_of
 from callbacks.channel.transmission import channels_to_score

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from callbacks.analysis.agreement_counts import AgreementRow, ClipAgreement
-from callbacks.analysis.encoder_cost import EncoderCost
+from callbacks.analysis.cost import EncoderCost
 from callbacks.channel.tables import aligned, format_differences, mean_text, score_notes
 from callbacks.metrics import SpeechMetric
 from callbacks.output.files import without_nan, write_csv, write_json

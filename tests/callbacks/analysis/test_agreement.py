@@ -16,11 +16,8 @@ from lightning.pytorch.loggers import CSVLogger
 
 from callbacks import AgreementReport
 from callbacks.analysis.agreement_counts import AgreementRow, count_agreement, summarise_agreement
-from callbacks.analysis.encoder_cost import encoder_costs
 from callbacks.metrics import STOI
 from codec import FSQ, RVQ, LearnedCodebook
-from codec.encoders.base import Encoder
-from codec.encoders.spectral import MelEncoder, SpectralEncoder
 from tests.support.agreement_ranks import CLIPS, module, report
 from tests.support.codec_fakes import CountingModule, loader, tiny_codec, trainer
 from tests.support.paths import ROOT
@@ -189,42 +186,6 @@ def test_two_ranks_report_what_one_does(tmp_path: Path) -> None:
         for rank in (0, 1):
             rows = torch.load(tmp_path / f"{name}_{rank}.pt", weights_only=True)
             assert rows == [tuple(row) for row in single.agreement]
-
-
-class Counted(Encoder):
-    """A product of known size per frame, and nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.dim, self.hop_length = 8, 100
-        self.linear = torch.nn.Linear(100, 8, bias=False)
-        self.conv = torch.nn.Conv1d(8, 8, 3, padding=1, groups=8, bias=False)
-
-    def forward(self, audio: torch.Tensor) -> torch.Tensor:
-        return self.conv(self.linear(audio[:, 0].unflatten(-1, (-1, 100))).transpose(1, 2))
-
-
-def test_costs_are_counted() -> None:
-    small, large = encoder_costs(
-        {"a": Counted(), "b": SpectralEncoder(8, 320, width=64)}, sample_rate=16_000, repeats=5
-    )
-    assert (small.encoder, large.encoder) == ("a", "b")
-    assert small.parameters == 800 + 24
-    assert small.macs_per_second == pytest.approx(160 * (800 + 24))
-    assert small.real_time_factor < large.real_time_factor < 1
-    teacher, student = SpectralEncoder(192, 320, width=192, depth=3), MelEncoder(192)
-    costs = encoder_costs({"teacher": teacher, "student": student}, sample_rate=16_000, repeats=3)
-    assert costs[0].parameters >= 5 * costs[1].parameters
-
-
-def test_attention_is_counted() -> None:
-    from codec.encoders.l3ac import StudentEncoder
-
-    settings = {"widths": (4, 4, 4, 8), "heads": 2, "window": 10}
-    one, two = (StudentEncoder(8, attention_depth=depth, **settings) for depth in (1, 2))
-    costs = encoder_costs({"one": one, "two": two}, sample_rate=16_000, seconds=0.4, repeats=1)
-    block = 8 * 8 * 12 + 2 * 30 * 8  # projections and MLP, then scores and their use over three windows
-    assert costs[1].macs_per_second - costs[0].macs_per_second == pytest.approx(250 * block)
 
 
 def test_it_needs_a_teacher(tmp_path: Path) -> None:
