@@ -3,7 +3,7 @@
 from codec.channels.base import Channel, decide, draw_generator
 from codec.channels.bit_errors import AWGNChannel, BinarySymmetricChannel, GilbertElliottChannel
 from codec.channels.coding import ConvolutionalCode, ErrorCorrection, Hamming74, ProtectedChannel, Repetition
-from codec.channels.composed import MixedChannel, SelectedBitsChannel
+from codec.channels.composed import KnownErrorRate, MixedChannel, SelectedBitsChannel
 from codec.channels.concealment import (
     Concealment,
     InterpolatedLatent,
@@ -35,6 +35,7 @@ __all__ = [
     "Hamming74",
     "IndexMap",
     "InterpolatedLatent",
+    "KnownErrorRate",
     "Link",
     "MeanLatent",
     "MixedChannel",

@@ -1,4 +1,4 @@
-"""Channels made of channels: a random one of several for training, and one that acts on selected bits only."""
+"""Channels made of channels: one of several at random, some bits alone, decisions with their error rate."""
 
 import math
 from collections.abc import Sequence
@@ -114,3 +114,41 @@ class SelectedBitsChannel(Channel):
         merged = bits.to(received.dtype, copy=True)
         merged[..., self.positions] = received
         return merged
+
+
+class KnownErrorRate(Channel):
+    """A channel whose receiver knows its error rate p and states hard decisions as probabilities: p or 1 − p of a one.
+
+    Probabilities that the channel itself returns, and lost bits, pass as they are. `Link.known_error_rate` puts it
+    around the channel of an evaluation.
+
+    >>> channel = KnownErrorRate(BinarySymmetricChannel(0.1))
+    >>> channel.name
+    'bsc-0.1'
+
+    Args:
+        channel: whose `error_rate` is known. Behind bursts it is the mean rate: when they occur is not known.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.family, self.name, self.error_rate = channel.family, channel.name, channel.error_rate
+
+    @property
+    def curve(self) -> str:
+        return self.channel.curve
+
+    @property
+    def delay_frames(self) -> int:
+        """Those of the channel."""
+        return self.channel.delay_frames
+
+    def channel_bits(self, frames: int, frame_bits: int) -> int:
+        """Bits sent for `frames` frames of `frame_bits` each, parity included."""
+        return self.channel.channel_bits(frames, frame_bits)
+
+    def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
+        received = self.channel(bits, generator)
+        if received.is_floating_point() or self.error_rate == 0.0:
+            return received
+        return torch.where(received > 0, 1.0 - self.error_rate, self.error_rate)

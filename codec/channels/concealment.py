@@ -1,6 +1,7 @@
 """Concealment: which latents the decoder gets where codes were lost or are known by their probabilities only."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -118,10 +119,23 @@ class PosteriorMean(Concealment):
         if prior is None or likelihoods is None:
             return self._frame_by_frame(receiver, bits)
         posteriors = [
-            [chain_posteriors(*digit, self.lookahead).float() for digit in zip(*digits, strict=True)]
-            for digits in zip(likelihoods, prior.histograms, prior.transitions, strict=True)
+            self._chains(*digits) for digits in zip(likelihoods, prior.histograms, prior.transitions, strict=True)
         ]
         return receiver.quantizer.decode_digits(posteriors)
+
+    def _chains(
+        self, likelihoods: Sequence[Tensor], histograms: Sequence[Tensor], transitions: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """P(value | received bits), float32 `[B, F, L]`, of each digit of a codebook; digits of one size together."""
+        found: dict[int, Tensor] = {}
+        sizes = [len(histogram) for histogram in histograms]
+        for size in set(sizes):
+            alike = [i for i, other in enumerate(sizes) if other == size]
+            stacked = torch.stack([likelihoods[i] for i in alike], 1)  # [B, G, F, L]
+            parts = [torch.stack([part[i] for i in alike]) for part in (histograms, transitions)]
+            posteriors = chain_posteriors(stacked, *parts, self.lookahead).float()
+            found |= dict(zip(alike, posteriors.unbind(1), strict=True))
+        return [found[i] for i in range(len(sizes))]
 
     def _frame_by_frame(self, receiver: Receiver, bits: Tensor) -> Tensor:
         """The same from each frame's bits alone, a clip and `SOFT_FRAMES` frames at a time."""

@@ -10,6 +10,7 @@ from codec.channels.base import Channel, decide
 from codec.channels.bitstream import bits_to_codes, codes_to_bits
 from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
+from codec.channels.composed import KnownErrorRate
 from codec.channels.concealment import Concealment, MeanLatent
 from codec.channels.digit_bits import digit_bits
 from codec.channels.index_maps import IndexMap, NaturalMap
@@ -32,6 +33,8 @@ class Link:
             whose flips displace the latent most (see `bit_displacements`); None for all.
         interleave: frames over which the coded bits are interleaved; 1 for none.
         prior: measured probabilities of the codes, for concealment; None for equally likely ones.
+        known_error_rate: the receiver knows the channel's error rate, so that hard decisions become probabilities,
+            which `PosteriorMean` with a prior weighs against what the codes make likely (see `KnownErrorRate`).
     """
 
     index_map: IndexMap | None = None
@@ -40,6 +43,7 @@ class Link:
     protected_bits: list[int] | int | None = None
     interleave: int = 1
     prior: CodePrior | None = None
+    known_error_rate: bool = False
 
     def connect(self, quantizer: Quantizer) -> "Connection":
         """Fit the parts to a codec's quantizer.
@@ -185,6 +189,8 @@ class Connection:
     def protect(self, channel: Channel) -> Channel:
         """The channel behind this link's error correction; the channel itself where there is none."""
         link = self.link
+        if link.known_error_rate:
+            channel = KnownErrorRate(channel)
         if link.code is None:
             return channel
         return ProtectedChannel(channel, link.code, protected_bits=self._protected, interleave=link.interleave)

@@ -48,7 +48,7 @@ class CodePrior:
             remedy = f"measure one with configs/evaluate/prior.yaml, or name a pretrained one of: {names}"
             raise UnreadableFile("There is no prior", str(file), remedy=remedy)
         try:
-            with np.load(path) as stored:
+            with path.open("rb") as file, np.load(file) as stored:
                 counts = CodeCounts([tuple(map(int, sizes)) for sizes in _unpadded(stored["digits"])])
                 for k, sizes in enumerate(counts.digits):
                     for i in range(len(sizes)):
@@ -142,43 +142,43 @@ def split_digits(codes: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     return digits
 
 
-def chain_posteriors(likelihoods: Tensor, histogram: Tensor, transitions: Tensor, lookahead: int | None) -> Tensor:
-    """P(value | received bits) of one digit in every frame, by the forward-backward algorithm (Rabiner 1989).
+def chain_posteriors(likelihoods: Tensor, histograms: Tensor, transitions: Tensor, lookahead: int | None) -> Tensor:
+    """P(value | received bits) of digits in every frame, by the forward-backward algorithm (Rabiner 1989).
 
     Args:
-        likelihoods: P(bits of the frame | value), up to a factor, float `[B, F, L]`.
-        histogram: of the first frame, `[L]`.
-        transitions: `[L, L]`, rows for the value before.
+        likelihoods: P(bits of the frame | value) of G digits of L values, up to a factor, float `[B, G, F, L]`.
+        histograms: of the first frame, `[G, L]`.
+        transitions: `[G, L, L]`, rows for the value before.
         lookahead: frames after a frame that count for it; 0 for the past alone, None for the whole clip.
 
     Returns:
-        float64 `[B, F, L]`, which sums to one over the last axis. Where the bits rule out every value, as flips that
+        float64 `[B, G, F, L]`, which sums to one over the last axis. Where the bits rule out every value, as flips that
         were received as certain can, the frame's likelihoods are taken without the chain.
     """
     seen = _normalised(likelihoods.double())
-    start, chain = histogram.to(seen), transitions.to(seen)
-    forward = []  # P(value | bits up to the frame)
-    expected = start.expand(seen.shape[0], -1)
-    for observed in seen.unbind(1):
+    chain = transitions.to(seen)
+    forward = []  # P(value | bits up to the frame), each [B, G, 1, L]
+    expected = histograms.to(seen)[None, :, None].expand(len(seen), -1, -1, -1)
+    for observed in seen.split(1, 2):
         forward.append(_normalised(expected * observed, fallback=observed))
         expected = forward[-1] @ chain
-    return _normalised(torch.stack(forward, 1) * _backward(seen, chain, lookahead), fallback=seen)
+    return _normalised(torch.cat(forward, 2) * _backward(seen, chain.mT, lookahead), fallback=seen)
 
 
 def _backward(seen: Tensor, chain: Tensor, lookahead: int | None) -> Tensor:
-    """P(bits of the later frames | value), up to a factor: `[B, F, L]`."""
-    frames = seen.shape[1]
+    """P(bits of the later frames | value), up to a factor: `[B, G, F, L]`; `chain` has columns for the value before."""
+    frames = seen.shape[2]
     if lookahead is None or lookahead >= frames:
-        message, messages = torch.ones_like(seen[:, 0]), []
-        for observed in seen.flip(1).unbind(1):
+        message, messages = torch.ones_like(seen[:, :, :1]), []
+        for observed in reversed(seen.split(1, 2)):
             messages.append(message)
-            message = _normalised((observed * message) @ chain.T)
-        return torch.stack(messages[::-1], 1)
+            message = _normalised((observed * message) @ chain)
+        return torch.cat(messages[::-1], 2)
     message = torch.ones_like(seen)
     for step in range(lookahead, 0, -1):  # all frames at once, from the last frame that each looks ahead to
         ahead = torch.ones_like(seen)
-        ahead[:, : frames - step] = seen[:, step:]
-        message = _normalised((ahead * message) @ chain.T)
+        ahead[:, :, : frames - step] = seen[:, :, step:]
+        message = _normalised((ahead * message) @ chain)
     return message
 
 

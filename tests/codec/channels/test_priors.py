@@ -10,6 +10,7 @@ from codec import (
     FSQ,
     RVQ,
     AWGNChannel,
+    BinarySymmetricChannel,
     CodePrior,
     FrameErasureChannel,
     LearnedCodebook,
@@ -91,11 +92,12 @@ def test_chain_posteriors_are_bayes():
     """Against the sum over all sequences of a short clip, for each look-ahead."""
     torch.manual_seed(0)
     frames, size = 5, 3
-    likelihoods = torch.rand(2, frames, size, dtype=torch.float64)
-    histogram, chain = torch.rand(size).softmax(0), torch.rand(size, size).mul(3).softmax(1)
+    likelihoods = torch.rand(2, 2, frames, size, dtype=torch.float64)
+    histograms, chains = torch.rand(2, size).softmax(1), torch.rand(2, size, size).mul(3).softmax(2)
     for lookahead in (0, 1, 2, None):
-        found = chain_posteriors(likelihoods, histogram, chain, lookahead)
-        for clip in range(2):
+        found = chain_posteriors(likelihoods, histograms, chains, lookahead)
+        for clip, digit in product(range(2), range(2)):
+            histogram, chain = histograms[digit], chains[digit]
             for frame in range(frames):
                 end = frames if lookahead is None else min(frames, frame + lookahead + 1)
                 mass = np.zeros(size)
@@ -104,17 +106,17 @@ def test_chain_posteriors_are_bayes():
                     for before, after in pairwise(sequence):
                         p *= float(chain[before, after])
                     for f, value in enumerate(sequence):
-                        p *= float(likelihoods[clip, f, value])
+                        p *= float(likelihoods[clip, digit, f, value])
                     mass[sequence[frame]] += p
-                np.testing.assert_allclose(found[clip, frame], mass / mass.sum(), rtol=1e-5)
+                np.testing.assert_allclose(found[clip, digit, frame], mass / mass.sum(), rtol=1e-5)
 
 
 def test_bits_that_rule_out_every_value_are_no_nan():
-    likelihoods = torch.tensor([[[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]])
-    never = torch.tensor([[1.0, 0.0], [0.0, 1.0]])  # the value never changes, which the bits contradict
-    found = chain_posteriors(likelihoods, torch.tensor([0.5, 0.5]), never, None)
+    likelihoods = torch.tensor([[[[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]]])
+    never = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # the value never changes, which the bits contradict
+    found = chain_posteriors(likelihoods, torch.tensor([[0.5, 0.5]]), never, None)
     assert found.isfinite().all()
-    torch.testing.assert_close(found.sum(-1), torch.ones(1, 3, dtype=torch.float64))
+    torch.testing.assert_close(found.sum(-1), torch.ones(1, 1, 3, dtype=torch.float64))
 
 
 @each_quantizer
@@ -173,7 +175,7 @@ def test_priors_that_do_not_fit_or_do_not_exist_are_refused(tmp_path):
         Link(prior=prior).connect(FSQ(6, (4, 4)))
     with pytest.raises(UnreadableFile, match="There is no prior"):
         CodePrior(tmp_path / "none.npz")
-    for content in (b"", b"PK\x03\x04 broken", (tmp_path / "prior.npz").read_bytes()[:200]):
+    for content in (b"", b"PK\x03\x04 broken", b"no archive", (tmp_path / "prior.npz").read_bytes()[:200]):
         (tmp_path / "broken.npz").write_bytes(content)
         with pytest.raises(UnreadableFile, match="is damaged or no prior"):
             CodePrior(tmp_path / "broken.npz")
@@ -181,3 +183,22 @@ def test_priors_that_do_not_fit_or_do_not_exist_are_refused(tmp_path):
         PosteriorMean(lookahead=-1)
     with pytest.raises(ValueError, match="4097"):
         CodeCounts([(4097,)])
+
+
+@each_quantizer
+def test_a_known_error_rate_lets_the_prior_correct_flips(make, tmp_path):
+    quantizer = make()
+    prior = prior_of(quantizer, slow_codes(quantizer), tmp_path)
+    codes = slow_codes(quantizer, 3000, seed=1)
+    sent, errors = quantizer.decode(codes), []
+    for known in (False, True):
+        connection = Link(concealment=PosteriorMean(), prior=prior, known_error_rate=known).connect(quantizer)
+        channel = connection.protect(BinarySymmetricChannel(0.1))
+        assert (channel.name, channel.channel_bits(10, 16)) == ("bsc-0.1", 160)
+        received = channel(connection.send(codes), torch.Generator().manual_seed(0))
+        assert received.unique().tolist() == (pytest.approx([0.1, 0.9]) if known else [0, 1])
+        errors.append((connection.latents(connection.receive(received)) - sent).square().mean().item())
+    assert errors[1] < 0.6 * errors[0]
+    clean = Link(known_error_rate=True).connect(quantizer).protect(BinarySymmetricChannel(0.0))
+    bits = torch.randint(2, (1, 5, 8), dtype=torch.uint8)
+    assert torch.equal(clean(bits, torch.Generator()), bits)
