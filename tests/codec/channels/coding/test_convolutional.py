@@ -175,6 +175,20 @@ def test_certain_bits_survive_among_soft_ones():
     assert ((decoded[:, 1000:] > 0) & (decoded[:, 1000:] < 1)).all()
 
 
+def test_overwhelming_evidence_is_not_certainty():
+    """With 1 + D² times the payload known but for its ends, four payloads remain, of which each bit tells two apart.
+
+    They differ in every channel bit of the other generator, so their probabilities do by far more than float64 can say.
+    """
+    code, bits = ConvolutionalCode(SHORT), random_bits(3, 400, seed=17)
+    received = code.encode(bits).double()
+    received[:, 1::2] = 0.01 + 0.98 * received[:, 1::2]
+    received[:, [0, 2, -4, -2]] = 0.5
+    decoded = code.decode(received, 400)
+    assert torch.equal(decoded > 0.5, bits.bool())
+    assert ((decoded > 0) & (decoded < 1)).all()
+
+
 def test_a_clean_gap_is_unknown_but_for_what_its_end_state_tells():
     """Of L steps lost, the K − 1 bits that are the state after them follow from what comes next."""
     code, bits = ConvolutionalCode(), random_bits(1, 100, seed=13)

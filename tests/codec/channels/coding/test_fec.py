@@ -170,7 +170,7 @@ def test_ratios_are_symmetric_infinite_for_certain_bits_and_zero_for_erasures(dt
 
 
 def test_probabilities_invert_ratios():
-    ratios = torch.tensor([math.inf, 2000.0, 1.0, 1e-9, 0.0, -1e-9, -1.0, -2000.0, -math.inf], dtype=torch.float64)
+    ratios = torch.tensor([math.inf, 2000.0, 1.0, 9e-8, 0.0, -9e-8, -1.0, -2000.0, -math.inf], dtype=torch.float64)
     ones = probabilities_of_ones(ratios)
     assert ones[[0, 3, 4, 5, 8]].tolist() == [0.0, 0.5, 0.5, 0.5, 1.0]
     assert ones[2].item() == pytest.approx(1 / (1 + math.e))
