@@ -12,6 +12,7 @@ from codec.channels.coding.bcjr import bcjr
 from codec.errors import InvalidValue
 
 MESSAGES = 32  # decoded at a time: enough to amortise the cost of a step, few enough for the cache
+SYSTEMATIC_MESSAGES = 4  # the decoder then holds all states of all steps
 
 
 class ConvolutionalCode(ErrorCorrection):
@@ -20,6 +21,11 @@ class ConvolutionalCode(ErrorCorrection):
     Channel bit j at step t is Σᵢ g_j,ᵢ · d_{t−i} (mod 2), i = 0 … K − 1, of payload bits d and generator g_j; K − 1
     zeros terminate the message, so N payload bits take n (N + K − 1) channel bits. The default has rate 1/2 and
     constraint length K = 7 (Odenwalder 1970; IEEE 802.11, 17.3.5.6).
+
+    A systematic code has the same codewords, but its first channel bit of a step is the payload bit itself: the encoder
+    is recursive, with the first generator as its feedback, and K − 1 bits of its own choice end the message. Where
+    the channel is better than the code needs, both do much the same; where it is worse, as when half of the frames are
+    lost, a systematic code still delivers the payload bits that arrive.
 
     The decoder sums over all paths of the whole message, without a window, so it knows a bit only when all of the
     message has arrived. A live receiver need not wait so long: bits more than about five constraint lengths later
@@ -32,14 +38,15 @@ class ConvolutionalCode(ErrorCorrection):
         generators: n polynomials in octal digits; the highest bit belongs to the newest payload bit, and the longest
             polynomial sets K. Others of the largest free distance: ("5", "7") for K = 3, ("561", "753") for K = 9,
             ("133", "145", "175") for K = 7 and rate 1/3.
+        systematic: send the payload bits themselves, in place of the first generator's.
 
     Raises:
-        InvalidValue: fewer than two generators, digits that are not octal, K outside 2 to 9, or generators with a
-            common factor: such a code is catastrophic, as a few channel errors cause an unbounded number after
-            decoding.
+        InvalidValue: fewer than two generators, digits that are not octal, K outside 2 to 9, generators with a common
+            factor (such a code is catastrophic, as a few channel errors cause an unbounded number after decoding), or
+            a systematic code whose first generator is shorter than K.
     """
 
-    def __init__(self, generators: Sequence[str] = ("133", "171")) -> None:
+    def __init__(self, generators: Sequence[str] = ("133", "171"), *, systematic: bool = False) -> None:
         octal = all(isinstance(g, str) and g and set(g) <= set("01234567") for g in generators)
         taps = [int(g, 8) for g in generators] if octal else [0]
         if isinstance(generators, str) or len(taps) < 2 or not 2 <= max(taps).bit_length() <= 9 or min(taps) == 0:
@@ -56,7 +63,12 @@ class ConvolutionalCode(ErrorCorrection):
                 f"generators {generators!r}", allowed=f"have the common factor {common:o}", remedy="take others"
             )
         self.taps, self.memory = taps, max(taps).bit_length() - 1
-        self.rate, self.name = 1.0 / len(taps), "-".join(["convolutional", *generators])
+        if systematic and not taps[0] >> self.memory & 1:
+            allowed = f"must begin with one of the constraint length {self.memory + 1} for a systematic code"
+            raise InvalidValue(f"generators {generators!r}", allowed=allowed, remedy="put the longest first")
+        self.systematic = systematic
+        kind = "systematic-convolutional" if systematic else "convolutional"
+        self.rate, self.name = 1.0 / len(taps), "-".join([kind, *generators])
 
     def coded_length(self, length: int) -> int:
         return len(self.taps) * (length + self.memory)
@@ -67,7 +79,8 @@ class ConvolutionalCode(ErrorCorrection):
 
     def _encode(self, bits: Tensor) -> Tensor:
         steps = bits.shape[1] + self.memory
-        history = pad(bits, (self.memory, self.memory))
+        inputs = self._inputs(bits) if self.systematic else bits
+        history = pad(inputs, (self.memory, self.memory))
         streams = []
         for polynomial in self.taps:
             stream = torch.zeros_like(history[:, :steps])
@@ -76,13 +89,28 @@ class ConvolutionalCode(ErrorCorrection):
             streams.append(stream)
         return torch.stack(streams, 2).flatten(1)  # [B, steps * generators]
 
+    def _inputs(self, bits: Tensor) -> Tensor:
+        """Register inputs of a systematic encoder `[B, N]`, for which the first generator gives the payload bits."""
+        feedback = self.taps[0] & (1 << self.memory) - 1
+        rows = []
+        for row in bits.cpu().tolist():
+            state, inputs = 0, []
+            for bit in row:
+                new = bit ^ (state & feedback).bit_count() & 1
+                inputs.append(new)
+                state = (new << self.memory | state) >> 1
+            rows.append(inputs)
+        return torch.tensor(rows, dtype=bits.dtype, device=bits.device)
+
     def _payload_llrs(self, llrs: Tensor, length: int) -> Tensor:
         registers = torch.arange(2 << self.memory)  # the newest bit highest
         delayed = registers >> torch.arange(self.memory, -1, -1)[:, None] & 1  # [K, registers]
         outputs = torch.stack([delayed[self._lags(polynomial)].sum(0) % 2 for polynomial in self.taps])
         limit = 600.0 / (len(self.taps) * self.memory)  # 50 for K = 7 and rate 1/2
         steps = torch.where(llrs.isinf(), llrs, llrs.clamp(-limit, limit)).unflatten(1, (-1, len(self.taps)))
-        ratios = [bcjr(part.cpu().numpy(), outputs.numpy()) for part in steps.split(MESSAGES)]
+        labels = outputs[0].numpy() if self.systematic else None
+        parts = steps.split(SYSTEMATIC_MESSAGES if self.systematic else MESSAGES)
+        ratios = [bcjr(part.cpu().numpy(), outputs.numpy(), labels) for part in parts]
         return torch.from_numpy(np.concatenate(ratios)).to(llrs.device)
 
 

@@ -16,7 +16,7 @@ SHORT = ("5", "7")
 CODES = [
     Repetition(1), Repetition(2), Repetition(3), Repetition(8), Hamming74(), ConvolutionalCode(),
     ConvolutionalCode(SHORT), ConvolutionalCode(("133", "145", "175")), ConvolutionalCode(("561", "753")),
-    ConvolutionalCode(("1", "3")),
+    ConvolutionalCode(("1", "3")), ConvolutionalCode(systematic=True), ConvolutionalCode(("7", "5"), systematic=True),
 ]  # fmt: skip
 by_name = pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
 
@@ -129,6 +129,15 @@ def test_strong_evidence_is_never_certain(code, ends):
         assert decoded.dtype == torch.float32
         assert ((decoded > 0) & (decoded < 1)).all()
         assert not known or torch.equal(decoded > 0.5, bits.bool())
+
+
+def test_strong_evidence_that_collides_does_not_underflow():
+    """A code of 32 channel bits a memory: its ratios are clamped to 600 / 32."""
+    code = ConvolutionalCode(("463", "535", "733", "745"))
+    hard = random_bits(ROWS, code.coded_length(LENGTH), seed=5)
+    decoded = code.decode(hard, LENGTH, error_rate=1e-300)
+    expected, _ = enumerated(code, (hard.double() - 1 / (1 + math.exp(600 / 32))).abs(), LENGTH)
+    assert (decoded - expected).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("code", CODES[1:], ids=lambda code: code.name)
