@@ -102,7 +102,7 @@ def imputed_note(metrics: Sequence[SpeechMetric], lacking: Collection[str]) -> l
     worst = ", ".join(f"{metric.label} {metric.worst:g}" for metric in found if metric.worst is not None)
     endless = ", ".join(metric.label for metric in found if metric.worst is None)
     counted = [f"[n]: n draws have no score and count in the mean with the worst value ({worst})."]
-    none = [f"none [n]: n draws have no score, and {endless} has no worst value, so there is no mean to compare."]
+    none = [f"none [n]: n draws have no score, and without a worst value ({endless}) there is no mean to compare."]
     return counted * bool(worst) + none * bool(endless)
 
 

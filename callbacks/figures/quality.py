@@ -98,7 +98,10 @@ def _label_axes(
     axis.set_xticks([place(rate) for rate in rates], [f"{100 * rate:.3g}" for rate in rates])
     axis.set_xlabel("bits wrong or lost on the channel (%)")
     axis.set_ylabel(metric.label_with_unit)
-    axis.margins(x=0.06, y=0.15)
+    places = [place(row.bit_error_rate) for row in all_rows]  # also of points without a mean
+    margin = 0.06 * (max(places) - min(places)) or 0.5
+    axis.set_xlim(min(places) - margin, max(places) + margin)
+    axis.margins(y=0.15)
     axis.grid(alpha=0.3)
 
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def loss_label(metric: SpeechMetric) -> str:
-    """Name of a loss, positive where the metric falls, or rises if it is not better when higher: "STOI lost"."""
-    change = "lost" if metric.higher_is_better else "gained"
-    return f"{metric.label} {change}" + (f" ({metric.unit})" if metric.unit else "")
+    """Name of a loss: "STOI lost", "mel distance gained (dB)", or "change of level difference (dB)" for neither."""
+    named = {True: "{} lost", False: "{} gained", None: "change of {}"}[metric.higher_is_better]
+    return named.format(metric.label) + (f" ({metric.unit})" if metric.unit else "")
 
 
 def sensitivity_figure(rows: Sequence[Sensitivity], metrics: Sequence[SpeechMetric], *, title: str) -> Figure:

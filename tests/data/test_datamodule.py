@@ -131,6 +131,10 @@ def test_whole_clips_and_validation_subset(corpus: FolderSource, tmp_path: Path)
     module.setup("predict")
     last = list(module.predict_dataloader())[-1]
     assert last["id"] == ["5.flac"] and last["path"] == [str(tmp_path / "corpus/5.flac")]
+    assert last["speaker"] == [""]  # not known
+    module = SpeechDataModule(predict_from=str(write_speech(tmp_path / "voices/ann", [1.0]).parent), num_workers=0)
+    module.setup("predict")
+    assert next(iter(module.predict_dataloader()))["speaker"] == ["ann"]
     assert last["audio"].shape == (1, 1, 64000) and last["target"].shape == (1, 1, 96000)
     assert torch.equal(last["audio"][0], read_whole(last["path"][0], (16000, 24000))[0])
 

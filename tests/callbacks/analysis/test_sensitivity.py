@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from callbacks.analysis.bit_sensitivity import BitSensitivity, spans
 from callbacks.analysis.error_spread import ErrorSpread
-from callbacks.metrics import SISDR
+from callbacks.metrics import PESQ, SISDR, STOI, LevelDifference, Unscorable
 from codec import FSQ, GrayMap, LearnedCodebook, Link, PermutedMap, Repetition
 from codec.codec import NeuralCodec
 from codec.decoders.base import Decoder
@@ -91,6 +91,63 @@ def test_a_limit_takes_the_same_clips_in_any_order(tmp_path: Path) -> None:
         trainer(tmp_path / str(number), [callback]).test(CountingModule(known_codec()), loader(clips), verbose=False)
         found.append(callback.sensitivities)
     assert found[0] == found[1] and found[0][0].pairs == 2
+
+
+class Deaf(STOI):
+    """A STOI of 0.6 for what the codec makes of the clean signal, else none, or one below which PESQ says nothing."""
+
+    def __init__(self, damaged: float | None) -> None:
+        super().__init__()
+        self.damaged, self.clean = damaged, 0
+
+    def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+        self.clean += 1
+        if self.clean % 13 == 1:  # without flips, then 8 bits and 4 dimensions
+            return 0.6
+        if self.damaged is None:
+            raise Unscorable("lost")
+        return self.damaged
+
+
+class FakePESQ(PESQ):
+    def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+        return 2.0
+
+
+def test_flips_that_leave_no_score_cost_the_most(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    callback = BitSensitivity(metrics=[Deaf(None)], num_workers=0, flip_rate=1.0)
+    trainer(tmp_path, [callback]).test(CountingModule(known_codec()), loader(CLIPS), verbose=False)
+    assert {(row.pairs, row.unpaired) for row in callback.sensitivities} == {(3, 3)}
+    assert [row.loss for row in callback.sensitivities] == pytest.approx([0.6] * 12)
+    assert "count in the mean with the worst value (STOI 0)" in capsys.readouterr().out
+    endless = Deaf(None)
+    endless.worst = None
+    callback = BitSensitivity(metrics=[endless], num_workers=0, flip_rate=1.0)
+    trainer(tmp_path, [callback]).test(CountingModule(known_codec()), loader(CLIPS), verbose=False)
+    assert np.isnan([row.loss for row in callback.sensitivities]).all()
+
+
+def test_pesq_lost_is_withheld_where_flips_leave_no_speech(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    callback = BitSensitivity(metrics=[FakePESQ(), Deaf(0.2)], num_workers=0, flip_rate=1.0)
+    trainer(tmp_path, [callback]).test(CountingModule(known_codec()), loader(CLIPS), verbose=False)
+    found = {row.metric: row for row in callback.sensitivities}
+    assert np.isnan(found["pesq_wb"].loss) and "PESQ says nothing" in found["pesq_wb"].withheld
+    assert found["stoi"].loss == pytest.approx(0.4) and "PESQ says nothing" in capsys.readouterr().out
+
+
+def test_intervals_are_by_speaker_and_no_direction_is_a_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = [{**batch, "speaker": [name]} for batch, name in zip(CLIPS, ("ann", "bo", "ann"), strict=True)]
+    widths = []
+    for number, clips in enumerate((CLIPS, known)):
+        callback = BitSensitivity(metrics=[LevelDifference()], num_workers=0)
+        trainer(tmp_path / str(number), [callback]).test(CountingModule(known_codec()), loader(clips), verbose=False)
+        row = callback.sensitivities[6]
+        widths.append(row.high - row.low)
+    assert widths[0] != pytest.approx(widths[1], rel=0.1)
+    text = capsys.readouterr().out
+    assert "over 3 clips of 2 speakers" in text and "change of level difference (dB)" in text
 
 
 def test_spans_join_neighbours() -> None:

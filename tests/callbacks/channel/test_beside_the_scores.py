@@ -49,7 +49,7 @@ def test_without_a_worst_value_there_is_no_mean(
     with (tmp_path / "channel.csv").open() as file:
         assert [(line["mean"], line["imputed"]) for line in csv.DictReader(file)] == [("", "0")] * 2
     text = capsys.readouterr().out
-    assert "none [1]" in text and "STOI has no worst value, so there is no mean to compare" in text
+    assert "none [1]" in text and "without a worst value (STOI) there is no mean to compare" in text
 
 
 class Listened(STOI):
@@ -130,17 +130,18 @@ def test_delays_stand_beside_the_scores(
 
 
 class Fails(STOI):
-    """A score of 0.5, and from the second validation on no score of one clip: what is left of the others is 0.9."""
+    """A score of 0.5; in one validation no score of the first clip in two, and 0.9 of the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, failing: int) -> None:
         super().__init__()
-        self.calls = 0
+        self.failing, self.calls = failing, 0
 
     def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+        validation, place = divmod(self.calls, 2)
         self.calls += 1
-        if self.calls <= 2:
+        if validation != self.failing:
             return 0.5
-        if self.calls % 2:
+        if place == 0:
             raise Unscorable("failed")
         return 0.9
 
@@ -152,15 +153,19 @@ class EndlessFails(Fails):
 
 
 @pytest.mark.parametrize("metric", [Fails, EndlessFails])
-def test_a_checkpoint_is_not_chosen_for_failing(tmp_path: Path, module: CountingModule, metric: type[Fails]) -> None:
-    """The second validation has a score of one clip in two, and a higher one."""
-    callback = evaluation(metrics=[metric()], bit_error_rates=(0.0,), fit_clips=2)
+@pytest.mark.parametrize(("failing", "best"), [(0, 2), (1, 1)])
+def test_a_checkpoint_is_not_chosen_for_failing(
+    tmp_path: Path, module: CountingModule, metric: type[Fails], failing: int, best: int
+) -> None:
+    """One of two validations has a score of one clip in two, and a higher one."""
+    callback = evaluation(metrics=[metric(failing)], bit_error_rates=(0.0,), fit_clips=2)
     monitor = "channel/stoi/ber_0"
     lightning = ModelCheckpoint(tmp_path / "lightning", filename="best-{step}", monitor=monitor, mode="max")
     ours = RunCheckpoint(100, monitor=monitor, best=1, dirpath=str(tmp_path / "ours"))
-    runner = trainer(tmp_path, [callback, lightning, ours], max_epochs=2, limit_train_batches=1, num_sanity_val_steps=0)
+    options = {"max_epochs": 2, "limit_train_batches": 1, "num_sanity_val_steps": 0}
+    runner = trainer(tmp_path, [callback, lightning, ours], **options)
     runner.fit(module, loader(CLIPS[:1]), loader(CLIPS[:2]))
-    assert float(runner.callback_metrics[monitor]) == pytest.approx(0.45) or metric is EndlessFails
-    assert np.isnan(float(runner.callback_metrics[monitor])) == (metric is EndlessFails)
-    assert [path.name for path in (tmp_path / "lightning").iterdir()] == ["best-step=1.ckpt"]
-    assert (tmp_path / "ours" / "best.ckpt").samefile(tmp_path / "ours" / "batch=1.ckpt")
+    value = float(runner.callback_metrics[monitor])  # of the second validation
+    assert np.isnan(value) if failing and metric is EndlessFails else value == pytest.approx([0.5, 0.45][failing])
+    assert [path.name for path in (tmp_path / "lightning").iterdir()] == [f"best-step={best}.ckpt"]
+    assert (tmp_path / "ours" / "best.ckpt").samefile(tmp_path / "ours" / f"batch={best}.ckpt")
