@@ -46,15 +46,30 @@ class ZeroLatent(Concealment):
 
 
 class RepeatLast(Concealment):
-    """A lost frame repeats the codes of the last frame received; before the first, it is the mean (`MeanLatent`)."""
+    """A lost frame repeats the codes of the last frame received; before the first, it is the mean (`MeanLatent`).
+
+    If a frame has a single code and some of its bits arrived, as error correction can leave it, only the digits that
+    lost a bit are repeated, each from the last frame in which it arrived.
+    """
 
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
+        digits = receiver.digit_decisions(reception.bits) if reception.codes.shape[1] == 1 else None
+        if digits is not None and reception.bits.is_floating_point():
+            return self._repeat_digits(receiver, digits[0])
         erased = reception.erased | reception.erased[:, :1]
-        received = ~erased[:, :1]  # [B, 1, F]
-        frame = torch.arange(received.shape[-1], device=received.device).expand_as(received)
-        last = torch.where(received, frame, -1).cummax(-1).values
-        source = torch.where(last < 0, frame, last).expand_as(reception.codes)  # [B, K, F]
+        source = _last_received(~erased[:, :1]).expand_as(reception.codes)  # [B, K, F]
         return receiver.decode(reception.codes.gather(-1, source), erased.gather(-1, source))
+
+    def _repeat_digits(self, receiver: Receiver, digits: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Latents of the code of each frame `[B, F]`, put together from its digits' values and losses."""
+        code, place_value = torch.zeros_like(digits[0][0]), 1
+        erased = torch.zeros_like(digits[0][1])
+        for (values, lost), size in zip(digits, receiver.quantizer.digits[0], strict=True):
+            source = _last_received(~lost)
+            code = code + place_value * values.gather(-1, source)
+            erased = erased | lost.gather(-1, source)
+            place_value *= size
+        return receiver.decode(code.masked_fill(erased, 0)[:, None], erased[:, None])
 
 
 class InterpolatedLatent(Concealment):
@@ -144,3 +159,10 @@ class PosteriorMean(Concealment):
             for clip in bits.split(1)
         ]
         return torch.cat([torch.cat(parts, -1) for parts in clips])
+
+
+def _last_received(received: Tensor) -> Tensor:
+    """Index of the last True up to each place of bool `[..., F]`; of the place itself, where there is none."""
+    frame = torch.arange(received.shape[-1], device=received.device).expand_as(received)
+    last = torch.where(received, frame, -1).cummax(-1).values
+    return torch.where(last < 0, frame, last)

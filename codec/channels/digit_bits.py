@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codec.channels.base import decide
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import code_bits
 
@@ -25,6 +26,12 @@ class DigitBits(NamedTuple):
         """P(bits | value) `[..., L]` of received bits or probabilities `[..., n]` of a codeword."""
         ones = bits[..., self.positions].unsqueeze(-2)  # [..., 1, m]
         return torch.where(self.values.to(bits.device), ones, 1 - ones).prod(-1)
+
+    def decide(self, bits: Tensor) -> tuple[Tensor, Tensor]:
+        """Value nearest to received bits or probabilities `[..., n]`, int64 `[...]`, and bool, where a bit is lost."""
+        decided, lost = decide(bits[..., self.positions])
+        differing = (decided.unsqueeze(-2).bool() ^ self.values.to(bits.device)).sum(-1)  # [..., L]
+        return differing.argmin(-1), lost.any(-1)
 
 
 def digit_bits(codewords: Sequence[Tensor], quantizer: Quantizer) -> list[list[DigitBits]] | None:

@@ -186,6 +186,16 @@ class Connection:
             found.append([digit.likelihoods(part) for digit in digits])
         return found
 
+    def digit_decisions(self, bits: Tensor) -> list[list[tuple[Tensor, Tensor]]] | None:
+        """Value int64 `[B, F]` of each digit of each codebook, and bool `[B, F]`, True where one of its bits is lost.
+
+        None where a codeword does not keep the bits of its digits apart.
+        """
+        if self._digits is None:
+            return None
+        parts = bits.split(self.widths, -1)
+        return [[digit.decide(part) for digit in digits] for part, digits in zip(parts, self._digits, strict=True)]
+
     def protect(self, channel: Channel) -> Channel:
         """The channel behind this link's error correction; the channel itself where there is none."""
         link = self.link

@@ -39,5 +39,8 @@ class Receiver(Protocol):
     def digit_likelihoods(self, bits: Tensor) -> list[list[Tensor]] | None:
         """P(bits | value) of each digit of each codebook, `[B, F, L]`; None where digits share bits."""
 
+    def digit_decisions(self, bits: Tensor) -> list[list[tuple[Tensor, Tensor]]] | None:
+        """Value `[B, F]` of each digit of each codebook, and where one of its bits is lost; None as above."""
+
     def code_probabilities(self, bits: Tensor) -> list[Tensor]:
         """P(code | bits) of each codebook, float32 `[B, F, size]`, for bits or probabilities `[B, F, n]`."""

@@ -251,6 +251,20 @@ def test_repeat_last_holds_the_last_good_frame():
     torch.testing.assert_close(latents[..., 0], mean_of_all_codes(quantizer).expand(2, -1))
 
 
+@pytest.mark.parametrize("index_map", [NaturalMap(), GrayMap(), PermutedMap(1, width=2)])
+def test_repeat_last_keeps_the_digits_that_arrived(index_map):
+    """Bits of one dimension are lost in frames 2 and 3: the others keep their levels, this one repeats frame 1's."""
+    quantizer = fsq()
+    connection = Connection(Link(index_map=index_map, concealment=RepeatLast()), quantizer)
+    codes = random_codes(quantizer, 6)
+    bits = connection.send(codes).float()
+    bits[:, 2, 0], bits[:, 3, 1] = 0.5, 0.5  # the high and the low bit of the last dimension
+    expected = quantizer.codes_to_levels(codes)
+    expected[:, 2, [2, 3]] = expected[:, 2, [1, 1]]
+    latents = connection.latents(connection.receive(bits))
+    torch.testing.assert_close(latents, quantizer.decode(quantizer.levels_to_codes(expected)))
+
+
 def test_interpolation_lies_on_the_line():
     quantizer = fsq()
     connection, codes = Connection(Link(concealment=InterpolatedLatent()), quantizer), random_codes(quantizer, 9)
