@@ -132,11 +132,12 @@ def test_strong_evidence_is_never_certain(code, ends):
 
 
 def test_strong_evidence_that_collides_does_not_underflow():
-    """A code of 32 channel bits a memory: its ratios are clamped to 600 / 32."""
-    code = ConvolutionalCode(("463", "535", "733", "745"))
-    hard = random_bits(ROWS, code.coded_length(LENGTH), seed=5)
+    """A code of 128 channel bits a memory, each generator eight times: its ratios are clamped to 600 / 128."""
+    code = ConvolutionalCode(("561", "753") * 8)
+    pairs = random_bits(ROWS, LENGTH + code.memory, 2, seed=5)
+    hard = pairs.repeat(1, 1, 8).flatten(1)
     decoded = code.decode(hard, LENGTH, error_rate=1e-300)
-    expected, _ = enumerated(code, (hard.double() - 1 / (1 + math.exp(600 / 32))).abs(), LENGTH)
+    expected, _ = enumerated(code, (hard.double() - 1 / (1 + math.exp(600 / 128))).abs(), LENGTH)
     assert (decoded - expected).abs().max() < 1e-6
 
 
