@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart compare results release test test-all lint format install system bench tensorboard clean
+.PHONY: quickstart compare results controls fine-tuning release test test-all lint format install system bench tensorboard clean
 
 quickstart: install  ## Make the demo corpus, train a small FSQ codec, score it through a noisy channel.
 	$(RUN) train.py fit --config configs/quickstart.yaml
@@ -17,20 +17,47 @@ compare: install  ## Train the matched FSQ and RVQ codecs of quickstart size, an
 	$(RUN) train.py test --config configs/evaluate/compare.yaml
 
 # SPEECH is a manifest in the folder of its clips; SKIP patterns of clips that a second table leaves out, WHY the reason.
-CORPUS := --data.test data.ManifestSource --data.test.init_args.path "$(SPEECH)" --data.test.init_args.split null
+CORPUS = --data.test data.ManifestSource --data.test.init_args.path "$(SPEECH)" --data.test.init_args.split null
 OWN := --trainer.precision 32-true --trainer.accelerator cpu --trainer.logger.init_args.name
-results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and write RESULTS.md anew (half an hour).
+SCORE = $(RUN) train.py test --config
+EVALUATED := codecs maps links receivers fine_tuning
+TUNED := $(foreach codec,fsq rvq student,runs/small_$(codec)_continued runs/small_$(codec)_flips)
+results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and write RESULTS.md anew (three quarters of an hour).
 	test -f "$(SPEECH)" || { echo "make results SPEECH=manifest.tsv: a list of clips, see docs/evaluation.md" >&2; exit 2; }
-	$(RUN) train.py test --config configs/evaluate/pretrained.yaml $(CORPUS)
-	$(RUN) train.py test --config configs/evaluate/pretrained_links.yaml $(CORPUS)
-	$(RUN) train.py test --config configs/small/student.yaml --model.init_args.init_from small_student $(CORPUS) \
-	    $(OWN) pretrained/student
-	$(RUN) train.py test --config configs/small/fsq.yaml --config configs/evaluate/sensitivity.yaml $(CORPUS) \
+	$(SCORE) configs/evaluate/pretrained.yaml $(CORPUS)
+	$(SCORE) configs/evaluate/pretrained_maps.yaml $(CORPUS)
+	$(SCORE) configs/evaluate/pretrained_links.yaml $(CORPUS)
+	$(SCORE) configs/evaluate/pretrained_receivers.yaml $(CORPUS)
+	$(SCORE) configs/small/student.yaml --model.init_args.init_from small_student $(CORPUS) $(OWN) pretrained/student
+	$(SCORE) configs/small/fsq.yaml --config configs/evaluate/sensitivity.yaml $(CORPUS) \
 	    --model.init_args.init_from small_fsq $(OWN) pretrained/bits
-	set -e; keep() { mkdir -p docs/results/$$1; for file in $$2; do cp runs/pretrained/$$1/$$file docs/results/$$1/; done; }; \
-	    keep codecs "channel.csv channel.json differences.csv"; keep links "channel.csv channel.json differences.csv"; \
+	for run in $(TUNED); do test -f $$run/checkpoints/last.ckpt || { \
+	    echo "No $$run, which make fine-tuning trains: the logged scores of section 5 stay as they are."; exit 0; }; done; \
+	    $(SCORE) configs/evaluate/fine_tuning.yaml $(CORPUS)
+	set -e; keep() { test -f runs/pretrained/$$1/$${2%% *} || return 0; mkdir -p docs/results/$$1; \
+	    for file in $$2; do cp runs/pretrained/$$1/$$file docs/results/$$1/; done; }; \
+	    for run in $(EVALUATED); do keep $$run "channel.csv channel.json differences.csv"; done; \
 	    keep student "agreement.csv agreement.json"; keep bits "sensitivity.csv error_spread.json"
 	$(RUN) -m callbacks.report.results docs/results -o RESULTS.md $(if $(SKIP),--leave-out $(SKIP)) $(if $(WHY),--why "$(WHY)")
+	$(RUN) docs/config_table.py
+
+controls: install  ## Is it the quantizer or the index assignment? FSQ and RVQ behind flips on SPEECH=manifest.tsv, with controls.
+	test -f "$(SPEECH)" || { echo "make controls SPEECH=manifest.tsv: a list of clips, see docs/evaluation.md" >&2; exit 2; }
+	$(SCORE) configs/evaluate/pretrained_maps.yaml $(CORPUS)
+	$(RUN) -m callbacks.report.results.controls runs/pretrained/maps
+
+# Each pretrained codec through flips (small/aware.yaml) and, the control, for as long without: six runs, an hour of a core.
+TUNE = $(RUN) train.py fit --config configs/small/fsq.yaml --data.train.init_args.path "$(TRAIN)" \
+    --data.val.init_args.path "$(DEV)" --data.test.init_args.path "$(DEV)" --channels.fit_clips 0
+fine-tuning: install  ## Fine-tune the pretrained codecs with and without flips, on TRAIN=train.tsv and DEV=dev.tsv.
+	test -f "$(TRAIN)" -a -f "$(DEV)" || { echo "make fine-tuning TRAIN=train.tsv DEV=dev.tsv: lists of clips" >&2; exit 2; }
+	set -e; for kind in flips continued; do for codec in fsq rvq student; do \
+	    test $$kind = flips || control="--config configs/small/continued.yaml"; \
+	    test $$codec != rvq || over="--config configs/small/rvq.yaml --config configs/small/aware.yaml"; \
+	    test $$codec != fsq || over="--config configs/small/aware.yaml"; \
+	    test $$codec != student || over="--config configs/small/aware.yaml --config configs/small/student_aware.yaml"; \
+	    $(TUNE) $$over $$control --model.init_args.init_from small_$$codec \
+	        --trainer.logger.init_args.name small_$${codec}_$$kind; done; done
 
 RUNS := $(patsubst runs/%/checkpoints/last.ckpt,%,$(wildcard runs/small_*/checkpoints/last.ckpt))
 UNTRAINED := $(filter-out $(RUNS),$(notdir $(wildcard runs/small_*)))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from callbacks.analysis.bit_sensitivity import BitSensitivity
     from callbacks.analysis.cost_report import CostReport
     from callbacks.analysis.error_spread import ErrorSpread
+    from callbacks.analysis.prior_report import PriorReport
     from callbacks.channel.evaluation import ChannelEvaluation
     from callbacks.metrics import PESQ, SISDR, STOI, LevelDifference, MelDistance, SpeechMetric, Unscorable
     from callbacks.output.prediction_writer import PredictionWriter
@@ -36,6 +37,7 @@ _HOMES = {
     "MelDistance": "callbacks.metrics",
     "PESQ": "callbacks.metrics",
     "PredictionWriter": "callbacks.output.prediction_writer",
+    "PriorReport": "callbacks.analysis.prior_report",
     "Preflight": "callbacks.training.preflight",
     "RunCheckpoint": "callbacks.training.run_checkpoint",
     "SISDR": "callbacks.metrics",
@@ -62,6 +64,7 @@ __all__ = [
     "MelDistance",
     "PredictionWriter",
     "Preflight",
+    "PriorReport",
     "RunCheckpoint",
     "ScoringPool",
     "SpeechMetric",

@@ -135,7 +135,9 @@ class AWGNChannel(Channel):
             return (signal < 0).to(bits.device, bits.dtype)
         if deviation == 0.0:
             return bits.float()
-        return torch.sigmoid(-2.0 * signal / deviation**2).float().to(bits.device)
+        ones = torch.sigmoid(-2.0 * signal / deviation**2).float()
+        limits = torch.finfo(torch.float32)
+        return ones.clamp(limits.tiny, 1.0 - limits.eps / 2).to(bits.device)  # noise leaves no bit certain
 
 
 def markov_states(length: int, bad_share: float, burst_length: float, generator: torch.Generator) -> Tensor:

@@ -147,8 +147,8 @@ class PosteriorMean(Concealment):
         for size in set(sizes):
             alike = [i for i, other in enumerate(sizes) if other == size]
             stacked = torch.stack([likelihoods[i] for i in alike], 1)  # [B, G, F, L]
-            parts = [torch.stack([part[i] for i in alike]) for part in (histograms, transitions)]
-            posteriors = chain_posteriors(stacked, *parts, self.lookahead).float()
+            first, chains = (torch.stack([part[i] for i in alike]) for part in (histograms, transitions))
+            posteriors = chain_posteriors(stacked, first, chains, self.lookahead).float()
             found |= dict(zip(alike, posteriors.unbind(1), strict=True))
         return [found[i] for i in range(len(sizes))]
 

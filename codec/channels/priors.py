@@ -48,7 +48,7 @@ class CodePrior:
             remedy = f"measure one with configs/evaluate/prior.yaml, or name a pretrained one of: {names}"
             raise UnreadableFile("There is no prior", str(file), remedy=remedy)
         try:
-            with path.open("rb") as file, np.load(file) as stored:
+            with path.open("rb") as opened, np.load(opened) as stored:
                 counts = CodeCounts([tuple(map(int, sizes)) for sizes in _unpadded(stored["digits"])])
                 for k, sizes in enumerate(counts.digits):
                     for i in range(len(sizes)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -11,11 +12,16 @@ from jinja2 import Environment, StrictUndefined
 
 from callbacks.figures.quality import quality_figure
 from callbacks.report.results import sections
+from callbacks.report.results.assignment import assignment
 from callbacks.report.results.claims import claims
-from callbacks.report.results.link_sections import links
+from callbacks.report.results.link_sections import kinds
 from callbacks.report.results.logged import Evaluation, Logged, read_logged
 from callbacks.report.results.markdown import cells
+from callbacks.report.results.summary import summary
+from callbacks.scoring.scores import stated_clips
 from codec.errors import UserError
+
+METRICS = ("stoi", "pesq_wb")  # of the figures
 
 
 def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why: str = "") -> str:
@@ -26,37 +32,52 @@ def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why
     environment.filters["cells"] = cells
     template = environment.from_string(files(__package__).joinpath("results.md.j2").read_text(encoding="utf-8"))
     codecs = logged.codecs
+    speakers = len(set(codecs.speakers)) if all(codecs.speakers) else 0
     text = template.render(
         codecs=codecs,
+        clips=stated_clips(len(codecs.clips), speakers),
+        speakers=speakers,
+        draws=_draws(logged),
         figures=figures,
         interval=f"{100 * codecs.bootstrap.confidence:g} %",
+        summary=summary(logged),
         claims=claims(logged),
+        assignment=assignment(logged.maps),
         reconstruction=sections.reconstruction(codecs, leave_out, why),
         flips=sections.flips(codecs),
-        links=links(logged.links),
-        channel_aware=sections.channel_aware(codecs),
+        links=kinds(logged.links, ("stoi",)),
+        receivers=kinds(logged.receivers, ("stoi", "estoi")),
+        fine_tuning=sections.fine_tuning(logged.fine_tuning),
         students=sections.students(logged),
         bits=sections.bits(logged.bits),
     )
     return text.rstrip() + "\n"
 
 
-def draw(evaluation: Evaluation, path: Path) -> None:
-    """The curves behind flipped bits as SVG; the same scores give the same bytes."""
+def _draws(logged: Logged) -> str:
+    """Draws a clip of each section."""
+    runs = {"1": logged.maps, "2": logged.codecs, "3": logged.links, "4": logged.receivers, "5": logged.fine_tuning}
+    stated = [f"{run.repeats} in section {name}" for name, run in runs.items() if run is not None]
+    return f"Draws a clip: {', '.join(stated)}."
+
+
+def draw(evaluation: Evaluation, path: Path, *, systems: Sequence[str], metrics: Sequence[str]) -> None:
+    """The curves of some systems behind flipped bits as SVG; the same scores give the same bytes."""
     import matplotlib
 
-    rows = [row for name in evaluation.systems for row in evaluation.rows(name).values() if row.curve == "bsc"]
-    metrics = [m for m in next(iter(evaluation.systems.values())).metrics if m.name in ("stoi", "pesq_wb")]
-    title = f"Mean over {len(evaluation.clips)} clips, band: {100 * evaluation.bootstrap.confidence:g} % interval"
+    rows = [row for name in systems for row in evaluation.rows(name).values() if row.curve == "bsc"]
+    shown = [m for m in next(iter(evaluation.systems.values())).metrics if m.name in metrics]
+    clips = stated_clips(len(evaluation.clips), len(set(evaluation.speakers)) if all(evaluation.speakers) else 0)
+    title = f"Mean over {clips}, band: {100 * evaluation.bootstrap.confidence:g} % interval"
     with matplotlib.rc_context({"svg.hashsalt": "results"}):
-        rows = [row for row in rows if row.metric in {metric.name for metric in metrics}]
-        quality_figure(rows, metrics, title=title).savefig(path, metadata={"Date": None})
+        rows = [row for row in rows if row.metric in {metric.name for metric in shown}]
+        quality_figure(rows, shown, title=title).savefig(path, metadata={"Date": None})
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the file and its figures; a run that cannot be used gives one sentence and exit status 2."""
     parser = argparse.ArgumentParser(prog="python -m callbacks.report.results", description=__doc__)
-    parser.add_argument("folder", type=Path, help="has the runs codecs, links, student and bits")
+    parser.add_argument("folder", type=Path, help="has the runs codecs, maps, links, student and so on")
     parser.add_argument("-o", "--output", type=Path, default=Path("RESULTS.md"), help="default: RESULTS.md")
     parser.add_argument(
         "--leave-out", nargs="*", default=[], metavar="PATTERN", help="a second table without these clips: 'lj_*'"
@@ -70,9 +91,10 @@ def main(arguments: list[str] | None = None) -> None:
         figures = shown.relative_to(base).as_posix() if shown.is_relative_to(base) else shown.as_posix()
         text = document(logged, figures=figures, leave_out=options.leave_out, why=options.why)
         options.output.write_text(text, encoding="utf-8")
-        draw(logged.codecs, options.folder / "codecs.svg")
-        if logged.links is not None:
-            draw(logged.links, options.folder / "links.svg")
+        draw(logged.codecs, options.folder / "codecs.svg", systems=list(logged.codecs.systems), metrics=METRICS)
+        if logged.maps is not None:
+            firsts = [name for name in logged.maps.systems if not re.search(r" seed [1-9]", name)]
+            draw(logged.maps, options.folder / "maps.svg", systems=firsts, metrics=METRICS)
     except (OSError, UserError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     print(f"{options.output}: {len(logged.codecs.systems)} codecs on {len(logged.codecs.clips)} clips")

@@ -1,109 +1,80 @@
-"""Values for the section of RESULTS.md on FSQ and RVQ behind channels, with controls and error correction."""
+"""Values for the sections of RESULTS.md on links: error correction and receivers, behind every kind of channel."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from callbacks.report.results.logged import Evaluation
 from callbacks.report.results.markdown import Table, change, percent, score
 from callbacks.report.results.sections import LABELS
 from callbacks.report.systems import Setting
-from callbacks.scoring.differences import baseline_of, same_rate
 from callbacks.scoring.scores import ChannelRow
 
 Rows = dict[tuple[str, str], ChannelRow]
-KINDS = {"bsc": "flipped bits", "gilbert": "bursts of flipped bits (Gilbert–Elliott)", "frame": "lost frames"}
+KINDS = {
+    "bsc": "Flipped bits",
+    "gilbert": "Bursts of flipped bits (Gilbert–Elliott)",
+    "frame": "Lost frames",
+    "awgn-hard": "White noise, hard decisions (BPSK)",
+    "awgn-soft": "White noise, soft decisions (BPSK)",
+}
 
 
 class Kind(NamedTuple):
-    """Systems behind one kind of channel; `equal` names those left out, whose scores equal another system's."""
+    """Systems behind one kind of channel: means by metric, and differences from the plain system of their codec."""
 
     title: str
     curve: str
     scores: list[Table]
     differences: Table
-    equal: list[str]
 
 
-class Links(NamedTuple):
-    """Systems behind every kind of channel, and the effect of the index assignment where its controls were run."""
-
-    kinds: list[Kind]
-    assignment: Table | None
-
-
-def links(evaluation: Evaluation | None) -> Links | None:
-    """Every system behind every kind of channel, and its difference from the first system of its rate."""
+def kinds(evaluation: Evaluation | None, metrics: tuple[str, ...]) -> list[Kind]:
+    """Every system behind every kind of channel; empty without a run."""
     if evaluation is None:
-        return None
-    kinds = dict.fromkeys(c.curve for c in evaluation.channels if c.error_rate > 0)
-    return Links([_kind(evaluation, kind) for kind in kinds], assignment(evaluation))
+        return []
+    curves = dict.fromkeys(c.curve for c in evaluation.channels if c.error_rate > 0)
+    order = [start for start in KINDS]
+    found = sorted(curves, key=lambda curve: next((i for i, s in enumerate(order) if curve.startswith(s)), len(order)))
+    return [_kind(evaluation, curve, metrics) for curve in found]
 
 
-def assignment(links: Evaluation) -> Table | None:
-    """How much of FSQ's advantage behind flips is due to its index assignment, by both controls."""
-    names = ("FSQ natural", "RVQ natural", "RVQ switched", "FSQ permuted")
-    settings = [c for c in links.channels if c.curve == "bsc" and c.error_rate > 0]
-    if not set(names) <= set(links.systems) or not settings:
-        return None
-    fsq, rvq, switched, permuted = names
-    pairs = [(rvq, fsq), (switched, fsq), (permuted, rvq)]
-    gaps = {p: [links.fragility(*p, channel=c.name, metric="stoi") for c in settings] for p in pairs}
-    found = zip(gaps[switched, fsq], gaps[rvq, fsq], strict=True)
-    shares = [1 - left.mean / total.mean if total.mean else math.nan for left, total in found]
-    rows = [[f"{one}'s change minus {other}'s", *map(change, row)] for (one, other), row in gaps.items()]
-    rows.append(["share of the first line that RVQ's index assignment recovers", *map(percent, shares)])
-    return Table(["STOI, paired", *(percent(c.error_rate) for c in settings)], rows)
-
-
-def _kind(links: Evaluation, kind: str) -> Kind:
-    """Scores and differences behind one kind of channel."""
-    clean = links.clean
-    settings = [c for c in links.channels if c.curve == kind and c.error_rate > 0]
-    shown, equal = _distinct(links, settings)
-    title = next((name for start, name in KINDS.items() if kind.startswith(start)), kind)
+def _kind(evaluation: Evaluation, curve: str, metrics: tuple[str, ...]) -> Kind:
+    clean = evaluation.clean
+    settings = [c for c in evaluation.channels if c.curve == curve and c.error_rate > 0]
+    title = next((name for start, name in KINDS.items() if curve.startswith(start)), curve)
+    rows = {name: evaluation.rows(name) for name in evaluation.systems}
+    head = ["kbit/s", "delay (ms)", "0", *(_label(c) for c in settings)]
     scores = []
-    for metric in ("stoi", "pesq_wb"):
-        rows = [
-            [name, f"{links.systems[name].bit_rates[clean.name] / 1000:.3g}",
-             *(score(found.get((c.name, metric))) for c in (clean, *settings))]
-            for name, found in shown.items()
-        ]  # fmt: skip
-        scores.append(Table([LABELS[metric], "kbit/s", "0", *(percent(c.error_rate) for c in settings)], rows))
-    rows = [
-        [f"{name} minus {base}", *(change(links.gap(name, base, channel=c.name, metric="stoi")) for c in settings)]
-        for name, base in _baselines(links, list(shown))
-    ]
-    differences = Table(["STOI, paired", *(percent(c.error_rate) for c in settings)], rows)
-    return Kind(f"{title[0].upper()}{title[1:]}", kind, scores, differences, equal)
+    for metric in metrics:
+        lines = [
+            [name, *_facts(found, clean, settings), *(score(found.get((c.name, metric))) for c in (clean, *settings))]
+            for name, found in rows.items()
+        ]
+        scores.append(Table([LABELS[metric], *head], lines))
+    lines = []
+    for name in evaluation.systems:
+        baseline = baseline_of(name, evaluation)
+        if baseline != name:
+            gaps = [change(evaluation.gap(name, baseline, channel=c.name, metric="stoi")) for c in settings]
+            lines.append([f"{name} minus {baseline}", *gaps])
+    return Kind(title, curve, scores, Table(["STOI, paired", *(_label(c) for c in settings)], lines))
 
 
-def _distinct(links: Evaluation, settings: Sequence[Setting]) -> tuple[dict[str, Rows], list[str]]:
-    """Rows by system, and the systems left out, whose scores equal an earlier one's.
-
-    For example, the index assignment has no effect where whole frames are lost.
-    """
-    shown: dict[str, Rows] = {}
-    equal, seen = [], set()
-    for name in links.systems:
-        rows = links.rows(name)
-        means = tuple(rows[c.name, "stoi"].mean for c in settings)
-        if means in seen:
-            equal.append(name)
-        else:
-            seen.add(means)
-            shown[name] = rows
-    return shown, equal
+def baseline_of(name: str, evaluation: Evaluation) -> str:
+    """The first system of the same codec, by the first word of its name."""
+    return next(other for other in evaluation.systems if other.split()[0] == name.split()[0])
 
 
-def _baselines(links: Evaluation, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs (system, baseline) of each system that is not the first of its bit rate."""
-    clean = links.clean.name
-    rates = {name: links.systems[name].bit_rates[clean] for name in names}
-    return [
-        (name, base)
-        for name in names
-        if (base := baseline_of(name, rates)) != name and same_rate(rates[name], rates[base])
-    ]
+def _facts(rows: Rows, clean: Setting, settings: list[Setting]) -> list[str]:
+    """Bit rate on the channel and delay of a system."""
+    first = rows[clean.name, "stoi"]
+    delay = max(rows[c.name, "stoi"].delay_ms for c in (clean, *settings))
+    return [f"{first.bit_rate / 1000:.3g}", f"{delay:.0f}"]
+
+
+def _label(setting: Setting) -> str:
+    """A channel's head: Es/N0 and the share of bits wrong or lost."""
+    if setting.family == "awgn":
+        return f"{setting.name.split('-', 1)[1].rsplit('-', 1)[0]} ({percent(setting.error_rate)})".replace("dB", " dB")
+    return percent(setting.error_rate)

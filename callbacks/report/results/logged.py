@@ -13,13 +13,16 @@ import numpy as np
 
 from callbacks.metrics.checks import require
 from callbacks.report.systems import Setting, System, read_bootstrap, read_systems, reading
-from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.scores import ChannelRow, paired_gaps
+from callbacks.scoring.bootstrap import Bootstrap, MeanInterval, crossed_mean
+from callbacks.scoring.scores import ChannelRow, clip_means, withheld
 from codec.errors import InvalidValue, UnreadableFile
 
 
 class Gap(NamedTuple):
-    """A mean paired difference over clips, with its bounds; NaN without a pair. `draws` of `of` draws are paired."""
+    """A mean over clips, or a mean paired difference, with its bounds; NaN where there is none.
+
+    `draws` of `of` draws have a score, and in a difference both scores; the others count with the metric's worst value.
+    """
 
     mean: float
     low: float
@@ -29,7 +32,10 @@ class Gap(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """A `channel.json`: its systems by name, all on the same clips (ids, sorted)."""
+    """A `channel.json`: its systems by name, all on the same clips (ids, sorted).
+
+    Systems whose names differ only in a last " seed N" are random variants of one system, which bears the name before.
+    """
 
     systems: dict[str, System]
     clips: list[str]
@@ -41,6 +47,12 @@ class Evaluation(NamedTuple):
         """The channels, by kind and rate."""
         return sorted(next(iter(self.systems.values())).channels, key=lambda c: c.error_rate)
 
+    @property
+    def speakers(self) -> list[str]:
+        """Who speaks in each clip; empty where not known."""
+        clips = next(iter(self.systems.values())).clips
+        return [clips[clip_id].get("speaker", "") for clip_id in self.clips]
+
     def rows(self, system: str, *, clips: Sequence[str] | None = None) -> dict[tuple[str, str], ChannelRow]:
         """A system's means by (channel, metric), over all clips or some."""
         rows = self.systems[system].rows(self.clips if clips is None else clips, self.bootstrap)
@@ -51,27 +63,73 @@ class Evaluation(NamedTuple):
         """The channel without errors."""
         return self.channels[0]
 
+    def channel(self, rate: float, curve: str = "bsc") -> str | None:
+        """The name of the channel of a kind at an error rate; None where there is none."""
+        return next((c.name for c in self.channels if c.curve == curve and c.error_rate == rate), None)
+
+    def seeds(self, name: str) -> list[str]:
+        """The systems that bear a name, one for each seed; none where there is none."""
+        return [system for system in self.systems if system == name or system.rpartition(" seed ")[0] == name]
+
+    def level(self, name: str, *, channel: str, metric: str = "stoi") -> Gap:
+        """The mean of a system, over its seeds where it has several."""
+        return self._contrast([name], [], [channel], metric)
+
     def gap(self, system: str, baseline: str, *, channel: str, metric: str) -> Gap:
         """A system's score minus its baseline's, paired over clips and draws."""
-        gaps, draws = self._gaps(system, baseline, channel, metric)
-        return self._mean(gaps, draws)
+        return self._contrast([system], [baseline], [channel], metric)
 
     def fragility(self, system: str, baseline: str, *, channel: str, metric: str) -> Gap:
         """The change of a system's score by a channel minus that of its baseline's, paired over clips."""
-        gaps, draws = self._gaps(system, baseline, channel, metric)
-        before, least = self._gaps(system, baseline, self.clean.name, metric)
-        return self._mean(gaps - before, min(draws, least))
+        return self._contrast([system], [baseline], [channel, self.clean.name], metric)
 
-    def _gaps(self, system: str, baseline: str, channel: str, metric: str) -> tuple[np.ndarray, int]:
+    def change(self, system: str, *, channel: str, metric: str = "stoi") -> Gap:
+        """The change of a system's score by a channel, paired over clips."""
+        return self._contrast([system], [], [channel, self.clean.name], metric)
+
+    def fall(self, system: str, *, channel: str, start: str, metric: str = "stoi") -> Gap:
+        """A system's score behind a channel minus that behind another, paired over clips."""
+        return self._contrast([system], [], [channel, start], metric)
+
+    def silent_or_unscored(self, system: str, *, channels: Sequence[str | None], metric: str = "stoi") -> int:
+        """Number of draws behind some channels without a score, or with a score of exactly 0, as silence has."""
+        count = 0
+        for name in self.seeds(system):
+            for entry in self.systems[name].clips.values():
+                for channel in channels:
+                    values = entry["channels"][channel]["scores"][metric] if channel else []
+                    count += sum(value is None or value == 0 for value in values)
+        return count
+
+    def _contrast(self, plus: Sequence[str], minus: Sequence[str], channels: Sequence[str], metric: str) -> Gap:
+        """Mean over clips of systems minus others, behind the first channel, minus the same behind the second."""
+        terms = [(1, name) for name in plus] + [(-1, name) for name in minus]
+        values, scored = np.zeros((1, len(self.clips))), np.ones((len(self.clips), self.repeats), dtype=bool)
+        for sign, name in terms:
+            for turn, channel in zip((1, -1), channels, strict=False):
+                by_seed = []
+                for system in self.seeds(name):
+                    found, complete = self._values(system, channel, metric)
+                    by_seed.append(sign * turn * found)
+                    scored &= complete
+                values = values + np.stack(by_seed)
+        draws = int(scored.sum())
+        if len(values) > 1:
+            bounds = crossed_mean(values, clusters=self.speakers, confidence=self.bootstrap.confidence)
+        else:
+            interval = self.bootstrap.means(values, self.speakers)
+            bounds = MeanInterval(*(float(bound[0]) for bound in interval))
+        return Gap(*bounds, draws, scored.size)
+
+    def _values(self, system: str, channel: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """A system's mean of each clip [clips], and which draws have a score [clips, R]."""
         setting = next(c for c in self.channels if c.name == channel)
-        first, second = (
-            self.systems[name].scores(self.clips, [setting], repeats=self.repeats) for name in (system, baseline)
-        )
-        return paired_gaps(first, second, 0, metric)
-
-    def _mean(self, gaps: np.ndarray, draws: int) -> Gap:
-        mean, low, high = (float(bound[0]) for bound in self.bootstrap.means(gaps[None]))
-        return Gap(mean, low, high, draws, len(self.clips) * self.repeats)
+        stated = next(m for m in self.systems[system].metrics if m.name == metric)
+        scores = self.systems[system].scores(self.clips, [setting], repeats=self.repeats)
+        scored = np.stack([np.isfinite(clip.values(0, metric)) for clip in scores])
+        why = withheld(scores, 0, stated, self.systems[system].metrics)
+        means = clip_means(scores, 0, stated)
+        return (means * np.nan if why else means), scored
 
 
 class Logged(NamedTuple):
@@ -79,40 +137,46 @@ class Logged(NamedTuple):
 
     Attributes:
         codecs: every codec behind plain flips.
-        links: FSQ and RVQ behind all kinds of channels, with controls and error correction.
+        maps: FSQ and RVQ behind flips by index assignment.
+        links: FSQ and RVQ behind flips, bursts and losses by receiver and error correction.
+        receivers: FSQ and RVQ behind noise and losses by what the receiver makes of them.
+        fine_tuning: codecs, and each fine-tuned as long without and with flips.
         students: `agreement.json` of each student, by the name of its run; `student` is the pretrained one. The
             sentence in a run's `note.txt` says how it differs, under the key `note`.
         bits: rows of `sensitivity.csv` of the FSQ codec.
     """
 
     codecs: Evaluation
+    maps: Evaluation | None
     links: Evaluation | None
+    receivers: Evaluation | None
+    fine_tuning: Evaluation | None
     students: dict[str, dict[str, Any]]
     bits: list[dict[str, str]] | None
 
 
 def read_logged(folder: Path) -> Logged:
-    """The runs `codecs`, `links`, `student…` and `bits` below a folder; all but the first may be missing.
+    """The runs `codecs`, `maps`, `links` and so on below a folder; all but the first may be missing.
 
     Raises:
         UnreadableFile: `codecs` is missing, or a file is incomplete.
-        InvalidValue: runs have different clips, seeds or numbers of draws.
+        InvalidValue: runs have different clips, seeds or confidence.
     """
-    codecs = _evaluation(folder / "codecs" / "channel.json")
+    codecs = read_evaluation(folder / "codecs" / "channel.json", metrics=("stoi", "pesq_wb"))
     if codecs is None:
         raise UnreadableFile(
             str(folder / "codecs"), allowed="has no channel.json", remedy="run `make results` first, or give its folder"
         )
-    links = _evaluation(folder / "links" / "channel.json")
-    if links is not None and (links.clips, links.repeats, links.bootstrap) != (
-        codecs.clips, codecs.repeats, codecs.bootstrap
-    ):  # fmt: skip
-        raise InvalidValue(
-            f"{folder} holds codecs scored on {_stated(codecs)} and links on {_stated(links)}",
-            remedy="test both on the same",
-        )
+    further = {}
+    for name in ("maps", "links", "receivers", "fine_tuning"):
+        found = further[name] = read_evaluation(folder / name / "channel.json")
+        if found is not None and (found.clips, found.bootstrap) != (codecs.clips, codecs.bootstrap):
+            raise InvalidValue(
+                f"{folder} holds codecs scored on {_stated(codecs)} and {name} on {_stated(found)}",
+                remedy="test both on the same",
+            )
     students = {path.parent.name: _student(path, codecs) for path in sorted(folder.glob("student*/agreement.json"))}
-    return Logged(codecs, links, students, _bits(folder / "bits" / "sensitivity.csv"))
+    return Logged(codecs, **further, students=students, bits=_bits(folder / "bits" / "sensitivity.csv"))
 
 
 def _stated(run: Evaluation) -> str:
@@ -120,7 +184,12 @@ def _stated(run: Evaluation) -> str:
     return f"{len(run.clips)} clips ({run.clips[0]}, ...), {draws}, {run.bootstrap}"
 
 
-def _evaluation(path: Path) -> Evaluation | None:
+def read_evaluation(path: Path, *, metrics: Sequence[str] = ("stoi",)) -> Evaluation | None:
+    """A `channel.json` that has a channel without errors and some metrics; None where there is no file.
+
+    Raises:
+        UnreadableFile: it is incomplete.
+    """
     if not path.is_file():
         return None
     with reading(path, remedy="test the run again"):
@@ -128,9 +197,9 @@ def _evaluation(path: Path) -> Evaluation | None:
         systems = {system.name: system for system in read_systems(path.parent, document, path.parent.name)}
         first = next(iter(systems.values()))
         found = Evaluation(systems, sorted(first.clips), read_bootstrap(document), first.repeats)
-        missing = {"stoi", "pesq_wb"} - {metric.name for metric in first.metrics}
+        missing = set(metrics) - {metric.name for metric in first.metrics}
         complete = found.clips and found.channels and found.clean.error_rate == 0 and not missing
-        require(bool(complete), "it needs clips, a channel without errors, and the metrics stoi and pesq_wb")
+        require(bool(complete), f"it needs clips, a channel without errors, and the metrics {' and '.join(metrics)}")
     return found
 
 
@@ -143,6 +212,8 @@ def _student(path: Path, codecs: Evaluation) -> dict[str, Any]:
             row.update({key: _number(row[key]) for key in ("measured", "chance")})
         for row in document["differences"]:
             mean, low, high = (_number(row[key]) for key in ("difference", "low", "high"))
+            if "withheld" not in row:  # older files have intervals that cover too little: the means alone are kept
+                low = high = math.nan
             row["gap"] = Gap(mean, low, high, row["draws"], row["draws"] + row["unpaired"])
         figures = {row["figure"] for row in document["agreement"]}
         lacking = {"exact code", "same level", "within one level", "cosine of quantizer outputs"} - figures
@@ -170,6 +241,7 @@ def _bits(path: Path) -> list[dict[str, str]] | None:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         for row in rows:
             for key in ("loss", "low", "high", "displacement", "pairs", "flip_rate"):
+                row[key] = row[key] or "nan"  # a withheld metric has no loss
                 float(row[key])
         require(any(row["part"].startswith("bit ") for row in rows), "it has no bits")
     return rows

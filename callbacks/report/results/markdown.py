@@ -28,21 +28,35 @@ def figure(value: float, *, sign: str = "") -> str:
 
 
 def score(row: ChannelRow | None, *, interval: bool = True) -> str:
-    """A mean, its interval, and how many draws could not be scored."""
-    if row is None or not row.scored:
+    """A mean, its interval, and how many draws count with the worst value; why there is none.
+
+    "–": not measured, or no such channel; "†": withheld; "not comparable": draws without a score, and no worst value.
+    """
+    if row is None:
         return "–"
-    missing = f"{row.unscorable} of {row.scored + row.unscorable} unscored" if row.unscorable else ""
-    bounds = f"{figure(row.low)}, {figure(row.high)}" if interval else ""
-    further = ", ".join(part for part in (bounds, missing) if part)
+    if row.withheld:
+        return "†"
+    if not math.isfinite(row.mean):
+        return f"not comparable [{row.unscorable} of {row.scored + row.unscorable} unscored]"
+    imputed = f"{row.imputed} of {row.scored + row.unscorable} imputed" if row.imputed else ""
+    bounds = f"{figure(row.low)}, {figure(row.high)}" if interval and math.isfinite(row.low) else ""
+    further = ", ".join(part for part in (bounds, imputed) if part)
     return figure(row.mean) + (f" [{further}]" if further else "")
 
 
-def change(gap: Gap) -> str:
-    """A paired difference with its interval, and how many draws could not be scored."""
+def estimate(gap: Gap, *, sign: str = "") -> str:
+    """A mean with its interval, and how many draws count with the worst value."""
     if not math.isfinite(gap.mean):
         return "–"
-    missing = f", {gap.of - gap.draws} of {gap.of} unscored" if gap.draws < gap.of else ""
-    return f"{figure(gap.mean, sign='+')} [{figure(gap.low, sign='+')}, {figure(gap.high, sign='+')}{missing}]"
+    imputed = f"{gap.of - gap.draws} of {gap.of} imputed" if gap.draws < gap.of else ""
+    bounds = f"{figure(gap.low, sign=sign)}, {figure(gap.high, sign=sign)}" if math.isfinite(gap.low) else ""
+    further = ", ".join(part for part in (bounds, imputed) if part)
+    return figure(gap.mean, sign=sign) + (f" [{further}]" if further else "")
+
+
+def change(gap: Gap) -> str:
+    """A paired difference with its interval, and how many draws count with the worst value."""
+    return estimate(gap, sign="+")
 
 
 def percent(share: float) -> str:

@@ -12,8 +12,8 @@ from callbacks.report.results.logged import Evaluation, Logged
 from callbacks.report.results.markdown import Table, change, figure, percent, rate, score, two_decimals
 from callbacks.report.results.published import PUBLISHED
 
-AWARE = " aware"  # a codec's name with this suffix is that codec, fine-tuned for its channel
-LABELS = {"stoi": "STOI", "pesq_wb": "PESQ-WB", "mel": "mel distance (dB)"}
+CONTINUED, FLIPS = " continued", " through flips"  # a codec fine-tuned without and with bit errors has these suffixes
+LABELS = {"stoi": "STOI", "estoi": "ESTOI", "pesq_wb": "PESQ-WB", "mel": "mel distance (dB)"}
 PAPER = {
     "exact code": "2 %",
     "same level": "53 %",
@@ -31,6 +31,13 @@ class Reconstruction(NamedTuple):
     clips: int
     why: str
     published: Table
+
+
+class FineTuning(NamedTuple):
+    """What fine-tuning changes, a table for each codec, over some draws a clip."""
+
+    tables: list[Table]
+    repeats: int
 
 
 class Students(NamedTuple):
@@ -97,19 +104,22 @@ def flips(codecs: Evaluation) -> list[Table]:
     return tables
 
 
-def channel_aware(codecs: Evaluation) -> list[Table]:
-    """What fine-tuning through the channel changes, paired, a table for each metric; none without such codecs."""
-    pairs = [(name, name.removesuffix(AWARE)) for name in codecs.systems if name.endswith(AWARE)]
-    pairs = [(name, base) for name, base in pairs if base in codecs.systems]
+def fine_tuning(run: Evaluation | None) -> FineTuning | None:
+    """What fine-tuning through flips changes, and the same length without flips, a table for each codec."""
+    if run is None:
+        return None
+    names = [name for name in run.systems if {name + CONTINUED, name + FLIPS} <= set(run.systems)]
     tables = []
-    for metric in ("stoi", "pesq_wb") if pairs else ():
+    for name in names:
+        pairs = [(name + FLIPS, name), (name + CONTINUED, name), (name + FLIPS, name + CONTINUED)]
         rows = [
-            [rate(c.error_rate),
-             *(change(codecs.gap(name, base, channel=c.name, metric=metric)) for name, base in pairs)]
-            for c in codecs.channels
+            [rate(c.error_rate), figure(run.level(name, channel=c.name).mean),
+             *(change(run.gap(*pair, channel=c.name, metric="stoi")) for pair in pairs)]
+            for c in run.channels
         ]  # fmt: skip
-        tables.append(Table([f"{LABELS[metric]}, bits flipped", *(base for _, base in pairs)], rows))
-    return tables
+        head = [f"{name}, bits flipped", "STOI before", "through flips", "as long without flips", "gain of the flips"]
+        tables.append(Table(head, rows))
+    return FineTuning(tables, run.repeats) if tables else None
 
 
 def students(logged: Logged) -> Students | None:
