@@ -31,8 +31,8 @@ class Entropy(NamedTuple):
 class PriorReport(EvaluationCallback):
     """In `test`, counts the values of each digit of the codes and their pairs in consecutive frames, over all clips.
 
-    Writes `prior.npz` into the log folder, which `codec.CodePrior` reads, and prints the entropies. Measure it on speech
-    that is not scored: a prior of the scored clips would know them.
+    Writes `prior.npz` into the log folder, which `codec.CodePrior` reads, and prints the entropies. Measure it on
+    speech that is not scored: a prior of the scored clips would know them.
 
     Attributes:
         results: entropies of each codebook, in bits a frame.
@@ -73,8 +73,8 @@ class PriorReport(EvaluationCallback):
         frames = int(first.values[0][0].sum())
         lines = [f"Codes of {frames} frames: {folder / FILE}"]
         lines += [
-            f"  codebook {row.codebook}: {row.sent:.2f} bits a frame sent, {row.histogram:.2f} by the histograms of its "
-            f"digits, {row.chain:.2f} given the frame before"
+            f"  codebook {row.codebook}: {row.sent:.2f} bits a frame sent, {row.histogram:.2f} by the histograms of "
+            f"its digits, {row.chain:.2f} given the frame before"
             for row in self.results
         ]
         print_report("\n".join(lines))
