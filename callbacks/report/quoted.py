@@ -9,7 +9,9 @@ What stands between two invisible comments is written anew; `quoted_figures` exp
     ...
     <!-- /table -->
 
-A figure of others stays as it is typed, with its source: `<!-- published Llasa, table 1 -->0.92<!-- / -->`.
+A sentence of RESULTS.md's summary is quoted by its name, `<!-- sentence assignment -->...<!-- / -->`, and a table of
+its first section by its own, `<!-- table results parts -->`. A figure of others stays as it is typed, with its source:
+`<!-- published Llasa, table 1 -->0.92<!-- / -->`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from codec.errors import InvalidValue, UnreadableFile, UserError
 
 FILES = ("README.md", "docs/*.md", "codec/checkpoints/pretrained/*.md")
 FENCE = re.compile(r"^ *(```+).*?^ *\1 *$", re.M | re.S)
-OPENING = re.compile(r"<!-- (score|table|published)\b *(.*?) *-->")
+OPENING = re.compile(r"<!-- (score|sentence|table|published)\b *(.*?) *-->")
 INLINE_END, BLOCK_END = "<!-- / -->", "<!-- /table -->"
 
 
@@ -81,6 +83,8 @@ def _content(opening: re.Match[str], figures: Figures, old: str) -> str:
         return f"\n{figures.table(opening[2])}\n"
     if opening[1] == "score":
         return figures.text(opening[2])
+    if opening[1] == "sentence":
+        return figures.sentence(opening[2])
     if not opening[2]:
         raise InvalidValue(opening[0], allowed="names no source", remedy="write: <!-- published SOURCE -->")
     return old

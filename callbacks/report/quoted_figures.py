@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.report.quoted_form import Figure, split_form
-from callbacks.report.results.logged import Evaluation
+from callbacks.report.results.assignment import assignment
+from callbacks.report.results.logged import Evaluation, read_logged
 from callbacks.report.results.markdown import cells, rate
 from callbacks.report.results.sections import LABELS
+from callbacks.report.results.summary import summary
 from callbacks.report.systems import read_bootstrap, read_systems, reading
 from codec.errors import InvalidValue, UnreadableFile
 
@@ -42,6 +44,7 @@ class Figures:
         self.folder = folder
         self._read = lru_cache(maxsize=None)(_read)
         self._evaluation = lru_cache(maxsize=None)(_evaluation)
+        self._summary = lru_cache(maxsize=None)(lambda: summary(read_logged(folder)))
 
     def text(self, reference: str) -> str:
         """A reference's figure as text.
@@ -62,6 +65,8 @@ class Figures:
     def table(self, reference: str) -> str:
         """A Markdown table of figures, given what follows `table` in its reference; raises as `text` does."""
         words, form = split_form(_split(reference))
+        if words[:1] == ["results"]:
+            return self._results_table(words[1:])
         parts: dict[str, list[str]] = {"run": [], "rows": [], "columns": [], "of": []}
         part = "run"
         for word in words:
@@ -82,6 +87,23 @@ class Figures:
         of = [LABELS.get(name, _upper(name)) for name in fixed if not self._is_system(source, name)]
         head = [", ".join([*of, *["bits flipped"] * flips]), *(self._label(source, column) for column in columns)]
         return "\n".join(f"| {cells(row)} |" for row in (head, ["---"] * len(head), *body))
+
+    def sentence(self, name: str) -> str:
+        """A sentence of RESULTS.md's summary, without the words that head it; raises as `text` does."""
+        found = self._summary()
+        if name not in found:
+            raise _unknown(name, "is no sentence of the summary", found)
+        return found[name]
+
+    def _results_table(self, names: Sequence[str]) -> str:
+        """A table of RESULTS.md's first section: `parts`, `lost`, or that of a bit error rate, such as "10 %"."""
+        found = assignment(read_logged(self.folder).maps)
+        known = {} if found is None else {"parts": found.parts, "lost": found.lost, **dict(found.by_rate)}
+        name = " ".join(names)
+        if name not in known:
+            raise _unknown(name, "is no table of RESULTS.md's first section", known)
+        table = known[name]
+        return "\n".join(f"| {cells(row)} |" for row in (table.head, ["---"] * len(table.head), *table.rows))
 
     def _path(self, source: str) -> Path:
         return self.folder / (source if Path(source).suffix in (".csv", ".json") else f"{source}/channel.csv")

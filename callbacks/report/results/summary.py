@@ -10,16 +10,18 @@ from callbacks.scoring.scores import stated_clips
 RATES = (0.01, 0.05, 0.1)
 
 
-def summary(logged: Logged) -> list[str]:
-    """Sentences, the most important first."""
-    found = [
-        _level(logged.codecs),
-        *_assignment(logged.maps),
-        *_coding(logged.links),
-        *_receivers(logged.receivers),
-        *_fine_tuning(logged.fine_tuning),
-    ]
-    return [sentence for sentence in found if sentence]
+def summary(logged: Logged) -> dict[str, str]:
+    """Sentences by name, the most important first; README and the manual quote them by these names."""
+    assignment = _assignment(logged.maps)
+    found = {
+        "level": _level(logged.codecs),
+        "assignment": assignment[0] if assignment else "",
+        "optimised": assignment[1] if len(assignment) > 1 else "",
+        "coding": "".join(_coding(logged.links)),
+        "receivers": "".join(_receivers(logged.receivers)),
+        "fine_tuning": "".join(_fine_tuning(logged.fine_tuning)),
+    }
+    return {name: sentence for name, sentence in found.items() if sentence}
 
 
 def _level(codecs: Evaluation) -> str:
