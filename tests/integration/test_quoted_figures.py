@@ -23,7 +23,7 @@ SCORES = re.compile(
     rf"(?<![\w.])[-−+]?0?\.\d{{3,}}\b|\d\s*±\s*\.?\d|\[{NUMBER}, ?{NUMBER}\]|{METRIC}[^.;|]{{0,60}}?[\s(]{NUMBER}"
     r"|[−+]0?\.\d+|\d % (?:equal codes|of (?:its|the|their) codes)"
 )
-NO_SCORES = re.compile(r"decay 0\.999|STOI below about 0\.4")  # of the averaged weights; where PESQ says little
+NO_SCORES = re.compile(r"decay 0\.999|STOI[^.;|]* below (?:about )?0\.4")  # of the averaged weights; where PESQ says little
 
 
 def typed_scores(text: str) -> list[str]:
@@ -156,13 +156,29 @@ def test_a_table_has_names_in_its_head_and_figures_in_its_cells(tmp_path):
 
 
 def test_differences_are_those_of_the_results(figures):
-    links = read_logged(RESULTS).links
-    assert links is not None
+    maps = read_logged(RESULTS).maps
+    assert maps is not None
     pair, names = '"RVQ natural - FSQ natural"', ("RVQ natural", "FSQ natural")
-    gap = links.gap(*names, channel="bsc-0.1", metric="stoi")
-    loss = links.fragility(*names, channel="bsc-0.1", metric="stoi")
-    assert figures.text(f"links {pair} stoi bsc-0.1 []") == change(gap)
-    assert figures.text(f'links {pair} stoi "bsc-0.1 - bsc-0" []') == change(loss) != change(gap)
+    gap = maps.gap(*names, channel="bsc-0.1", metric="stoi")
+    loss = maps.fragility(*names, channel="bsc-0.1", metric="stoi")
+    assert figures.text(f"maps {pair} stoi bsc-0.1 []") == change(gap)
+    assert figures.text(f'maps {pair} stoi "bsc-0.1 - bsc-0" []') == change(loss) != change(gap)
+
+
+def test_sentences_and_tables_of_the_results_are_quoted_whole(figures):
+    results = (ROOT / "RESULTS.md").read_text()
+    for name in ("level", "assignment", "optimised", "coding", "receivers", "fine_tuning"):
+        sentence = figures.sentence(name)
+        assert f"- {sentence}\n" in results
+        text = f"Measured: <!-- sentence {name} -->old<!-- / -->"
+        assert fill(text, figures, name="page") == text.replace("old", sentence)
+        assert without_quotes(text, name="page").strip() == "Measured: <!-- / -->"
+    for name in ("parts", "lost", "10 %"):
+        assert f"{figures.table(f'results {name}')}\n" in results
+    with pytest.raises(InvalidValue, match=r"assigment is no sentence of the summary.*assignment"):
+        figures.sentence("assigment")
+    with pytest.raises(InvalidValue, match=r"3 % is no table of RESULTS\.md's first section"):
+        figures.table("results 3 %")
 
 
 @pytest.mark.parametrize(
