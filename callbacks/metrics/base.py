@@ -89,6 +89,12 @@ class SpeechMetric(ABC):
         found = np.where(np.isnan(values), self.worst, values)
         return np.minimum(found, self.worst) if self.higher_is_better is False else np.maximum(found, self.worst)
 
+    def is_worst(self, values: np.ndarray) -> int:
+        """Number of values that are `worst` or beyond it; NaN is none of them."""
+        if self.worst is None:
+            return 0
+        return int((values >= self.worst if self.higher_is_better is False else values <= self.worst).sum())
+
     def __call__(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
         """Score one pair.
 

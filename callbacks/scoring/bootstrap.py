@@ -113,19 +113,20 @@ def bootstrap_means(
     return Interval(means, low, high)
 
 
-def crossed_mean(
-    values: np.ndarray, *, clusters: Sequence[str] | None = None, confidence: float = 0.95
-) -> MeanInterval:
-    """Mean over clips and over a second random factor that is crossed with them, with its interval.
+def crossed_mean(*groups: np.ndarray, clusters: Sequence[str] | None = None, confidence: float = 0.95) -> MeanInterval:
+    """Mean over clips and over further random factors that are crossed with them, with its interval.
 
     For values that every clip has for each of S seeds, such as those of a random permutation: another seed shifts all
-    clips together, which resampling clips does not cover. The variance of the mean is the clusters' variance (as in
-    `bootstrap_means`) of the clips' means over seeds, plus σ² / S. σ² is the variance of the seeds' means less what
-    the interaction of seeds and clusters adds to it, at least 0. The interval is Student's t with the degrees of
-    freedom of Satterthwaite (1946).
+    clips together, which resampling clips does not cover. With several groups, such as one system and the negative of
+    another, the mean is the sum of theirs, and each group's seeds are a factor of its own.
+
+    The variance of the mean is the clusters' variance (as in `bootstrap_means`) of the sum of the clips' means over
+    seeds, plus, for each group, (A − B) / S, at least 0: A is the variance of the seeds' means, B what the interaction
+    of seeds and clusters adds to it. The interval is Student's t with the degrees of freedom of Satterthwaite (1946),
+    those of A and B apart.
 
     Args:
-        values: [S, clips]; a NaN gives no mean.
+        groups: each [S, clips], of any numbers of seeds; a NaN gives no mean.
         clusters: as in `bootstrap_means`.
         confidence: Probability mass between the bounds, in (0, 1).
 
@@ -136,25 +137,38 @@ def crossed_mean(
         InvalidValue: `confidence` is out of range, there is no value, or `clusters` has another length than the rows.
     """
     require(0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1")
-    require(values.size > 0, "values", list(values.shape), "must hold at least one seed and one clip")
-    seeds = len(values)
-    mean = float(values.mean())
-    sizes, sums = _cluster_sums(values, clusters)
-    groups = len(sizes)
-    if groups < 2 or np.isnan(mean):
+    shapes = [list(values.shape) for values in groups]
+    require(
+        bool(groups) and all(values.size for values in groups), "values", shapes, "must hold at least one seed and clip"
+    )
+    total = np.sum([values.mean(axis=0) for values in groups], axis=0, keepdims=True)  # [1, clips]
+    mean = float(total.mean())
+    sizes, sums = _cluster_sums(total, clusters)
+    count = len(sizes)
+    if count < 2 or np.isnan(mean):
         return MeanInterval(mean, np.nan, np.nan)
-    errors = sums - values.mean(axis=1, keepdims=True) * sizes  # [S, G], of each seed's own mean
-    by_clips = float(_cluster_variance(errors.mean(axis=0), sizes))
-    by_seeds = 0.0
-    if seeds > 1:
-        interaction = float(_cluster_variance(errors - errors.mean(axis=0), sizes).sum()) / (seeds - 1)
-        by_seeds = max(0.0, float(values.mean(axis=1).var(ddof=1)) - interaction) / seeds
-    variance = by_clips + by_seeds
-    if variance <= (ROUNDING * np.abs(values).max()) ** 2:
+    by_clips = float(_cluster_variance((sums - mean * sizes)[0], sizes))
+    variance, squares = by_clips, by_clips**2 / (count - 1)
+    for values in groups:
+        between, interaction, seeds = _seed_variances(values, clusters)
+        variance += max(0.0, between - interaction)
+        if seeds > 1:
+            squares += between**2 / (seeds - 1) + interaction**2 / ((seeds - 1) * (count - 1))
+    if variance <= (ROUNDING * max(float(np.abs(values).max()) for values in groups)) ** 2:
         return MeanInterval(mean, mean, mean)
-    freedom = variance**2 / (by_clips**2 / (groups - 1) + by_seeds**2 / max(1, seeds - 1))
-    half = float(stdtrit(freedom, (1 + confidence) / 2)) * variance**0.5
+    half = float(stdtrit(variance**2 / squares, (1 + confidence) / 2)) * variance**0.5
     return MeanInterval(mean, mean - half, mean + half)
+
+
+def _seed_variances(values: np.ndarray, clusters: Sequence[str] | None) -> tuple[float, float, int]:
+    """Variance of a mean over S seeds [S, clips] by the seeds' means, the part that is interaction, and S."""
+    seeds = len(values)
+    if seeds == 1:
+        return 0.0, 0.0, 1
+    sizes, sums = _cluster_sums(values, clusters)
+    errors = sums - values.mean(axis=1, keepdims=True) * sizes  # [S, G], of each seed's own mean
+    interaction = float(_cluster_variance(errors - errors.mean(axis=0), sizes).sum()) / (seeds - 1)
+    return float(values.mean(axis=1).var(ddof=1)) / seeds, interaction / seeds, seeds
 
 
 def _cluster_sums(values: np.ndarray, clusters: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:

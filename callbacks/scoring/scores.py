@@ -81,7 +81,8 @@ class ChannelRow(NamedTuple):
     NaN. `withheld` is why the mean says nothing and is NaN, empty if it does (`SpeechMetric.needs`). `erased_codewords`
     is the share of codewords received that stand for no code or lost a bit. `bit_rate` counts the bits a second on the
     channel, parity included; `delay_ms` is the delay of error correction, interleaving and concealment. `speakers` is
-    the number of speakers, 0 where one of a clip is not known.
+    the number of speakers, 0 where one of a clip is not known. `silent` counts the draws whose score is the metric's
+    worst value or worse, as that of silence is in STOI.
     """
 
     channel: str
@@ -106,6 +107,7 @@ class ChannelRow(NamedTuple):
     withheld: str
     delay_ms: float
     speakers: int
+    silent: int
 
     @property
     def key(self) -> str:
@@ -181,6 +183,7 @@ def _row(
         withheld=reason,
         delay_ms=max((float(clip.delays_ms[c]) for clip in clips), default=0.0),
         speakers=speaker_count(clips),
+        silent=sum(metric.is_worst(clip.values(c, metric.name)) for clip in clips),
     )
 
 

@@ -1,9 +1,9 @@
 """From codes to received latents: bits, channels that damage them, error correction, index assignment, concealment."""
 
-from codec.channels.base import Channel, decide, draw_generator
+from codec.channels.base import Channel, KnownErrorRate, decide, draw_generator
 from codec.channels.bit_errors import AWGNChannel, BinarySymmetricChannel, GilbertElliottChannel
 from codec.channels.coding import ConvolutionalCode, ErrorCorrection, Hamming74, ProtectedChannel, Repetition
-from codec.channels.composed import KnownErrorRate, MixedChannel, SelectedBitsChannel
+from codec.channels.composed import MixedChannel, SelectedBitsChannel
 from codec.channels.concealment import (
     Concealment,
     InterpolatedLatent,

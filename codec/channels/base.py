@@ -57,6 +57,10 @@ class Channel(ABC):
         """Bits sent for `frames` frames of `frame_bits` each, parity included."""
         return frames * frame_bits
 
+    def with_known_error_rate(self) -> "Channel":
+        """This channel with a receiver that knows its error rate; a channel made of others passes it on to them."""
+        return KnownErrorRate(self)
+
     @abstractmethod
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         """Transmit bits.
@@ -70,6 +74,49 @@ class Channel(ABC):
             The same shape on the device of `bits`: uint8 hard decisions, or float32 probabilities that each bit is a
             one, where exactly 0.5 means that the bit was lost.
         """
+
+
+class KnownErrorRate(Channel):
+    """A channel whose receiver knows its error rate p and states hard decisions as probabilities: p or 1 − p of a one.
+
+    Probabilities that the channel itself returns, and lost bits, pass as they are. `Link.known_error_rate` puts it
+    around the channel of an evaluation.
+
+    >>> channel = KnownErrorRate(BinarySymmetricChannel(0.25))
+    >>> channel(torch.tensor([0, 1, 1], dtype=torch.uint8), torch.Generator().manual_seed(0)).tolist()
+    [0.25, 0.75, 0.75]
+
+    Args:
+        channel: whose `error_rate` is known. Behind bursts it is the mean rate: when they occur is not known.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.family, self.name, self.error_rate = channel.family, channel.name, channel.error_rate
+
+    @property
+    def curve(self) -> str:
+        return self.channel.curve
+
+    @property
+    def delay_frames(self) -> int:
+        """Those of the channel."""
+        return self.channel.delay_frames
+
+    def channel_bits(self, frames: int, frame_bits: int) -> int:
+        """Bits sent for `frames` frames of `frame_bits` each, parity included."""
+        return self.channel.channel_bits(frames, frame_bits)
+
+    def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
+        received = self.channel(bits, generator)
+        if received.is_floating_point() or self.error_rate == 0.0:
+            return received
+        return decision_probabilities(received, self.error_rate)
+
+
+def decision_probabilities(decisions: Tensor, error_rate: float) -> Tensor:
+    """float32 probabilities of a one, p or 1 − p, of hard decisions uint8 of which a share p is wrong."""
+    return torch.where(decisions > 0, 1.0 - error_rate, error_rate)
 
 
 def check_share(name: str, value: float) -> float:

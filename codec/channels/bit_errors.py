@@ -44,7 +44,7 @@ class GilbertElliottChannel(Channel):
     π = p / h. The chain leaves the bad state with probability 1 / L and the good state with probability
     π / (L (1 − π)) at each bit. It starts in its stationary distribution and runs through all bits of a call in row
     order, frames and clips included. At p = 0 nothing changes. Realisations are nested over rates, as those of
-    `BinarySymmetricChannel`, for one L ≥ 1 / (1 − π) and one h.
+    `BinarySymmetricChannel`, for one h and one L ≥ 1 / (1 − π) of the lower rate.
 
     >>> channel = GilbertElliottChannel(0.1, 20)
     >>> channel.bad_share, channel.error_rate
@@ -144,8 +144,9 @@ def markov_states(length: int, bad_share: float, burst_length: float, generator:
     """Draw a stationary two-state Markov chain, bool `[length]`, True in the bad state.
 
     Realisations are nested: from one generator state and with one burst length, a step that is bad at one share is bad
-    at every higher one, as long as bursts are at least 1 / (1 − share) steps long (a bad step makes the next one no
-    less likely to be bad). Each step compares one random number with the probability of going to the bad state.
+    at every higher one, as long as bursts are at least 1 / (1 − share) steps long for the lower share (there a bad step
+    makes the next one no less likely to be bad). Each step compares one random number with the probability of going to
+    the bad state.
 
     Args:
         length: number of steps.

@@ -1,4 +1,4 @@
-"""Channels made of channels: one of several at random, some bits alone, decisions with their error rate."""
+"""Channels made of channels: a random one of several for training, and one that acts on selected bits only."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel
+from codec.channels.base import Channel, decision_probabilities
 from codec.errors import InvalidValue
 
 
@@ -60,10 +60,17 @@ class MixedChannel(Channel):
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         if bits.ndim < 3:
             return self._draw(generator)(bits, generator)
-        received = [self._draw(generator)(clip, generator) for clip in bits.flatten(0, -3)]
-        if any(clip.is_floating_point() for clip in received):
-            received = [clip.float() for clip in received]
+        drawn = [self._draw(generator) for _ in range(bits.flatten(0, -3).shape[0])]
+        received = [channel(clip, generator) for channel, clip in zip(drawn, bits.flatten(0, -3), strict=True)]
+        if any(clip.is_floating_point() for clip in received):  # beside them, decisions are as certain as they are
+            received = [
+                clip if clip.is_floating_point() else decision_probabilities(clip, channel.error_rate)
+                for channel, clip in zip(drawn, received, strict=True)
+            ]
         return torch.stack(received).view(bits.shape)
+
+    def with_known_error_rate(self) -> Channel:
+        return MixedChannel([channel.with_known_error_rate() for channel in self.channels], self.weights.tolist())
 
     def _draw(self, generator: torch.Generator) -> Channel:
         """Draw the channel of one clip."""
@@ -107,6 +114,9 @@ class SelectedBitsChannel(Channel):
         selected = len(self.positions)
         return self.channel.channel_bits(frames, selected) + frames * (frame_bits - selected)
 
+    def with_known_error_rate(self) -> Channel:
+        return SelectedBitsChannel(self.channel.with_known_error_rate(), self.positions)
+
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         if max(self.positions) >= bits.shape[-1]:
             raise InvalidValue("positions", self.positions, f"must lie below the {bits.shape[-1]} bits of a frame")
@@ -114,41 +124,3 @@ class SelectedBitsChannel(Channel):
         merged = bits.to(received.dtype, copy=True)
         merged[..., self.positions] = received
         return merged
-
-
-class KnownErrorRate(Channel):
-    """A channel whose receiver knows its error rate p and states hard decisions as probabilities: p or 1 − p of a one.
-
-    Probabilities that the channel itself returns, and lost bits, pass as they are. `Link.known_error_rate` puts it
-    around the channel of an evaluation.
-
-    >>> channel = KnownErrorRate(BinarySymmetricChannel(0.1))
-    >>> channel.name
-    'bsc-0.1'
-
-    Args:
-        channel: whose `error_rate` is known. Behind bursts it is the mean rate: when they occur is not known.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.family, self.name, self.error_rate = channel.family, channel.name, channel.error_rate
-
-    @property
-    def curve(self) -> str:
-        return self.channel.curve
-
-    @property
-    def delay_frames(self) -> int:
-        """Those of the channel."""
-        return self.channel.delay_frames
-
-    def channel_bits(self, frames: int, frame_bits: int) -> int:
-        """Bits sent for `frames` frames of `frame_bits` each, parity included."""
-        return self.channel.channel_bits(frames, frame_bits)
-
-    def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
-        received = self.channel(bits, generator)
-        if received.is_floating_point() or self.error_rate == 0.0:
-            return received
-        return torch.where(received > 0, 1.0 - self.error_rate, self.error_rate)

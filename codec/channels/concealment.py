@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from codec.channels.priors import chain_posteriors
 from codec.channels.reception import Receiver, Reception
@@ -48,12 +49,13 @@ class ZeroLatent(Concealment):
 class RepeatLast(Concealment):
     """A lost frame repeats the codes of the last frame received; before the first, it is the mean (`MeanLatent`).
 
-    If a frame has a single code and some of its bits arrived, as error correction can leave it, only the digits that
-    lost a bit are repeated, each from the last frame in which it arrived.
+    If a frame has a single code of several digits and some of its bits arrived, as error correction can leave it, only
+    the digits that lost a bit are repeated, each from the last frame in which it arrived.
     """
 
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
-        digits = receiver.digit_decisions(reception.bits) if reception.codes.shape[1] == 1 else None
+        several = [len(sizes) > 1 for sizes in receiver.quantizer.digits] == [True]
+        digits = receiver.digit_decisions(reception.bits) if several else None
         if digits is not None and reception.bits.is_floating_point():
             return self._repeat_digits(receiver, digits[0])
         erased = reception.erased | reception.erased[:, :1]
@@ -61,15 +63,13 @@ class RepeatLast(Concealment):
         return receiver.decode(reception.codes.gather(-1, source), erased.gather(-1, source))
 
     def _repeat_digits(self, receiver: Receiver, digits: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Latents of the code of each frame `[B, F]`, put together from its digits' values and losses."""
-        code, place_value = torch.zeros_like(digits[0][0]), 1
-        erased = torch.zeros_like(digits[0][1])
-        for (values, lost), size in zip(digits, receiver.quantizer.digits[0], strict=True):
+        """Latents of the code of each frame, put together from its digits' values `[B, F]` and where they are lost."""
+        found = []
+        for (values, lost), mean in zip(digits, receiver.digit_means(digits[0][0].device)[0], strict=True):
             source = _last_received(~lost)
-            code = code + place_value * values.gather(-1, source)
-            erased = erased | lost.gather(-1, source)
-            place_value *= size
-        return receiver.decode(code.masked_fill(erased, 0)[:, None], erased[:, None])
+            known = one_hot(values.gather(-1, source), mean.shape[-1]).to(mean)  # [B, F, L]
+            found.append(torch.where(lost.gather(-1, source)[..., None], mean, known))
+        return receiver.quantizer.decode_digits([found])
 
 
 class InterpolatedLatent(Concealment):

@@ -126,7 +126,8 @@ class BinarySwitchingMap(IndexMap):
     optimum.
 
     A code of several digits, such as FSQ's levels, is searched digit by digit: with a codeword of its own for each
-    digit, the cost is a sum over digits, and of four levels every assignment is one exchange away. For equally likely
+    digit, the cost is a sum over digits, and of four levels every assignment is one exchange away, but
+    for symmetries that cost nothing. For equally likely
     codes of FSQ whose levels are powers of two the natural order is then optimal, even among all assignments of the
     whole codeword, because its latents are affine in its bits (Knagenhjelm and Agrell 1996); a prior can move it.
 

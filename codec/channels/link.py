@@ -10,7 +10,6 @@ from codec.channels.base import Channel, decide
 from codec.channels.bitstream import bits_to_codes, codes_to_bits
 from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
-from codec.channels.composed import KnownErrorRate
 from codec.channels.concealment import Concealment, MeanLatent
 from codec.channels.digit_bits import digit_bits
 from codec.channels.index_maps import IndexMap, NaturalMap
@@ -34,7 +33,8 @@ class Link:
         interleave: frames over which the coded bits are interleaved; 1 for none.
         prior: measured probabilities of the codes, for concealment; None for equally likely ones.
         known_error_rate: the receiver knows the channel's error rate, so that hard decisions become probabilities,
-            which `PosteriorMean` with a prior weighs against what the codes make likely (see `KnownErrorRate`).
+            which `PosteriorMean` with a prior weighs against what the codes make likely (see `KnownErrorRate`). Behind
+            a `code` it always knows it.
     """
 
     index_map: IndexMap | None = None
@@ -114,7 +114,7 @@ class Connection:
         The mean is that of the prior, or of equally likely codes; it has no gradient.
         """
         latents = self.quantizer.decode(codes, erased)
-        means, steps = self._digit_means(latents.device), []
+        means, steps = self.digit_means(latents.device), []
         with torch.no_grad():
             zero = self.quantizer.decode(torch.zeros_like(codes[:1, :, :1]), torch.ones_like(erased[:1, :, :1]))
             for k in range(codes.shape[1]):
@@ -123,8 +123,8 @@ class Connection:
                 steps.append(step * erased[:, k : k + 1])
         return latents + torch.stack(steps).sum(0)
 
-    def _digit_means(self, device: torch.device) -> list[list[Tensor]]:
-        """P(value) `[1, 1, L]` of each digit of each codebook."""
+    def digit_means(self, device: torch.device) -> list[list[Tensor]]:
+        """P(value) `[1, 1, L]` of each digit of each codebook: the prior's, or equal."""
         if self.prior is not None:
             return [[p.to(device)[None, None] for p in digits] for digits in self.prior.histograms]
         sizes = self.quantizer.digits
@@ -170,7 +170,7 @@ class Connection:
             if self.prior is not None:
                 likelihood = likelihood * joint_probabilities(self.prior.histograms[k]).to(likelihood)
             total = likelihood.sum(-1, keepdim=True)
-            found.append(torch.where(total > 0, likelihood / total.clamp_min(1e-30), 1 / size))
+            found.append(torch.where(total > 0, likelihood / total.clamp_min(torch.finfo(total.dtype).tiny), 1 / size))
         return found
 
     def digit_likelihoods(self, bits: Tensor) -> list[list[Tensor]] | None:
@@ -200,7 +200,7 @@ class Connection:
         """The channel behind this link's error correction; the channel itself where there is none."""
         link = self.link
         if link.known_error_rate:
-            channel = KnownErrorRate(channel)
+            channel = channel.with_known_error_rate()
         if link.code is None:
             return channel
         return ProtectedChannel(channel, link.code, protected_bits=self._protected, interleave=link.interleave)

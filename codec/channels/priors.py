@@ -19,7 +19,7 @@ Digits = Sequence[Sequence[Tensor]]  # a tensor for each digit of each codebook
 
 
 class CodePrior:
-    """How probable each value of each digit of a code is, at first and after each value in the frame before.
+    """How probable each value of each digit of a code is, by itself and after each value in the frame before.
 
     A digit is a level of FSQ, or the whole code of a learned codebook (`Quantizer.digits`); digits are taken as
     independent of each other. The probabilities come from counts: with n_a values a among n, and n_ab pairs of a
@@ -147,13 +147,13 @@ def chain_posteriors(likelihoods: Tensor, histograms: Tensor, transitions: Tenso
 
     Args:
         likelihoods: P(bits of the frame | value) of G digits of L values, up to a factor, float `[B, G, F, L]`.
-        histograms: of the first frame, `[G, L]`.
+        histograms: for the first frame, `[G, L]`.
         transitions: `[G, L, L]`, rows for the value before.
         lookahead: frames after a frame that count for it; 0 for the past alone, None for the whole clip.
 
     Returns:
-        float64 `[B, G, F, L]`, which sums to one over the last axis. Where the bits rule out every value, as flips that
-        were received as certain can, the frame's likelihoods are taken without the chain.
+        float64 `[B, G, F, L]`, which sums to one over the last axis. A frame whose bits rule out every value counts as
+        lost; where the chain rules out what the bits allow, the frame's likelihoods are taken alone.
     """
     seen = _normalised(likelihoods.double())
     chain = transitions.to(seen)

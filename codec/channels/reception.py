@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from codec.channels.priors import CodePrior
@@ -32,6 +33,9 @@ class Receiver(Protocol):
     @property
     def prior(self) -> CodePrior | None:
         """Measured probabilities of the codes; None for equally likely ones."""
+
+    def digit_means(self, device: torch.device) -> list[list[Tensor]]:
+        """P(value) `[1, 1, L]` of each digit of each codebook: the prior's, or equal."""
 
     def decode(self, codes: Tensor, erased: Tensor) -> Tensor:
         """Latents float32 `[B, D, F]` of codes int64 `[B, K, F]`, where an erased code contributes its mean."""

@@ -81,11 +81,11 @@ class Quantizer(nn.Module, ABC):
             InvalidValue: wrong number or shape of tensors, or a codebook of more than 2^20 entries.
         """
         self._check_probabilities(probabilities)
-        device = probabilities[0].device
-        constant = self.entry_latents(torch.zeros(1, dtype=torch.long, device=device), None)  # [1, D]
+        device, stages = probabilities[0].device, len(probabilities)
+        constant = self.entry_latents(torch.zeros(1, dtype=torch.long, device=device), None, stages=stages)  # [1, D]
         mean = constant
         for k, (size, weights) in enumerate(zip(self.codebook_sizes, probabilities, strict=False)):
-            table = self.entry_latents(torch.arange(size, device=device), k) - constant  # [size, D]
+            table = self.entry_latents(torch.arange(size, device=device), k, stages=stages) - constant  # [size, D]
             with torch.autocast(device.type, enabled=False):
                 mean = mean + weights.float() @ table  # [B, F, D]
         return mean.transpose(1, 2)
@@ -94,8 +94,8 @@ class Quantizer(nn.Module, ABC):
         """The expected latents of codes whose digits are independent and known by their probabilities.
 
         Args:
-            probabilities: for each codebook, and each of its `digits`, float `[B, F, L]`, which sums to one over the
-                last axis; None for a codebook whose codes are erased.
+            probabilities: for each codebook, or each of the first ones, and each of its `digits`, float `[B, F, L]`,
+                which sums to one over the last axis; None for a codebook whose codes are erased.
 
         Returns:
             float32 `[B, D, F]`.
@@ -104,19 +104,24 @@ class Quantizer(nn.Module, ABC):
             InvalidValue: a codebook of several digits has more than 2^20 entries.
         """
         first = next(digits for digits in probabilities if digits is not None)[0]
-        constant = self.entry_latents(torch.zeros(1, dtype=torch.long, device=first.device), None)  # [1, D]
+        zero, stages = torch.zeros(1, dtype=torch.long, device=first.device), len(probabilities)
+        constant = self.entry_latents(zero, None, stages=stages)  # [1, D]
         mean = constant.expand(*first.shape[:2], -1)  # [B, F, D]
         for k, digits in enumerate(probabilities):
             if digits is not None:
                 joint = joint_probabilities(digits).float()  # [B, F, size]
-                table = self.entry_latents(torch.arange(joint.shape[-1], device=first.device), k) - constant
+                entries = torch.arange(joint.shape[-1], device=first.device)
+                table = self.entry_latents(entries, k, stages=stages) - constant
                 with torch.autocast(first.device.type, enabled=False):
                     mean = mean + joint @ table
         return mean.transpose(1, 2)
 
-    def entry_latents(self, entries: Tensor, codebook: int | None) -> Tensor:
-        """Latents float32 `[N, D]` of one codebook's entries `[N]` with all other codebooks erased; None erases all."""
-        codes = entries.expand(1, len(self.codebook_sizes), -1)
+    def entry_latents(self, entries: Tensor, codebook: int | None, *, stages: int | None = None) -> Tensor:
+        """Latents float32 `[N, D]` of one codebook's entries `[N]` with all other codebooks erased; None erases all.
+
+        `stages` is the number of first codebooks that there are; None for all.
+        """
+        codes = entries.expand(1, stages or len(self.codebook_sizes), -1)
         erased = torch.ones_like(codes, dtype=torch.bool)
         if codebook is not None:
             erased[:, codebook] = False

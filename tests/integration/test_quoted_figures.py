@@ -23,7 +23,9 @@ SCORES = re.compile(
     rf"(?<![\w.])[-−+]?0?\.\d{{3,}}\b|\d\s*±\s*\.?\d|\[{NUMBER}, ?{NUMBER}\]|{METRIC}[^.;|]{{0,60}}?[\s(]{NUMBER}"
     r"|[−+]0?\.\d+|\d % (?:equal codes|of (?:its|the|their) codes)"
 )
-NO_SCORES = re.compile(r"decay 0\.999|STOI[^.;|]* below (?:about )?0\.4")  # of the averaged weights; where PESQ says little
+NO_SCORES = re.compile(
+    r"decay 0\.999|STOI[^.;|]* below (?:about )?0\.4"
+)  # of the averaged weights; where PESQ says little
 
 
 def typed_scores(text: str) -> list[str]:

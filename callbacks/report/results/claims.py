@@ -16,6 +16,8 @@ YES, PARTLY, NO, UNTESTED = "reproduced", "partly reproduced", "not reproduced",
 MARGIN = 0.02  # STOI: what counts as equally good
 STABLE = 0.1  # STOI: the largest loss of a codec that counts as stable
 FAR = 0.1  # STOI: how much less a codec must lose to survive far better
+USABLE = 0.5  # STOI without errors: below, there is no speech left to lose
+LEVEL = 0.05  # STOI without errors: how far apart codecs may be whose losses are compared
 PAPER_CODES = {"exact code": 0.02, "same level": 0.53, "cosine of quantizer outputs": 0.73}  # arXiv 2509.09550
 ONE_RUN = "for these checkpoints, one training run each"
 
@@ -55,24 +57,35 @@ def _channel(maps: Evaluation | None) -> list[Verdict]:
     drop = maps.fall(rvq, channel=harsh, start=mild)
     loss = maps.change(fsq, channel=harsh)
     holds = [gaps[0].high < 0, gaps[1].high <= -FAR]
+    starts = {system: maps.level(system, channel=maps.clean.name) for system in (fsq, rvq)}
+    usable = {system: start.low >= USABLE for system, start in starts.items()}
+    even = all(usable.values()) and abs(starts[fsq].mean - starts[rvq].mean) <= LEVEL
+    condition = f"; tested where STOI without errors is {USABLE} or more, with the interval"
     return [
         Verdict(
             claims["better"],
             "RVQ loses more STOI than FSQ from 0 to 1 %, and from 0 to 10 % of flipped bits at least "
-            f"{FAR} more, both with the intervals; partly, if one of them holds",
-            _verdict(YES if all(holds) else PARTLY if any(holds) else NO, gaps, sum(faults.values())),
+            f"{FAR} more, both with the intervals; partly, if one of them holds{condition}, and within {LEVEL} of each "
+            "other",
+            _verdict(YES if all(holds) else PARTLY if any(holds) else NO, gaps, sum(faults.values()) + (not even)),
             f"RVQ's change minus FSQ's: at 1 % {change(gaps[0])}, at 10 % {change(gaps[1])}; {ONE_RUN}",
         ),
         Verdict(
             claims["sharp"],
-            f"RVQ loses more than {STABLE} STOI from 1 to 10 %, with the interval; partly, if the mean alone does",
-            _verdict(_below(drop, -STABLE), [drop], faults[rvq]),
+            f"RVQ loses more than {STABLE} STOI from 1 to 10 %, with the interval; partly, if the mean alone does"
+            f"{condition}",
+            _verdict(_below(drop, -STABLE), [drop], faults[rvq] + (not usable[rvq])),
             f"{change(drop)}",
         ),
         Verdict(
             claims["stable"],
-            f"FSQ loses at most {STABLE} STOI from 0 to 10 %, with the interval; partly, if the mean alone does",
-            _verdict(YES if loss.low >= -STABLE else PARTLY if loss.mean >= -STABLE else NO, [loss], faults[fsq]),
+            f"FSQ loses at most {STABLE} STOI from 0 to 10 %, with the interval; partly, if the mean alone does"
+            f"{condition}",
+            _verdict(
+                YES if loss.low >= -STABLE else PARTLY if loss.mean >= -STABLE else NO,
+                [loss],
+                faults[fsq] + (not usable[fsq]),
+            ),
             f"{change(loss)}",
         ),
     ]
@@ -100,6 +113,8 @@ def _student(found: dict[str, Any] | None) -> list[Verdict]:
     rows = [r for r in found["differences"] if r["metric"] == "stoi" and r["channel"] == "bsc-0"]
     gap = rows[0]["gap"] if rows else Gap(math.nan, math.nan, math.nan, 0, 0)
     same = gap.low >= -MARGIN and gap.high <= MARGIN
+    clean = [row for row in found["scores"] if row["metric"] == "stoi" and row["channel"] == "bsc-0"]
+    faults = sum(row.get("silent", 1) + row["unscorable"] for row in clean) if clean else 1  # 1: not stated
     return [
         Verdict(
             codes,
@@ -113,7 +128,7 @@ def _student(found: dict[str, Any] | None) -> list[Verdict]:
         Verdict(
             equal,
             f"the interval of student minus teacher lies within ±{MARGIN} STOI",
-            _verdict(YES if same else NO, [gap], 0),
+            _verdict(YES if same else NO, [gap], faults),
             f"STOI {change(gap)}; paper +0.01; {ONE_RUN}",
         ),
     ]

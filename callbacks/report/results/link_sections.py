@@ -62,8 +62,15 @@ def _kind(evaluation: Evaluation, curve: str, metrics: tuple[str, ...]) -> Kind:
 
 
 def baseline_of(name: str, evaluation: Evaluation) -> str:
-    """The first system of the same codec, by the first word of its name."""
-    return next(other for other in evaluation.systems if other.split()[0] == name.split()[0])
+    """The system without error correction and with the same receiver; of that one, the first of its codec.
+
+    Systems of one codec begin with the same word; the receiver with a prior is the system "CODEC prior".
+    """
+    codec = name.split()[0]
+    first = next(other for other in evaluation.systems if other.split()[0] == codec)
+    rates = [evaluation.systems[system].bit_rates[evaluation.clean.name] for system in (name, first)]
+    receiver = f"{codec} prior"
+    return receiver if rates[0] > rates[1] and receiver in evaluation.systems else first
 
 
 def _facts(rows: Rows, clean: Setting, settings: list[Setting]) -> list[str]:

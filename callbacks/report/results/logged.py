@@ -92,32 +92,35 @@ class Evaluation(NamedTuple):
         return self._contrast([system], [], [channel, start], metric)
 
     def silent_or_unscored(self, system: str, *, channels: Sequence[str | None], metric: str = "stoi") -> int:
-        """Number of draws behind some channels without a score, or with a score of exactly 0, as silence has."""
+        """Number of draws behind some channels without a score, or with the worst one, as silence has, or beyond it."""
+        stated = next(m for m in self.systems[self.seeds(system)[0]].metrics if m.name == metric)
         count = 0
         for name in self.seeds(system):
             for entry in self.systems[name].clips.values():
                 for channel in channels:
                     values = entry["channels"][channel]["scores"][metric] if channel else []
-                    count += sum(value is None or value == 0 for value in values)
+                    found = np.array([np.nan if value is None else value for value in values])
+                    count += int(np.isnan(found).sum()) + stated.is_worst(found)
         return count
 
     def _contrast(self, plus: Sequence[str], minus: Sequence[str], channels: Sequence[str], metric: str) -> Gap:
         """Mean over clips of systems minus others, behind the first channel, minus the same behind the second."""
-        terms = [(1, name) for name in plus] + [(-1, name) for name in minus]
-        values, scored = np.zeros((1, len(self.clips))), np.ones((len(self.clips), self.repeats), dtype=bool)
-        for sign, name in terms:
-            for turn, channel in zip((1, -1), channels, strict=False):
-                by_seed = []
-                for system in self.seeds(name):
+        groups, scored = [], np.ones((len(self.clips), self.repeats), dtype=bool)
+        for sign, name in [(1, name) for name in plus] + [(-1, name) for name in minus]:
+            by_seed = []
+            for system in self.seeds(name):
+                total = np.zeros(len(self.clips))
+                for turn, channel in zip((1, -1), channels, strict=False):
                     found, complete = self._values(system, channel, metric)
-                    by_seed.append(sign * turn * found)
+                    total += sign * turn * found
                     scored &= complete
-                values = values + np.stack(by_seed)
+                by_seed.append(total)
+            groups.append(np.stack(by_seed))
         draws = int(scored.sum())
-        if len(values) > 1:
-            bounds = crossed_mean(values, clusters=self.speakers, confidence=self.bootstrap.confidence)
+        if max(map(len, groups)) > 1:
+            bounds = crossed_mean(*groups, clusters=self.speakers, confidence=self.bootstrap.confidence)
         else:
-            interval = self.bootstrap.means(values, self.speakers)
+            interval = self.bootstrap.means(np.sum(groups, axis=0), self.speakers)
             bounds = MeanInterval(*(float(bound[0]) for bound in interval))
         return Gap(*bounds, draws, scored.size)
 

@@ -39,8 +39,9 @@ def score(row: ChannelRow | None, *, interval: bool = True) -> str:
     if not math.isfinite(row.mean):
         return f"not comparable [{row.unscorable} of {row.scored + row.unscorable} unscored]"
     imputed = f"{row.imputed} of {row.scored + row.unscorable} imputed" if row.imputed else ""
+    silent = f"{row.silent} of {row.scored + row.unscorable} at the worst" if row.silent else ""
     bounds = f"{figure(row.low)}, {figure(row.high)}" if interval and math.isfinite(row.low) else ""
-    further = ", ".join(part for part in (bounds, imputed) if part)
+    further = ", ".join(part for part in (bounds, imputed, silent) if part)
     return figure(row.mean) + (f" [{further}]" if further else "")
 
 

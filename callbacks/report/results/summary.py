@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callbacks.report.results.assignment import FSQ, FSQ_CONTROL, RVQ, RVQ_CONTROL, parts
+from callbacks.report.results.assignment import FSQ, FSQ_BEST, FSQ_CONTROL, RVQ, RVQ_BEST, RVQ_CONTROL, parts
 from callbacks.report.results.logged import Evaluation, Logged
 from callbacks.report.results.markdown import change, estimate, figure, percent
 from callbacks.scoring.scores import stated_clips
@@ -44,29 +44,49 @@ def _assignment(maps: Evaluation | None) -> list[str]:
     if maps is None or not all(maps.seeds(name) for name in (FSQ, RVQ, FSQ_CONTROL, RVQ_CONTROL)):
         return []
     found = [(rate, channel) for rate in RATES if (channel := maps.channel(rate))]
-    advantage = ", ".join(
-        f"{change(maps.gap(FSQ, RVQ, channel=name, metric='stoi'))} at {percent(rate)}" for rate, name in found
-    )
-    split = [(rate, parts(maps, name)) for rate, name in found]
-    control = ", ".join(f"{change(part.quantizer)} at {percent(rate)}" for rate, part in split)
-    shares = ", ".join(f"{percent(part.share)} at {percent(rate)}" for rate, part in split)
+    scores, losses = ([parts(maps, name, lost=lost) for _, name in found] for lost in (False, True))
+    rates = " and ".join([", ".join(percent(rate) for rate, _ in found[:-1]), percent(found[-1][0])])
+    advantage = _listed([change(part.advantage) for part in scores])
+    shares = [sorted((score.share, loss.share)) for score, loss in zip(scores, losses, strict=True)]
     sentences = [
-        f"**FSQ against RVQ**, equal but for the quantizer: behind flipped bits FSQ's STOI minus RVQ's is {advantage}. "
-        f"With random codewords of 8 bits for both it is {control}: {shares} of the advantage is the index assignment, "
-        "the rest the quantizer's."
+        f"**FSQ against RVQ**, equal but for the quantizer, at {rates} of bits flipped: FSQ's STOI minus that of RVQ "
+        f"with random codewords is {advantage}. With random codewords of 8 bits for FSQ too, "
+        f"{_listed([change(part.quantizer) for part in scores])} is left, or, as the two start apart, "
+        f"{_listed([change(part.quantizer) for part in losses])} of what the flips take away. By this control the "
+        f"index assignment makes {_listed([_range(*share) for share in shares])} of the advantage, the quantizer the "
+        "rest."
     ]
-    if maps.seeds("RVQ optimised"):
-        rate, name = found[-1]
-        gap = maps.gap("RVQ optimised", FSQ, channel=name, metric="stoi")
+    if maps.seeds(RVQ_BEST):
+        gaps = _listed([change(maps.gap(FSQ, RVQ_BEST, channel=name, metric="stoi")) for _, name in found])
         sentences.append(
-            "**An optimised index assignment**, found after training at no cost in rate, brings RVQ at "
-            f"{percent(rate)} of bits flipped to {change(gap)} of FSQ; for FSQ the natural one is hardly improved."
+            "**With the best index assignment** found for each, after training and at no cost in rate, FSQ's STOI "
+            f"minus RVQ's is {gaps} at {rates} of bits flipped{_of_fsq(maps, found[-1][1])}."
         )
     return sentences
 
 
+def _of_fsq(maps: Evaluation, channel: str) -> str:
+    """What the search found for FSQ."""
+    if not maps.seeds(FSQ_BEST):
+        return ""
+    gap = maps.gap(FSQ_BEST, FSQ, channel=channel, metric="stoi")
+    if gap.mean == gap.low == gap.high == 0.0:
+        return "; for FSQ it is the natural one"
+    return f"; for FSQ it is {change(gap)} to the natural one"
+
+
+def _listed(texts: list[str]) -> str:
+    return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else "".join(texts)
+
+
+def _range(low: float, high: float) -> str:
+    """Two shares as whole percentages, "75 to 91 %"; one where they are equal."""
+    shown = [f"{100 * share:.0f}".replace("-", "−") for share in (low, high)]
+    return f"{' to '.join(dict.fromkeys(shown))} %"
+
+
 def _coding(links: Evaluation | None) -> list[str]:
-    coded, plain = "FSQ conv 1/2 over 16 frames", "FSQ"
+    coded, plain = "FSQ conv 1/2 over 16 frames", "FSQ prior"
     if links is None or not {coded, plain} <= set(links.systems):
         return []
     curve = next((c.curve for c in links.channels if c.curve.startswith("frame")), "")

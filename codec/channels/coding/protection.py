@@ -68,13 +68,15 @@ class ProtectedChannel(Channel):
 
     @property
     def delay_frames(self) -> int:
-        """Delay of the interleaver, 2 (D − 1) frames, and of the inner channel.
+        """Delay of the interleaver, 2 (D − 1) frames, of frames that share coded bits, and of the inner channel.
 
         The first frame of a block waits for the D − 1 others before its first row is sent, and the receiver for D − 1
-        more rows. The decoder's look-ahead is not counted: `ConvolutionalCode` here looks at the whole message, where a
-        live receiver would decide after about five constraint lengths.
+        more rows. Where the code's tail or blocks do not end with a frame, rows run ahead of frames by up to one frame,
+        which is added (not for a repetition code). The decoder's look-ahead is not counted: `ConvolutionalCode` here
+        looks at the whole message, where a live receiver would decide after about five constraint lengths.
         """
-        return 2 * (self.interleave - 1) + self.channel.delay_frames
+        shared = self.code.coded_length(2) != 2 * self.code.coded_length(1)
+        return 2 * (self.interleave - 1) + int(shared) + self.channel.delay_frames
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for a clip of `frames` frames of `frame_bits` payload bits, termination and padding included.

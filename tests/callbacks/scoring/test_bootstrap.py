@@ -148,3 +148,31 @@ def test_bad_arguments() -> None:
         bootstrap_means(np.zeros((1, 3)), clusters=["a", "b"])
     with pytest.raises(ValueError, match="values"):
         crossed_mean(np.zeros((0, 3)))
+
+
+def test_crossed_groups_of_unequal_seeds_are_factors_of_their_own():
+    generator = np.random.default_rng(0)
+    one, other = generator.normal(size=(5, 20)), generator.normal(size=(3, 20))
+    found = crossed_mean(one, -other)
+    assert found.mean == pytest.approx(one.mean() - other.mean())
+    assert found.low < found.mean < found.high
+    swapped = crossed_mean(-other, one)
+    assert swapped == pytest.approx(found)
+    single = crossed_mean(one, -other[:1] + 0 * other[:1])
+    assert single.high - single.low > 0
+
+
+@pytest.mark.parametrize("seeds", [(3, 3), (5, 3), (5, 1)])
+def test_differences_of_seeds_are_covered_where_seeds_dominate(seeds):
+    """Seed effects twice the clips', with an interaction; the difference of two systems' means is 0."""
+    generator, hits, count = np.random.default_rng(1), 0, 1500
+    for _ in range(count):
+        clip = generator.normal(0, 0.02, 20)
+        groups = [
+            sign
+            * (clip + (number > 1) * generator.normal(0, 0.04, (number, 1)) + generator.normal(0, 0.03, (number, 20)))
+            for sign, number in zip((1, -1), seeds, strict=True)
+        ]
+        found = crossed_mean(*groups)
+        hits += found.low <= 0 <= found.high
+    assert 0.925 <= hits / count <= 0.985

@@ -273,3 +273,21 @@ def test_composed_channels_count_the_parity_inside_them():
 def test_impossible_settings_are_refused(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_a_known_error_rate_reaches_the_channels_inside_others():
+    bits = torch.zeros(1, 200, 8, dtype=torch.uint8)
+    one = SelectedBitsChannel(BinarySymmetricChannel(0.25), [0]).with_known_error_rate()
+    received = one(bits, draw_generator(0, "clip", "bsc", 0))
+    assert (received[..., 1:] == 0).all() and received[..., 0].unique().tolist() == [0.25, 0.75]
+    mixed = MixedChannel([BinarySymmetricChannel(0.25), BinarySymmetricChannel(0.0)]).with_known_error_rate()
+    clips = mixed(bits.expand(40, -1, -1), draw_generator(0, "clip", "mixed", 0))
+    found = {tuple(clip.unique().tolist()) for clip in clips}
+    assert found == {(0.25, 0.75), (0.0,)}
+
+
+def test_beside_soft_clips_a_mixed_channel_claims_no_certainty_for_flips():
+    mixed = MixedChannel([BinarySymmetricChannel(0.25), AWGNChannel(0.0, soft=True)])
+    clips = mixed(torch.zeros(40, 200, 8, dtype=torch.uint8), draw_generator(0, "clip", "mixed", 0))
+    assert clips.min() > 0 and clips.max() < 1
+    assert any(clip.unique().tolist() == [0.25, 0.75] for clip in clips)

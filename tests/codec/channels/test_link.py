@@ -265,6 +265,24 @@ def test_repeat_last_keeps_the_digits_that_arrived(index_map):
     torch.testing.assert_close(latents, quantizer.decode(quantizer.levels_to_codes(expected)))
 
 
+def test_repeat_last_gives_a_digit_its_mean_until_it_arrives():
+    quantizer = FSQ(2, (4, 4))
+    connection = Connection(Link(concealment=RepeatLast()), quantizer)
+    bits = torch.tensor([[[1.0, 1.0, 0.5, 0.0], [1.0, 0.0, 0.0, 1.0]]])  # the first dimension's bits come last
+    latents = connection.latents(connection.receive(bits))
+    torch.testing.assert_close(latents[0, :, 0], torch.tensor([-0.25, 0.5]))
+    torch.testing.assert_close(latents[0, :, 1], torch.tensor([-0.5, 0.0]))
+
+
+def test_repeat_last_takes_a_codeword_without_a_code_as_lost_in_floats_too():
+    quantizer = RVQ(6, [LearnedCodebook(5, 4)]).eval()
+    connection = Connection(Link(concealment=RepeatLast()), quantizer)
+    bits = torch.tensor([[[0, 0, 1], [1, 1, 1]]], dtype=torch.uint8)
+    received = [connection.latents(connection.receive(part)) for part in (bits, bits.float())]
+    torch.testing.assert_close(*received)
+    torch.testing.assert_close(received[0], quantizer.decode(torch.tensor([[[1, 1]]])))
+
+
 def test_interpolation_lies_on_the_line():
     quantizer = fsq()
     connection, codes = Connection(Link(concealment=InterpolatedLatent()), quantizer), random_codes(quantizer, 9)
@@ -308,6 +326,17 @@ def test_a_code_lost_by_itself_contributes_its_mean_and_the_other_its_entry():
     every = torch.stack((codes[:, :1, 3].expand(-1, 16), torch.arange(16).expand(2, -1)), 1)  # [2, K, 16]
     torch.testing.assert_close(latents[..., 3], quantizer.decode(every).mean(-1))
     torch.testing.assert_close(latents[..., :3], quantizer.decode(codes)[..., :3])
+
+
+def test_the_first_codebooks_decode_by_themselves():
+    """Their latents have no bias of the stages that are not there."""
+    quantizer = rvq()
+    connection, codes = Connection(Link(), quantizer), random_codes(quantizer, 5)
+    first, erased = codes[:, :1], torch.zeros(2, 1, 5, dtype=torch.bool)
+    torch.testing.assert_close(connection.decode(first, erased), quantizer.decode(first))
+    erased[..., 2] = True
+    every = quantizer.decode(torch.arange(16)[None, None]).mean(-1)
+    torch.testing.assert_close(connection.decode(first, erased)[..., 2], every.expand(2, -1))
 
 
 def test_zero_latents_stay_for_those_who_want_them():

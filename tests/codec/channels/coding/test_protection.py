@@ -263,24 +263,30 @@ def test_nested_codes_keep_doubts():
 def test_delay_is_that_of_the_interleavers():
     bsc = BinarySymmetricChannel(0.1)
     shallow, deep = (ProtectedChannel(bsc, Hamming74(), interleave=depth) for depth in (4, 16))
-    assert (bsc.delay_frames, ProtectedChannel(bsc, Hamming74()).delay_frames) == (0, 0)
-    assert (shallow.delay_frames, deep.delay_frames) == (6, 30)
-    assert ProtectedChannel(deep, Repetition(3), interleave=4).delay_frames == 36
-    assert MixedChannel([bsc, deep, shallow]).delay_frames == 30
-    assert SelectedBitsChannel(shallow, [0]).delay_frames == 6
+    assert (bsc.delay_frames, ProtectedChannel(bsc, Repetition(3)).delay_frames) == (0, 0)
+    assert (shallow.delay_frames, deep.delay_frames) == (7, 31)  # blocks of 7 may straddle frames
+    assert ProtectedChannel(deep, Repetition(3), interleave=4).delay_frames == 37
+    assert MixedChannel([bsc, deep, shallow]).delay_frames == 31
+    assert SelectedBitsChannel(shallow, [0]).delay_frames == 7
 
 
+@pytest.mark.parametrize("code", [Repetition(2), ConvolutionalCode()], ids=lambda code: code.name)
 @pytest.mark.parametrize("interleave", [1, 2, 5, 16])
-def test_delay_is_the_longest_wait_for_a_row(interleave):
-    """Frame f comes at time f. A row leaves one step after another, once its block of frames is there."""
-    frames, width = 80, 32
-    rows = coded_places(frames * width, frames, interleave=interleave).view(frames, width) // width
-    blocks = torch.arange(frames) // interleave * interleave
-    complete = blocks + interleave - 1
-    sent = complete + torch.arange(frames) - blocks
-    waits = sent[rows].amax(1) - torch.arange(frames)
-    channel = ProtectedChannel(BinarySymmetricChannel(0.0), Repetition(2), interleave=interleave)
-    assert waits.max() == channel.delay_frames
+def test_delay_is_the_longest_wait_for_a_row(code, interleave):
+    """Frame f comes at time f. A row leaves one step after another, once the frames of its coded bits are there."""
+    frames, bits = 80, 16
+    coded = code.coded_length(frames * bits)
+    rows = coded_places(coded, frames, interleave=interleave) // -(-coded // frames)
+    frame = (torch.arange(coded) // 2).clamp(max=frames * bits - 1) // bits  # whose payload bit a coded bit comes with
+    sent, last = [], -1
+    for row in range(frames):
+        last = max(last + 1, int(frame[rows == row].max()), row)
+        sent.append(last)
+    start = int((torch.tensor(sent) - torch.arange(frames)).max())  # rows follow each other without a gap from there on
+    arrival = torch.arange(frames) + start
+    waits = arrival[rows] - frame
+    channel = ProtectedChannel(BinarySymmetricChannel(0.0), code, interleave=interleave)
+    assert int(waits.max()) == channel.delay_frames
 
 
 def test_names_tell_settings_apart():
