@@ -11,6 +11,7 @@ from scipy.special import stdtrit
 from callbacks.metrics.checks import require, require_at_least
 
 FEWEST_RESAMPLED = 6  # clusters; with fewer, the resampled standard errors are too coarse, and Student's t is used
+LEAST_SPREAD = 0.05  # of the standard error: a resample with less has drawn hardly anything but equal values
 ROUNDING = 1e-9  # a standard error below this share of its scale is zero but for rounding
 
 
@@ -66,7 +67,8 @@ def bootstrap_means(
         se² = G / (G − 1) · Σ_g (S_g − m N_g)² / N²,
 
     and the bounds are m − q se, with the quantiles q of (m* − m) / se* over the resamples (Davison and Hinkley 1997,
-    section 5.2). Resamples whose se* is zero are left out. With fewer than 6 clusters, q is a quantile of Student's t
+    section 5.2). Resamples whose se* is below a twentieth of se are left out. With fewer than 6 clusters, or fewer than
+    6 that differ from a value which most share (such as differences that are zero), q is a quantile of Student's t
     with G − 1 degrees of freedom instead. Where all clusters have one mean, both bounds are that mean.
 
     The draws of a channel are nested in the clips: each clip has its own, and its value is their mean. Resampling the
@@ -99,17 +101,19 @@ def bootstrap_means(
     spread = np.sqrt(_cluster_variance(errors, sizes))
     spread[spread <= ROUNDING * np.abs(values).max(axis=1)] = 0.0
     tail = (1 - confidence) / 2
+    quantile = float(stdtrit(groups - 1, 1 - tail))
+    low, high = means - quantile * spread, means + quantile * spread  # NaN where there is no mean
     if groups < FEWEST_RESAMPLED:
-        quantile = float(stdtrit(groups - 1, 1 - tail))
-        return Interval(means, means - quantile * spread, means + quantile * spread)
-    low, high = means + 0 * spread, means + 0 * spread  # NaN where there is no mean
-    varied = spread > 0
+        return Interval(means, low, high)
+    by_cluster = sums / sizes
+    unlike = np.abs(by_cluster - np.median(by_cluster, axis=1, keepdims=True)) > ROUNDING
+    varied = (spread > 0) & (unlike.sum(axis=1) >= FEWEST_RESAMPLED)
     if varied.any():
         drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples)
         ratios = _studentized(errors[varied], sizes, drawn, spread[varied])
         below, above = np.nanquantile(ratios, [tail, 1 - tail], axis=0)
-        low[varied] -= above * spread[varied]
-        high[varied] -= below * spread[varied]
+        low[varied] = means[varied] - above * spread[varied]
+        high[varied] = means[varied] - below * spread[varied]
     return Interval(means, low, high)
 
 
@@ -190,7 +194,7 @@ def _cluster_variance(errors: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def _studentized(errors: np.ndarray, sizes: np.ndarray, drawn: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """(m* − m) / se* of each resample and row [resamples, M]; NaN where se* is zero.
+    """(m* − m) / se* of each resample and row [resamples, M]; NaN where se* is too small (`LEAST_SPREAD`).
 
     Args:
         errors: Each cluster's sum of deviations from its row's mean [M, G].
@@ -204,4 +208,4 @@ def _studentized(errors: np.ndarray, sizes: np.ndarray, drawn: np.ndarray, sprea
     squares = drawn @ np.square(errors).T - 2 * shift * (drawn @ (errors * sizes).T)
     squares += np.square(shift) * (drawn @ np.square(sizes))[:, None]
     error = np.sqrt(groups / (groups - 1) * np.maximum(squares, 0.0)) / clips
-    return np.divide(shift, error, out=np.full(shift.shape, np.nan), where=error > 1e-6 * spread)
+    return np.divide(shift, error, out=np.full(shift.shape, np.nan), where=error > LEAST_SPREAD * spread)

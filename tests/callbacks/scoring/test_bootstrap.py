@@ -176,3 +176,12 @@ def test_differences_of_seeds_are_covered_where_seeds_dominate(seeds):
         found = crossed_mean(*groups)
         hits += found.low <= 0 <= found.high
     assert 0.925 <= hits / count <= 0.985
+
+
+@pytest.mark.parametrize("different", [1, 3, 5, 6, 9, 20])
+def test_an_interval_over_mostly_equal_values_stays_near_them(different):
+    """Differences that are zero but for a few clips: standard errors of resamples can be next to nothing."""
+    values = np.zeros(44)
+    values[:different] = np.random.default_rng(0).normal(-0.03, 0.02, different)
+    found = bootstrap_means(values[None], resamples=2000)
+    assert -0.05 < found.low[0] <= found.mean[0] <= found.high[0] < 0.02
