@@ -242,11 +242,13 @@ def _read(path: Path) -> Any:
             return json.loads(
                 text, object_hook=lambda entry: {k: math.nan if v is None else v for k, v in entry.items()}
             )
-        return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(text.splitlines())]
+        return [{key: _number(value, key) for key, value in row.items()} for row in csv.DictReader(text.splitlines())]
 
 
-def _number(text: str) -> str | float:
-    """A cell as a number where it is one, whole where it is written so."""
+def _number(text: str, column: str) -> str | float:
+    """A cell as a number where it is one, whole where it is written so; NaN for a value that is not there."""
+    if not text and column in (*WITH_INTERVAL, "low", "high"):
+        return math.nan
     try:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
