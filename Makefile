@@ -34,6 +34,7 @@ results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and wri
 	for run in $(TUNED); do test -f $$run/checkpoints/last.ckpt || { \
 	    echo "No $$run, which make fine-tuning trains: the logged scores of section 5 stay as they are."; exit 0; }; done; \
 	    $(SCORE) configs/evaluate/fine_tuning.yaml $(CORPUS)
+	$(RUN) -m callbacks.report.results runs/pretrained -o runs/pretrained/RESULTS.md
 	set -e; keep() { test -f runs/pretrained/$$1/$${2%% *} || return 0; mkdir -p docs/results/$$1; \
 	    for file in $$2; do cp runs/pretrained/$$1/$$file docs/results/$$1/; done; }; \
 	    for run in $(EVALUATED); do keep $$run "channel.csv channel.json differences.csv"; done; \

@@ -74,7 +74,7 @@ class AgreementReport(EvaluationCallback):
         self.channels = channels_to_score(bit_error_rates, channels)
         self.metrics = [PESQ(), STOI()] if metrics is None else metrics
         self.repeats, self.seed, self.num_workers = repeats, seed, num_workers
-        self.bootstrap = Bootstrap(bootstrap, confidence, seed)
+        self.bootstrap = Bootstrap(bootstrap, confidence, seed).checked()
         self.cost_seconds, self.cost_repeats = cost_seconds, cost_repeats
         self.agreement: list[AgreementRow] = []
         self.report: Report | None = None

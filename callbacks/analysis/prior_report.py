@@ -11,6 +11,7 @@ from torch import Tensor
 
 from callbacks.analysis.single_system import single_system
 from callbacks.channel.evaluation_callback import EvaluationCallback
+from callbacks.metrics.checks import require
 from callbacks.output.loggers import log_folder, print_report
 from codec.channels import CodeCounts, CodePrior
 from codec.layers.ranks import gather_objects
@@ -53,7 +54,7 @@ class PriorReport(EvaluationCallback):
     def _evaluate(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None, batch: Any
     ) -> None:
-        if self._counts is not None and isinstance(outputs, Mapping):
+        if self._counts is not None and isinstance(outputs, Mapping) and bool(batch["audio"].isfinite().all()):
             self._counts.add(outputs["codes"])
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,11 +67,12 @@ class PriorReport(EvaluationCallback):
             return
         for other in others:
             first.merge(other)
+        frames = int(first.values[0][0].sum())
+        require(frames > 0, "no codes were counted", remedy="give clips in data.test")
         folder.mkdir(parents=True, exist_ok=True)
         first.save(folder / FILE)
         prior = CodePrior(folder / FILE)
         self.results = entropies(prior, self._quantizer.codebook_sizes)
-        frames = int(first.values[0][0].sum())
         lines = [f"Codes of {frames} frames: {folder / FILE}"]
         lines += [
             f"  codebook {row.codebook}: {row.sent:.2f} bits a frame sent, {row.histogram:.2f} by the histograms of "

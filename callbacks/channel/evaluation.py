@@ -94,7 +94,8 @@ class ChannelEvaluation(EvaluationCallback):
         require_unique("channels", [channel.name for channel in self.channels])
         require_at_least(1, repeats=repeats, fit_every_n_validations=fit_every_n_validations)
         require_at_least(1, audio_channels=audio_channels, decode_batch=decode_batch)
-        require_at_least(0, fit_clips=fit_clips, audio_clips=audio_clips, num_workers=num_workers, bootstrap=bootstrap)
+        require_at_least(0, fit_clips=fit_clips, audio_clips=audio_clips, num_workers=num_workers)
+        require_at_least(0, seed=seed, bootstrap=bootstrap)
         require(0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1")
         self.link = link
         self.metrics = default_metrics() if metrics is None else metrics
@@ -102,7 +103,7 @@ class ChannelEvaluation(EvaluationCallback):
         self.fit_clips, self.fit_every_n_validations = fit_clips, fit_every_n_validations
         self.audio_clips, self.audio_channels = audio_clips, audio_channels
         self.num_workers, self.decode_batch = num_workers, decode_batch
-        self.bootstrap = Bootstrap(bootstrap, confidence, seed)
+        self.bootstrap = Bootstrap(bootstrap, confidence, seed).checked()
         self.results: list[ChannelRow] = []  # of the last evaluation, as the next two
         self.differences: list[Difference] = []
         self.clip_scores: list[ClipScores] = []

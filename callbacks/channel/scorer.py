@@ -149,7 +149,7 @@ class ChannelScorer:
             bits=frames * codec.bits_per_frame,
             codewords=codes.numel(),
             bit_rates=np.array(crossing) * codec.frame_rate / frames,
-            delays_ms=1000 * np.array([_delay_frames(system, channel) for channel in channels]) / codec.frame_rate,
+            delays_ms=1000 * np.array([min(_delay_frames(system, c), 2 * frames) for c in channels]) / codec.frame_rate,
             signals=sent.signals,
             bit_errors=sent.bit_errors,
             erased_codewords=sent.erased_codewords,

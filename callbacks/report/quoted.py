@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{path} is not current" if options.check else f"{path} written")
                 if not options.check:
                     path.write_text(filled, encoding="utf-8")
-    except (OSError, UserError) as error:
+    except (OSError, UnicodeDecodeError, UserError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     return 1 if stale and options.check else 0
 

@@ -64,9 +64,9 @@ class Figures:
 
     def table(self, reference: str) -> str:
         """A Markdown table of figures, given what follows `table` in its reference; raises as `text` does."""
+        if _split(reference)[:1] == ["results"]:
+            return self._results_table(_split(reference)[1:])
         words, form = split_form(_split(reference))
-        if words[:1] == ["results"]:
-            return self._results_table(words[1:])
         parts: dict[str, list[str]] = {"run": [], "rows": [], "columns": [], "of": []}
         part = "run"
         for word in words:
@@ -159,7 +159,8 @@ class Figures:
 
     def _rows(self, source: str) -> list[dict[str, Any]]:
         """The rows of a run's channel.csv; none for another file."""
-        return self._read(self._path(source)) if self._path(source).name == "channel.csv" else []
+        path = self._path(source)
+        return self._read(path) if path.name == "channel.csv" and path.is_file() else []
 
     def _is_system(self, source: str, name: str) -> bool:
         return any(row["codec"] == name for row in self._rows(source))
@@ -242,7 +243,13 @@ def _read(path: Path) -> Any:
             return json.loads(
                 text, object_hook=lambda entry: {k: math.nan if v is None else v for k, v in entry.items()}
             )
-        return [{key: _number(value, key) for key, value in row.items()} for row in csv.DictReader(text.splitlines())]
+        rows = [{key: _number(value, key) for key, value in row.items()} for row in csv.DictReader(text.splitlines())]
+        lacking = {"metric", "channel", "mean", "curve", "bit_error_rate", "imputed", "withheld"} - set(
+            rows[0] if rows else ()
+        )
+        if path.name == "channel.csv" and lacking:
+            raise ValueError(f"it lacks the columns {', '.join(sorted(lacking))}, as older files do")
+        return rows
 
 
 def _number(text: str, column: str) -> str | float:

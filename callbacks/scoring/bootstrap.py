@@ -11,6 +11,7 @@ from scipy.special import stdtrit
 from callbacks.metrics.checks import require, require_at_least
 
 FEWEST_RESAMPLED = 6  # clusters; with fewer, the resampled standard errors are too coarse, and Student's t is used
+LEAST_RESAMPLES = 20  # with fewer there is nothing beyond 95 % of them
 LEAST_SPREAD = 0.05  # of the standard error: a resample with less has drawn hardly anything but equal values
 ROUNDING = 1e-9  # a standard error below this share of its scale is zero but for rounding
 
@@ -43,6 +44,11 @@ class Bootstrap(NamedTuple):
     resamples: int = 2000
     confidence: float = 0.95
     seed: int = 0
+
+    def checked(self) -> Bootstrap:
+        """These settings; InvalidValue where one is out of range."""
+        self.means(np.zeros((1, 2)))
+        return self
 
     def means(self, values: np.ndarray, clusters: Sequence[str] | None = None) -> Interval:
         """`bootstrap_means` with these settings."""
@@ -90,7 +96,8 @@ def bootstrap_means(
         InvalidValue: A number is out of range, or `clusters` has another length than the rows.
     """
     require(0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1")
-    require_at_least(0, resamples=resamples)
+    require_at_least(0, resamples=resamples, seed=seed)
+    require(resamples == 0 or resamples >= LEAST_RESAMPLES, "resamples", resamples, f"must be 0 or {LEAST_RESAMPLES}+")
     rows, clips = values.shape
     sizes, sums = _cluster_sums(values, clusters)
     means = values.mean(axis=1) if clips else np.full(rows, np.nan)

@@ -91,13 +91,15 @@ class PermutedMap(IndexMap):
         width: bits of a block, a divisor of the codeword's bits; None for the whole codeword.
 
     Raises:
-        InvalidValue: `width` is below 1; in `codewords`, it does not divide the codeword, or it is smaller and the
-            codebook's size is no power of two.
+        InvalidValue: `width` is below 1 or `seed` out of range; in `codewords`, the width does not divide the codeword,
+            or it is smaller and the codebook's size is no power of two.
     """
 
     def __init__(self, seed: int = 0, *, width: int | None = None) -> None:
         if width is not None and width < 1:
             raise InvalidValue("width", width, "must be at least 1 bit, or null for whole codewords", "take 8")
+        if not 0 <= seed < 2**32:
+            raise InvalidValue("seed", seed, "must be from 0 to 2^32 - 1", "take 0")
         self.seed, self.width = seed, width
         self.name = "permuted" + (f" in {width} bits" if width else "") + (f"-{seed}" if seed else "")
 
@@ -143,6 +145,8 @@ class BinarySwitchingMap(IndexMap):
     largest = 4096
 
     def __init__(self, rounds: int = 50, *, prior: CodePrior | None = None) -> None:
+        if rounds < 1:
+            raise InvalidValue("rounds", rounds, "must be at least 1", "take 50")
         self.rounds, self.prior = rounds, prior
 
     def codewords(self, quantizer: Quantizer, codebook: int) -> Tensor:

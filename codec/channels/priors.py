@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from codec.errors import InvalidValue, UnreadableFile, first_line
 from codec.quantizers.base import Quantizer
 
+DAMAGES = (OSError, EOFError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)  # of NumPy's reader
 LARGEST_DIGIT = 4096  # values of a digit whose pairs are counted
 PRETRAINED = Path(__file__).parents[1] / "checkpoints" / "pretrained"
 
@@ -52,9 +54,9 @@ class CodePrior:
                 counts = CodeCounts([tuple(map(int, sizes)) for sizes in _unpadded(stored["digits"])])
                 for k, sizes in enumerate(counts.digits):
                     for i in range(len(sizes)):
-                        counts.values[k][i] += torch.from_numpy(stored[f"values_{k}_{i}"].astype(np.int64))
-                        counts.pairs[k][i] += torch.from_numpy(stored[f"pairs_{k}_{i}"].astype(np.int64))
-        except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+                        counts.values[k][i] = _counts(stored[f"values_{k}_{i}"], counts.values[k][i])
+                        counts.pairs[k][i] = _counts(stored[f"pairs_{k}_{i}"], counts.pairs[k][i])
+        except (*DAMAGES, zipfile.BadZipFile, zlib.error) as error:
             allowed = f"is damaged or no prior ({first_line(error)})"
             raise UnreadableFile(str(path), allowed=allowed, remedy="measure it again") from error
         self.file = str(file)
@@ -69,7 +71,8 @@ class CodePrior:
         """Refuse a quantizer of other digits.
 
         Raises:
-            InvalidValue: its codes have other digits than those that were counted.
+            InvalidValue: its codes have other digits than those that were counted. Another codec of the same digits is
+                not told apart.
         """
         if self.digits != quantizer.digits:
             raise InvalidValue(
@@ -189,6 +192,15 @@ def _normalised(weights: Tensor, fallback: Tensor | None = None) -> Tensor:
     return torch.where(total > 0, weights / total.clamp_min(1e-300), other)
 
 
+def _counts(stored: np.ndarray, like: Tensor) -> Tensor:
+    """Counts of a file as int64; ValueError unless they are whole, not negative and of the expected shape."""
+    if stored.dtype.kind not in "ui" or stored.shape != tuple(like.shape) or not (stored >= 0).all():
+        raise ValueError(f"counts are {stored.dtype} {list(stored.shape)}")
+    if stored.sum(dtype=np.float64) > 2**53:
+        raise ValueError("counts are beyond 2^53")
+    return torch.from_numpy(stored.astype(np.int64))
+
+
 def _histogram(counts: Tensor) -> Tensor:
     return ((counts + 1.0) / (counts.sum() + len(counts))).float()
 
@@ -205,6 +217,8 @@ def _narrow(counts: Tensor) -> np.ndarray:
 
 
 def _unpadded(digits: np.ndarray) -> list[list[int]]:
+    if digits.dtype.kind not in "ui" or digits.ndim != 2:
+        raise ValueError(f"digits are {digits.dtype} of {digits.ndim} dimensions")
     return [[int(size) for size in row if size] for row in digits]
 
 

@@ -117,11 +117,13 @@ def logged(folder: Path) -> Figures:
     """Two codecs and one channel: A with unscored draws, B without a score."""
     (folder / "run").mkdir(parents=True)
     (folder / "run/channel.csv").write_text(
-        "channel,metric,mean,low,high,scored,unscorable,codec,bit_error_rate,curve\n"
-        "bsc-0.1,stoi,0.21739,0.1,0.3,40,4,A,0.1,bsc\nbsc-0.1,stoi,nan,nan,nan,0,44,B,0.1,bsc\n"
+        "channel,metric,mean,low,high,scored,unscorable,codec,bit_error_rate,curve,imputed,withheld\n"
+        "bsc-0.1,stoi,0.21739,0.1,0.3,40,4,A,0.1,bsc,4,\nbsc-0.1,stoi,,,,0,44,B,0.1,bsc,0,\n"
     )
     (folder / "alone").mkdir()
-    (folder / "alone/channel.csv").write_text("channel,metric,mean,low,high,codec\nbsc-0,stoi,0.5,0.4,0.6,\n")
+    (folder / "alone/channel.csv").write_text(
+        "channel,metric,mean,low,high,codec,bit_error_rate,curve,imputed,withheld\nbsc-0,stoi,0.5,0.4,0.6,,0,bsc,0,\n"
+    )
     (folder / "facts.json").write_text('{"batches": 3149, "list": [{"name": "a b", "value": -0.5}, {"value": null}]}')
     return Figures(folder)
 
@@ -155,6 +157,14 @@ def test_a_table_has_names_in_its_head_and_figures_in_its_cells(tmp_path):
         "| A | 0.22 (4 of 44 unscored) |",
         "| B | – |",
     ]
+
+
+def test_a_run_of_an_older_format_is_refused(tmp_path):
+    """Its intervals cover too little, and its PESQ may be of noise."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/channel.csv").write_text("channel,metric,mean,low,high,codec\nbsc-0,stoi,0.5,0.4,0.6,A\n")
+    with pytest.raises(UnreadableFile, match=r"lacks the columns .*imputed, withheld.*test the run again"):
+        Figures(tmp_path).text("run A stoi bsc-0")
 
 
 def test_differences_are_those_of_the_results(figures):

@@ -222,8 +222,16 @@ def _student(path: Path, codecs: Evaluation) -> dict[str, Any]:
         lacking = {"exact code", "same level", "within one level", "cosine of quantizer outputs"} - figures
         require(not lacking, f"it lacks {', '.join(sorted(lacking))}")
         require(len(document["costs"]) in (0, 2), "it needs the costs of teacher and student, or none")
-    note = path.with_name("note.txt")
-    document["note"] = " ".join(note.read_text(encoding="utf-8").split()) if note.is_file() else ""
+        for cost in document["costs"]:
+            for key in ("parameters", "macs_per_second", "real_time_factor"):
+                require(float(cost[key]) > 0, f"costs: {key}", cost[key], "must be above 0")
+        for row in document.setdefault("scores", []):
+            require(isinstance(row["metric"], str) and isinstance(row["channel"], str), "scores need names")
+            row["unscorable"] = int(row["unscorable"])
+        for row in document["differences"]:
+            require(isinstance(row["metric"], str) and isinstance(row["channel"], str), "differences need names")
+        note = path.with_name("note.txt")
+        document["note"] = " ".join(note.read_text(encoding="utf-8").split()) if note.is_file() else ""
     if clips != codecs.clips:
         raise InvalidValue(
             str(path),
@@ -246,5 +254,5 @@ def _bits(path: Path) -> list[dict[str, str]] | None:
             for key in ("loss", "low", "high", "displacement", "pairs", "flip_rate"):
                 row[key] = row[key] or "nan"  # a withheld metric has no loss
                 float(row[key])
-        require(any(row["part"].startswith("bit ") for row in rows), "it has no bits")
+        require(any(row["part"].startswith("bit ") and row["metric"] for row in rows), "it has no bits")
     return rows

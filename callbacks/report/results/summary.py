@@ -45,7 +45,9 @@ def _assignment(maps: Evaluation | None) -> list[str]:
         return []
     found = [(rate, channel) for rate in RATES if (channel := maps.channel(rate))]
     scores, losses = ([parts(maps, name, lost=lost) for _, name in found] for lost in (False, True))
-    rates = " and ".join([", ".join(percent(rate) for rate, _ in found[:-1]), percent(found[-1][0])])
+    if not found:
+        return []
+    rates = _listed([percent(rate) for rate, _ in found])
     advantage = _listed([change(part.advantage) for part in scores])
     shares = [sorted((score.share, loss.share)) for score, loss in zip(scores, losses, strict=True)]
     sentences = [
@@ -102,7 +104,9 @@ def _coding(links: Evaluation | None) -> list[str]:
 
 
 def _receivers(receivers: Evaluation | None) -> list[str]:
-    if receivers is None or not {"FSQ prior", "FSQ posterior mean", "RVQ prior"} <= set(receivers.systems):
+    kinds = ("mean latent", "posterior mean", "prior")
+    needed = {f"{codec} {kind}" for codec in ("FSQ", "RVQ") for kind in kinds}
+    if receivers is None or not needed <= set(receivers.systems):
         return []
     names = {c.name: c for c in receivers.channels}
     hard, soft = "awgn-0dB-hard", "awgn-0dB-soft"

@@ -84,7 +84,9 @@ def _recursions(weights: np.ndarray, symbols: np.ndarray, memory: int, *, every:
     state[..., 0] = 1.0
     products = np.empty((2, batch, 2, states))
     zero_oldest, one_oldest = (products.reshape(2, batch, states, 2)[..., oldest] for oldest in (0, 1))
-    chunk = max(1, 2**16 // (products.size * memory)) * memory  # steps whose branches are held at a time, in cache
+    chunk = (
+        max(1, 2**16 // max(1, products.size * memory)) * memory
+    )  # steps whose branches are held at a time, in cache
     branches = np.empty((chunk, 2, batch, 2, states))
     for start in range(0, len(weights), chunk):
         count = min(chunk, len(weights) - start)

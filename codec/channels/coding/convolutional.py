@@ -100,7 +100,7 @@ class ConvolutionalCode(ErrorCorrection):
                 inputs.append(new)
                 state = (new << self.memory | state) >> 1
             rows.append(inputs)
-        return torch.tensor(rows, dtype=bits.dtype, device=bits.device)
+        return torch.tensor(rows, dtype=bits.dtype, device=bits.device).view(bits.shape)
 
     def _payload_llrs(self, llrs: Tensor, length: int) -> Tensor:
         registers = torch.arange(2 << self.memory)  # the newest bit highest

@@ -185,3 +185,9 @@ def test_an_interval_over_mostly_equal_values_stays_near_them(different):
     values[:different] = np.random.default_rng(0).normal(-0.03, 0.02, different)
     found = bootstrap_means(values[None], resamples=2000)
     assert -0.05 < found.low[0] <= found.mean[0] <= found.high[0] < 0.02
+
+
+@pytest.mark.parametrize("settings", [{"seed": -1}, {"resamples": 1}, {"resamples": -1}, {"confidence": 1.0}])
+def test_settings_without_an_interval_are_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        Bootstrap(**settings).checked()

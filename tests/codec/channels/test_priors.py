@@ -202,3 +202,30 @@ def test_a_known_error_rate_lets_the_prior_correct_flips(make, tmp_path):
     clean = Link(known_error_rate=True).connect(quantizer).protect(BinarySymmetricChannel(0.0))
     bits = torch.randint(2, (1, 5, 8), dtype=torch.uint8)
     assert torch.equal(clean(bits, torch.Generator()), bits)
+
+
+@pytest.mark.parametrize("change", [
+    {"values_0_0": np.array([-1, 3, 3, 3])}, {"values_0_0": np.array([0.25, 0.25, 0.25, 0.25])},
+    {"values_0_0": np.array([7])}, {"pairs_0_0": np.ones(4, dtype=int)}, {"digits": np.array([[4.0, 2.0, 2.0]])},
+    {"values_0_0": np.full(4, 2**63, dtype=np.uint64)}, {"digits": np.array([4, 2, 2])},
+])  # fmt: skip
+def test_counts_that_there_cannot_be_are_refused(tmp_path, change):
+    quantizer = FSQ(6, (4, 2, 2))
+    prior_of(quantizer, slow_codes(quantizer, 50), tmp_path)
+    with np.load(tmp_path / "prior.npz") as stored:
+        arrays = dict(stored)
+    np.savez(tmp_path / "wrong.npz", **(arrays | change))
+    with pytest.raises(UnreadableFile, match="is damaged or no prior"):
+        CodePrior(tmp_path / "wrong.npz")
+    np.save(tmp_path / "array.npy", np.ones(3))
+    with pytest.raises(UnreadableFile, match="is damaged or no prior"):
+        CodePrior(tmp_path / "array.npy")
+
+
+def test_looking_ahead_needs_a_prior(tmp_path):
+    quantizer = FSQ(6, (4, 2, 2))
+    with pytest.raises(ValueError, match="lookahead 3 needs a prior"):
+        Link(concealment=PosteriorMean(lookahead=3)).connect(quantizer)
+    prior = prior_of(quantizer, slow_codes(quantizer, 50), tmp_path)
+    mixed = Link(PermutedMap(), PosteriorMean(lookahead=3), prior=prior).connect(quantizer)
+    assert mixed.delay_frames == 0  # its digits have no chains
