@@ -51,12 +51,11 @@ def _assignment(maps: Evaluation | None) -> list[str]:
     advantage = _listed([change(part.advantage) for part in scores])
     shares = [sorted((score.share, loss.share)) for score, loss in zip(scores, losses, strict=True)]
     sentences = [
-        f"**FSQ against RVQ**, equal but for the quantizer, at {rates} of bits flipped: FSQ's STOI minus that of RVQ "
-        f"with random codewords is {advantage}. With random codewords of 8 bits for FSQ too, "
-        f"{_listed([change(part.quantizer) for part in scores])} is left, or, as the two start apart, "
-        f"{_listed([change(part.quantizer) for part in losses])} of what the flips take away. By this control the "
-        f"index assignment makes {_listed([_range(*share) for share in shares])} of the advantage, the quantizer the "
-        "rest."
+        f"**FSQ against RVQ**, equal but for the quantizer. At {rates} of bits flipped FSQ's STOI minus RVQ's, whose "
+        f"codewords are random, is {advantage}. With random codewords of 8 bits for FSQ too, "
+        f"{_listed([change(part.quantizer) for part in scores])} of it is left; of what the flips take away, as they "
+        f"start apart, {_listed([change(part.quantizer) for part in losses])}. So by this control the index assignment "
+        f"makes {_listed([_range(*share) for share in shares])} of the advantage, and the quantizer the rest."
     ]
     if maps.seeds(RVQ_BEST):
         gaps = _listed([change(maps.gap(FSQ, RVQ_BEST, channel=name, metric="stoi")) for _, name in found])
