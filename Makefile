@@ -22,7 +22,7 @@ OWN := --trainer.precision 32-true --trainer.accelerator cpu --trainer.logger.in
 SCORE = $(RUN) train.py test --config
 EVALUATED := codecs maps links receivers fine_tuning
 TUNED := $(foreach codec,fsq rvq student,runs/small_$(codec)_continued runs/small_$(codec)_flips)
-results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and write RESULTS.md anew (three quarters of an hour).
+results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and write RESULTS.md anew (48 minutes for 44 clips).
 	test -f "$(SPEECH)" || { echo "make results SPEECH=manifest.tsv: a list of clips, see docs/evaluation.md" >&2; exit 2; }
 	$(SCORE) configs/evaluate/pretrained.yaml $(CORPUS)
 	$(SCORE) configs/evaluate/pretrained_maps.yaml $(CORPUS)
