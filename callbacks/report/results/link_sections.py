@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from callbacks.report.results.logged import Evaluation
@@ -21,12 +22,16 @@ KINDS = {
 
 
 class Kind(NamedTuple):
-    """Systems behind one kind of channel: means by metric, and differences from the plain system of their codec."""
+    """Systems behind one kind of channel: means by metric, and differences from the plain system of their codec.
+
+    `equal` names the systems left out, whose STOI equals that of one above.
+    """
 
     title: str
     curve: str
     scores: list[Table]
     differences: Table
+    equal: list[str]
 
 
 def kinds(evaluation: Evaluation | None, metrics: tuple[str, ...]) -> list[Kind]:
@@ -43,7 +48,7 @@ def _kind(evaluation: Evaluation, curve: str, metrics: tuple[str, ...]) -> Kind:
     clean = evaluation.clean
     settings = [c for c in evaluation.channels if c.curve == curve and c.error_rate > 0]
     title = next((name for start, name in KINDS.items() if curve.startswith(start)), curve)
-    rows = {name: evaluation.rows(name) for name in evaluation.systems}
+    rows, equal = _distinct({name: evaluation.rows(name) for name in evaluation.systems}, (clean, *settings))
     head = ["kbit/s", "delay (ms)", "0", *(_label(c) for c in settings)]
     scores = []
     for metric in metrics:
@@ -53,12 +58,29 @@ def _kind(evaluation: Evaluation, curve: str, metrics: tuple[str, ...]) -> Kind:
         ]
         scores.append(Table([LABELS[metric], *head], lines))
     lines = []
-    for name in evaluation.systems:
+    for name in rows:
         baseline = baseline_of(name, evaluation)
         if baseline != name:
             gaps = [change(evaluation.gap(name, baseline, channel=c.name, metric="stoi")) for c in settings]
             lines.append([f"{name} minus {baseline}", *gaps])
-    return Kind(title, curve, scores, Table(["STOI, paired", *(_label(c) for c in settings)], lines))
+    return Kind(title, curve, scores, Table(["STOI, paired", *(_label(c) for c in settings)], lines), equal)
+
+
+def _distinct(rows: dict[str, Rows], settings: Sequence[Setting]) -> tuple[dict[str, Rows], list[str]]:
+    """The systems without those whose STOI equals an earlier one's, and the names of these.
+
+    For example, what conceals losses has no effect where hard decisions are wrong.
+    """
+    shown: dict[str, Rows] = {}
+    equal, seen = [], set()
+    for name, found in rows.items():
+        means = tuple(round(found[c.name, "stoi"].mean, 6) for c in settings)
+        if means in seen:
+            equal.append(name)
+        else:
+            seen.add(means)
+            shown[name] = found
+    return shown, equal
 
 
 def baseline_of(name: str, evaluation: Evaluation) -> str:

@@ -80,7 +80,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     maps = [System(name, codec=first if name.startswith("FSQ") else second) for name in names]
     evaluate(folder / "maps", maps, bit_error_rates=(0.0, 0.01, 0.1))
     coded = Link(code=Repetition(2), interleave=2)
-    links = [System("FSQ", codec=first), System("FSQ prior", codec=third),
+    links = [System("FSQ", codec=first), System("FSQ twin", codec=first), System("FSQ prior", codec=third),
              System("FSQ conv 1/2 over 16 frames", codec=first, link=coded)]  # fmt: skip
     evaluate(folder / "links", links, bit_error_rates=(0.0, 0.1), channels=[FrameErasureChannel(0.2)])
     tuned = [System(name, codec=codec) for name, codec in
@@ -148,6 +148,11 @@ def test_links_state_rate_and_delay_and_are_set_against_the_plain_system(logged:
     assert line(section, "FSQ prior")[2] == "0"
     assert "| FSQ prior minus FSQ |" in section
     assert "| FSQ conv 1/2 over 16 frames minus FSQ prior |" in section
+
+
+def test_systems_of_equal_scores_are_listed_once(text: str) -> None:
+    section = text.split("### Lost frames")[1]
+    assert "| FSQ twin |" not in section and "equal those of a system above: FSQ twin." in section
 
 
 def test_students_and_bits(text: str) -> None:
