@@ -16,18 +16,20 @@ BASES = (
     | {  # what an overlay is laid over
         f"{name}.yaml": ["quickstart.yaml"]
         for name in (
-            "evaluate/channels evaluate/channel_suite evaluate/sensitivity overlays/channel_aware overlays/debug "
+            "evaluate/channels evaluate/channel_suite evaluate/sensitivity evaluate/prior overlays/channel_aware "
+            "overlays/debug "
             "overlays/own_speech overlays/shards small/quickstart_rvq"
         ).split()
     }
     | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "aware")}
     | {"overlays/gpu.yaml": ["small/fsq.yaml"]}
-    | {"small/student_aware.yaml": ["small/fsq.yaml", "small/aware.yaml"]}
+    | {f"small/{name}.yaml": ["small/fsq.yaml", "small/aware.yaml"] for name in ("student_aware", "continued")}
 )
 WITHOUT = {  # what takes minutes, or a file that is not there
     "small/gpu.yaml": ["--model.init_args.compiled", "false"],
     "overlays/gpu.yaml": ["--model.init_args.compiled", "false"],
     "small/aware.yaml": ["--model.init_args.init_from", "small_fsq", "--model.init_args.init_parts", "[codec]"],
+    "small/continued.yaml": ["--model.init_args.init_from", "small_fsq", "--model.init_args.init_parts", "[codec]"],
     "small/student_aware.yaml": [
         "--model.init_args.init_from", "small_student", "--model.init_args.init_parts", "[codec]"],
 }  # fmt: skip
@@ -40,7 +42,10 @@ NEED_CHECKPOINTS = {  # test_compare.py, test_student_configurations.py
         "evaluate/compare student paper/decoder_24k small/quickstart_student small/quickstart_decoder_24k"
     ).split()
 }
-COMPARISONS = {"evaluate/pretrained.yaml", "evaluate/pretrained_links.yaml"}  # nothing to train; test_pretrained.py
+COMPARISONS = {  # nothing to train; test_pretrained.py
+    f"evaluate/{name}.yaml"
+    for name in ("pretrained", "pretrained_maps", "pretrained_links", "pretrained_receivers", "fine_tuning")
+}
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")
 DEBUG = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "overlays/debug.yaml"]
 

@@ -85,7 +85,11 @@ def test_differences_are_those_of_the_clips(monkeypatch, tmp_path, speech, check
     compare(monkeypatch, tmp_path, speech, systems, "--channels.bit_error_rates", "[0.0, 0.1]")
     clips = json.loads((tmp_path / "compare" / "channel.json").read_text())["clips"]
     scores = {
-        name: {c["id"]: np.mean(c["channels"]["bsc-0.1"]["scores"]["stoi"]) for c in clips if c["codec"] == name}
+        name: {
+            c["id"]: np.maximum(c["channels"]["bsc-0.1"]["scores"]["stoi"], 0).mean()
+            for c in clips
+            if c["codec"] == name
+        }
         for name in ("FSQ", "RVQ")
     }
     gaps = [scores["RVQ"][clip] - scores["FSQ"][clip] for clip in scores["FSQ"]]
@@ -94,7 +98,6 @@ def test_differences_are_those_of_the_clips(monkeypatch, tmp_path, speech, check
     assert (row["codec"], row["baseline"], row["pairs"], row["equal_rate"]) == ("RVQ", "FSQ", "6", "True")
     assert float(row["difference"]) == pytest.approx(np.mean(gaps))
     assert float(row["low"]) <= np.mean(gaps) <= float(row["high"])
-    assert min(gaps) <= float(row["low"]) and float(row["high"]) <= max(gaps)
 
 
 @pytest.mark.parametrize(("systems", "match"), [

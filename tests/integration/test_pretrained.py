@@ -23,7 +23,9 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("config", "systems", "name"), [
     ("evaluate/pretrained.yaml", CODECS, "codecs"),
-    ("evaluate/pretrained_links.yaml", ["FSQ natural", "RVQ switched", "RVQ conv 1/2"], "links"),
+    ("evaluate/pretrained_maps.yaml", ["FSQ natural", "FSQ permuted in halves seed 4", "RVQ optimised"], "maps"),
+    ("evaluate/pretrained_links.yaml", ["FSQ", "FSQ prior", "RVQ conv 1/2 over 16 frames"], "links"),
+    ("evaluate/pretrained_receivers.yaml", ["FSQ repeat last", "RVQ prior"], "receivers"),
 ])  # fmt: skip
 def test_any_folder_is_scored(folder, monkeypatch, config, systems, name):
     run(
@@ -49,3 +51,20 @@ def test_a_folder_is_coded_by_each_of_them(folder, monkeypatch):
     assert stored["codes"].max() < load_codec("small_student_aware").quantizer.codebook_sizes[0]
     audio, rate = soundfile.read(folder / "out" / "RVQ" / "0.wav")
     assert (len(audio), rate) == (16_000, 16_000)
+
+
+def test_fine_tuned_codecs_are_set_against_the_pretrained_ones(folder, monkeypatch):
+    """With the pretrained files in place of the runs that `make fine-tuning` trains."""
+    text = (CONFIGS / "evaluate/fine_tuning.yaml").read_text()
+    for codec in ("fsq", "rvq", "student"):
+        for kind in ("continued", "flips"):
+            text = text.replace(f"runs/small_{codec}_{kind}/checkpoints/last.ckpt", f"small_{codec}_aware")
+    (folder / "tuned.yaml").write_text(text)
+    run(
+        monkeypatch, "test", "--config", "tuned.yaml", "--data.test", "data.FolderSource",
+        "--data.test.init_args.root", "speech", "--data.num_workers", "0", "--channels.num_workers", "0",
+        "--channels.bit_error_rates", "[0.0, 0.1]", "--channels.repeats", "1",
+        "--trainer.enable_progress_bar", "false",
+    )  # fmt: skip
+    document = json.loads((folder / "runs/pretrained/fine_tuning/channel.json").read_text())
+    assert {"FSQ", "FSQ continued", "FSQ through flips", "Student through flips"} <= set(document["codecs"])
