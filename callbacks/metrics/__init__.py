@@ -21,5 +21,8 @@ __all__ = [
 
 
 def default_metrics() -> list[SpeechMetric]:
-    """PESQ-WB, PESQ-NB, STOI, ESTOI, SI-SDR and the mel distance."""
-    return [PESQ("wb"), PESQ("nb"), STOI(), STOI(extended=True), SISDR(), MelDistance()]
+    """PESQ-WB, PESQ-NB, STOI, ESTOI, the mel distance and the level difference.
+
+    `SISDR` is not among them: it says nothing of decoders that invent the phases of the signal, as those here do.
+    """
+    return [PESQ("wb"), PESQ("nb"), STOI(), STOI(extended=True), MelDistance(), LevelDifference()]

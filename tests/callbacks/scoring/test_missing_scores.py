@@ -12,7 +12,7 @@ import pytest
 
 from callbacks.channel.document import STATED
 from callbacks.figures.quality import quality_figure
-from callbacks.metrics import PESQ, default_metrics
+from callbacks.metrics import PESQ, SISDR, default_metrics
 from callbacks.output.files import without_nan
 from callbacks.report.systems import System, read_bootstrap, read_systems
 from callbacks.report.tables import score_table
@@ -23,7 +23,7 @@ from callbacks.scoring.scores import ChannelRow, logged_values
 CLIPS, FAILED = 44, 15
 RATES = (0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 SILENT = {"stoi": 0.0, "estoi": 0.0, "mel": 60.0}  # what a silent decoded signal scores; the rest have no score
-METRICS = {metric.name: metric for metric in default_metrics()}
+METRICS = {metric.name: metric for metric in (*default_metrics(), SISDR()) if metric.name != "level"}
 
 
 @cache
