@@ -70,7 +70,7 @@ def clip_of(
 
 def _delay_frames(system: EvaluatedSystem, channel: Channel) -> int:
     """Frames that error correction and interleaving in `channel`, and concealment, hold back."""
-    return getattr(channel, "delay_frames", 0) + getattr(system.connection, "delay_frames", 0)
+    return channel.delay_frames + system.connection.delay_frames
 
 
 def hash_order(clip_id: str) -> bytes:

@@ -24,11 +24,11 @@ from typing import Any
 
 from callbacks.report.quoted_form import Figure, split_form
 from callbacks.report.results.assignment import assignment
-from callbacks.report.results.logged import Evaluation, read_logged
+from callbacks.report.results.logged import Evaluation, parse_evaluation, read_logged
 from callbacks.report.results.markdown import cells, rate
 from callbacks.report.results.sections import LABELS
 from callbacks.report.results.summary import summary
-from callbacks.report.systems import read_bootstrap, read_systems, reading
+from callbacks.report.systems import reading
 from codec.errors import InvalidValue, UnreadableFile
 
 MINUS = " - "
@@ -268,7 +268,4 @@ def _evaluation(folder: Path) -> Evaluation:
     if not path.is_file():
         raise UnreadableFile(str(path), allowed="is missing: differences are paired over its clips", remedy=REMEDY)
     with reading(path, remedy=REMEDY):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        systems = {system.name: system for system in read_systems(folder, document, folder.name)}
-        first = next(iter(systems.values()))
-        return Evaluation(systems, sorted(first.clips), read_bootstrap(document), first.repeats)
+        return parse_evaluation(path)

@@ -115,8 +115,13 @@ class KnownErrorRate(Channel):
 
 
 def decision_probabilities(decisions: Tensor, error_rate: float) -> Tensor:
-    """float32 probabilities of a one, p or 1 − p, of hard decisions uint8 of which a share p is wrong."""
-    return torch.where(decisions > 0, 1.0 - error_rate, error_rate)
+    """float32 probabilities of a one, p or 1 − p, of hard decisions uint8 of which a share p is wrong.
+
+    Exactly 0 or 1 for p of 0 and 1 alone: what would be rounded to them takes the nearest normal number inside (0, 1).
+    """
+    limits = torch.finfo(torch.float32)
+    low, high = (0.0, 1.0) if error_rate in (0.0, 1.0) else (limits.tiny, 1.0 - limits.eps / 2)
+    return torch.where(decisions > 0, 1.0 - error_rate, error_rate).float().clamp(low, high)
 
 
 def check_share(name: str, value: float) -> float:

@@ -18,7 +18,6 @@ from callbacks.report.results.link_sections import kinds
 from callbacks.report.results.logged import Evaluation, Logged, read_logged
 from callbacks.report.results.markdown import cells
 from callbacks.report.results.summary import summary
-from callbacks.scoring.scores import stated_clips
 from codec.errors import UserError
 
 METRICS = ("stoi", "pesq_wb")  # of the figures
@@ -32,11 +31,10 @@ def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why
     environment.filters["cells"] = cells
     template = environment.from_string(files(__package__).joinpath("results.md.j2").read_text(encoding="utf-8"))
     codecs = logged.codecs
-    speakers = len(set(codecs.speakers)) if all(codecs.speakers) else 0
     text = template.render(
         codecs=codecs,
-        clips=stated_clips(len(codecs.clips), speakers),
-        speakers=speakers,
+        clips=codecs.over,
+        speakers=codecs.speaker_count,
         draws=_draws(logged),
         figures=figures,
         interval=f"{100 * codecs.bootstrap.confidence:g} %",
@@ -67,8 +65,7 @@ def draw(evaluation: Evaluation, path: Path, *, systems: Sequence[str], metrics:
 
     rows = [row for name in systems for row in evaluation.rows(name).values() if row.curve == "bsc"]
     shown = [m for m in next(iter(evaluation.systems.values())).metrics if m.name in metrics]
-    clips = stated_clips(len(evaluation.clips), len(set(evaluation.speakers)) if all(evaluation.speakers) else 0)
-    title = f"Mean over {clips}, band: {100 * evaluation.bootstrap.confidence:g} % interval"
+    title = f"Mean over {evaluation.over}, band: {100 * evaluation.bootstrap.confidence:g} % interval"
     with matplotlib.rc_context({"svg.hashsalt": "results"}):
         rows = [row for row in rows if row.metric in {metric.name for metric in shown}]
         quality_figure(rows, shown, title=title).savefig(path, metadata={"Date": None})

@@ -60,9 +60,14 @@ def parts(maps: Evaluation, channel: str, *, lost: bool = False) -> Parts:
     return Parts(*(compare(one, other, channel=channel, metric="stoi") for one, other in pairs))
 
 
+def has_controls(maps: Evaluation) -> bool:
+    """Whether both codecs are there with natural and with permuted codewords."""
+    return all(maps.seeds(name) for name in (FSQ, RVQ, FSQ_CONTROL, RVQ_CONTROL))
+
+
 def assignment(maps: Evaluation | None) -> Assignment | None:
     """The tables; None where a system is missing."""
-    if maps is None or not all(maps.seeds(name) for name in (FSQ, RVQ, FSQ_CONTROL, RVQ_CONTROL)):
+    if maps is None or not has_controls(maps):
         return None
     settings = [c for c in maps.channels if c.curve == "bsc" and c.error_rate > 0]
     names = [name for pair in PAIRS.values() for name in pair if name and len(maps.seeds(name)) > 1]

@@ -54,7 +54,7 @@ def _channel(maps: Evaluation | None) -> list[Verdict]:
     assert mild is not None and harsh is not None
     faults = {s: maps.silent_or_unscored(s, channels=(clean, mild, harsh)) for s in (fsq, rvq)}
     gaps = [maps.fragility(rvq, fsq, channel=channel, metric="stoi") for channel in (mild, harsh)]
-    drop = maps.fall(rvq, channel=harsh, start=mild)
+    drop = maps.change(rvq, channel=harsh, start=mild)
     loss = maps.change(fsq, channel=harsh)
     holds = [gaps[0].high < 0, gaps[1].high <= -FAR]
     starts = {system: maps.level(system, channel=maps.clean.name) for system in (fsq, rvq)}

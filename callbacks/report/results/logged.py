@@ -14,7 +14,7 @@ import numpy as np
 from callbacks.metrics.checks import require
 from callbacks.report.systems import Setting, System, read_bootstrap, read_systems, reading
 from callbacks.scoring.bootstrap import Bootstrap, MeanInterval, crossed_mean
-from callbacks.scoring.scores import ChannelRow, clip_means, withheld
+from callbacks.scoring.scores import ChannelRow, clip_means, stated_clips, withheld
 from codec.errors import InvalidValue, UnreadableFile
 
 
@@ -53,6 +53,16 @@ class Evaluation(NamedTuple):
         clips = next(iter(self.systems.values())).clips
         return [clips[clip_id].get("speaker", "") for clip_id in self.clips]
 
+    @property
+    def speaker_count(self) -> int:
+        """Number of different speakers; 0 where one of a clip is not known."""
+        return len(set(self.speakers)) if all(self.speakers) else 0
+
+    @property
+    def over(self) -> str:
+        """Clips and speakers for a caption: "44 clips of 31 speakers"."""
+        return stated_clips(len(self.clips), self.speaker_count)
+
     def rows(self, system: str, *, clips: Sequence[str] | None = None) -> dict[tuple[str, str], ChannelRow]:
         """A system's means by (channel, metric), over all clips or some."""
         rows = self.systems[system].rows(self.clips if clips is None else clips, self.bootstrap)
@@ -83,13 +93,9 @@ class Evaluation(NamedTuple):
         """The change of a system's score by a channel minus that of its baseline's, paired over clips."""
         return self._contrast([system], [baseline], [channel, self.clean.name], metric)
 
-    def change(self, system: str, *, channel: str, metric: str = "stoi") -> Gap:
-        """The change of a system's score by a channel, paired over clips."""
-        return self._contrast([system], [], [channel, self.clean.name], metric)
-
-    def fall(self, system: str, *, channel: str, start: str, metric: str = "stoi") -> Gap:
-        """A system's score behind a channel minus that behind another, paired over clips."""
-        return self._contrast([system], [], [channel, start], metric)
+    def change(self, system: str, *, channel: str, start: str | None = None, metric: str = "stoi") -> Gap:
+        """A system's score behind a channel minus that behind another, or without errors, paired over clips."""
+        return self._contrast([system], [], [channel, start or self.clean.name], metric)
 
     def silent_or_unscored(self, system: str, *, channels: Sequence[str | None], metric: str = "stoi") -> int:
         """Number of draws behind some channels without a score, or with the worst one, as silence has, or beyond it."""
@@ -187,6 +193,14 @@ def _stated(run: Evaluation) -> str:
     return f"{len(run.clips)} clips ({run.clips[0]}, ...), {draws}, {run.bootstrap}"
 
 
+def parse_evaluation(path: Path) -> Evaluation:
+    """A `channel.json` of any channels and metrics; to be called inside `reading`."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    systems = {system.name: system for system in read_systems(path.parent, document, path.parent.name)}
+    first = next(iter(systems.values()))
+    return Evaluation(systems, sorted(first.clips), read_bootstrap(document), first.repeats)
+
+
 def read_evaluation(path: Path, *, metrics: Sequence[str] = ("stoi",)) -> Evaluation | None:
     """A `channel.json` that has a channel without errors and some metrics; None where there is no file.
 
@@ -196,10 +210,8 @@ def read_evaluation(path: Path, *, metrics: Sequence[str] = ("stoi",)) -> Evalua
     if not path.is_file():
         return None
     with reading(path, remedy="test the run again"):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        systems = {system.name: system for system in read_systems(path.parent, document, path.parent.name)}
-        first = next(iter(systems.values()))
-        found = Evaluation(systems, sorted(first.clips), read_bootstrap(document), first.repeats)
+        found = parse_evaluation(path)
+        first = next(iter(found.systems.values()))
         missing = set(metrics) - {metric.name for metric in first.metrics}
         complete = found.clips and found.channels and found.clean.error_rate == 0 and not missing
         require(bool(complete), f"it needs clips, a channel without errors, and the metrics {' and '.join(metrics)}")

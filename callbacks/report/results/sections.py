@@ -104,13 +104,17 @@ def flips(codecs: Evaluation) -> list[Table]:
     return tables
 
 
+def tuned(run: Evaluation) -> list[str]:
+    """The codecs that were fine-tuned both without and through flips."""
+    return [name for name in run.systems if {name + CONTINUED, name + FLIPS} <= set(run.systems)]
+
+
 def fine_tuning(run: Evaluation | None) -> FineTuning | None:
     """What fine-tuning through flips changes, and the same length without flips, a table for each codec."""
     if run is None:
         return None
-    names = [name for name in run.systems if {name + CONTINUED, name + FLIPS} <= set(run.systems)]
     tables = []
-    for name in names:
+    for name in tuned(run):
         pairs = [(name + FLIPS, name), (name + CONTINUED, name), (name + FLIPS, name + CONTINUED)]
         rows = [
             [rate(c.error_rate), figure(run.level(name, channel=c.name).mean),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from callbacks.report.results.assignment import FSQ, FSQ_BEST, FSQ_CONTROL, RVQ, RVQ_BEST, RVQ_CONTROL, parts
+from callbacks.report.results.assignment import FSQ, FSQ_BEST, RVQ_BEST, has_controls, parts
 from callbacks.report.results.logged import Evaluation, Logged
 from callbacks.report.results.markdown import change, estimate, figure, percent
-from callbacks.scoring.scores import stated_clips
+from callbacks.report.results.sections import CONTINUED, FLIPS, tuned
 
 RATES = (0.01, 0.05, 0.1)
 
@@ -17,9 +17,9 @@ def summary(logged: Logged) -> dict[str, str]:
         "level": _level(logged.codecs),
         "assignment": assignment[0] if assignment else "",
         "optimised": assignment[1] if len(assignment) > 1 else "",
-        "coding": "".join(_coding(logged.links)),
-        "receivers": "".join(_receivers(logged.receivers)),
-        "fine_tuning": "".join(_fine_tuning(logged.fine_tuning)),
+        "coding": _coding(logged.links),
+        "receivers": _receivers(logged.receivers),
+        "fine_tuning": _fine_tuning(logged.fine_tuning),
     }
     return {name: sentence for name, sentence in found.items() if sentence}
 
@@ -28,11 +28,10 @@ def _level(codecs: Evaluation) -> str:
     first = next(iter(codecs.systems))
     system, clean = codecs.systems[first], codecs.clean.name
     stoi, pesq = (codecs.level(first, channel=clean, metric=metric) for metric in ("stoi", "pesq_wb"))
-    speakers = len(set(codecs.speakers)) if all(codecs.speakers) else 0
     text = (
         f"**Level.** Small codecs of {system.facts['parameters'] / 1e6:.1f} M parameters, trained for hours on one CPU "
         f"core: {first} reaches STOI {estimate(stoi)} and PESQ-WB {estimate(pesq)} without errors on "
-        f"{stated_clips(len(codecs.clips), speakers)}"
+        f"{codecs.over}"
     )
     if "level" in {metric.name for metric in system.metrics}:
         shift = codecs.level(first, channel=clean, metric="level").mean
@@ -41,12 +40,10 @@ def _level(codecs: Evaluation) -> str:
 
 
 def _assignment(maps: Evaluation | None) -> list[str]:
-    if maps is None or not all(maps.seeds(name) for name in (FSQ, RVQ, FSQ_CONTROL, RVQ_CONTROL)):
+    found = [(rate, channel) for rate in RATES if (channel := maps.channel(rate))] if maps else []
+    if maps is None or not has_controls(maps) or not found:
         return []
-    found = [(rate, channel) for rate in RATES if (channel := maps.channel(rate))]
     scores, losses = ([parts(maps, name, lost=lost) for _, name in found] for lost in (False, True))
-    if not found:
-        return []
     rates = _listed([percent(rate) for rate, _ in found])
     advantage = _listed([change(part.advantage) for part in scores])
     shares = [sorted((score.share, loss.share)) for score, loss in zip(scores, losses, strict=True)]
@@ -86,10 +83,10 @@ def _range(low: float, high: float) -> str:
     return f"{' to '.join(dict.fromkeys(shown))} %"
 
 
-def _coding(links: Evaluation | None) -> list[str]:
+def _coding(links: Evaluation | None) -> str:
     coded, plain = "FSQ conv 1/2 over 16 frames", "FSQ prior"
     if links is None or not {coded, plain} <= set(links.systems):
-        return []
+        return ""
     curve = next((c.curve for c in links.channels if c.curve.startswith("frame")), "")
     texts = []
     for rate in (0.2, 0.5):
@@ -99,41 +96,36 @@ def _coding(links: Evaluation | None) -> list[str]:
             texts[-1] += f" ({plainly} without)"
     delay = links.rows(coded)[links.clean.name, "stoi"].delay_ms
     lead = f"**Error correction** at twice the rate, a convolutional code over 16 frames ({delay:.0f} ms)"
-    return [f"{lead}: {', '.join(texts)}."]
+    return f"{lead}: {', '.join(texts)}."
 
 
-def _receivers(receivers: Evaluation | None) -> list[str]:
+def _receivers(receivers: Evaluation | None) -> str:
     kinds = ("mean latent", "posterior mean", "prior")
     needed = {f"{codec} {kind}" for codec in ("FSQ", "RVQ") for kind in kinds}
     if receivers is None or not needed <= set(receivers.systems):
-        return []
+        return ""
     names = {c.name: c for c in receivers.channels}
     hard, soft = "awgn-0dB-hard", "awgn-0dB-soft"
     if not {hard, soft} <= set(names):
-        return []
+        return ""
     parts = [
         f"{codec} {figure(receivers.level(f'{codec} mean latent', channel=hard).mean)} by hard decisions, "
         f"{figure(receivers.level(f'{codec} posterior mean', channel=soft).mean)} by soft ones, "
         f"{figure(receivers.level(f'{codec} prior', channel=soft).mean)} with measured probabilities of the codes"
         for codec in ("FSQ", "RVQ")
     ]
-    return [f"**Receivers.** BPSK at Es/N0 0 dB, STOI: {'; '.join(parts)}."]
+    return f"**Receivers.** BPSK at Es/N0 0 dB, STOI: {'; '.join(parts)}."
 
 
-def _fine_tuning(run: Evaluation | None) -> list[str]:
-    if run is None:
-        return []
-    channel, names = (
-        run.channel(0.1),
-        [n for n in run.systems if {f"{n} continued", f"{n} through flips"} <= set(run.systems)],
-    )
-    if channel is None or not names:
-        return []
+def _fine_tuning(run: Evaluation | None) -> str:
+    channel = run.channel(0.1) if run else None
+    if run is None or channel is None or not tuned(run):
+        return ""
     texts = [
-        f"{name} {change(run.gap(f'{name} through flips', f'{name} continued', channel=channel, metric='stoi'))}"
-        for name in names
+        f"{name} {change(run.gap(name + FLIPS, name + CONTINUED, channel=channel, metric='stoi'))}"
+        for name in tuned(run)
     ]
-    return [
+    return (
         "**Training through the channel** against fine-tuning as long without it, STOI at 10 % of bits flipped: "
         f"{', '.join(texts)} (for these checkpoints)."
-    ]
+    )

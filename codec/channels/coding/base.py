@@ -139,15 +139,6 @@ def probabilities_of_ones(llrs: Tensor) -> Tensor:
     return torch.where(llrs.isinf(), (llrs < 0).float(), inside)
 
 
-def hard_probabilities(bits: Tensor, error_rate: float) -> Tensor:
-    """float32 probabilities of a one of hard decisions, uint8 of any shape, of which the share `error_rate` is wrong.
-
-    Raises:
-        InvalidValue: a rate outside [0, 1].
-    """
-    return probabilities_of_ones(_hard_ratios(bits, error_rate))
-
-
 def _hard_ratios(bits: Tensor, error_rate: float) -> Tensor:
     """log P(0)/P(1), float64, of hard decisions: ±log((1 − p) / p), infinite for p = 0 and 1."""
     share = torch.tensor(check_share("error_rate", error_rate), dtype=torch.float64)

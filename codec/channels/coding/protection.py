@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel
-from codec.channels.coding.base import ErrorCorrection, hard_probabilities
+from codec.channels.base import Channel, decision_probabilities
+from codec.channels.coding.base import ErrorCorrection
 from codec.errors import InvalidValue
 
 
@@ -124,7 +124,7 @@ class ProtectedChannel(Channel):
         plain = received[..., width:]
         merged = torch.empty(payload.shape, device=payload.device)
         merged[..., protected] = decoded.unflatten(1, (frames, -1)).float()
-        merged[..., unprotected] = plain if plain.is_floating_point() else hard_probabilities(plain, error_rate)
+        merged[..., unprotected] = plain if plain.is_floating_point() else decision_probabilities(plain, error_rate)
         # Otherwise float32 even if all are certain: to an outer channel uint8 are decisions wrong with `error_rate`.
         if error_rate == 0.0 and bool(((merged == 0.0) | (merged == 1.0)).all()):
             merged = merged.to(torch.uint8)
