@@ -25,7 +25,7 @@ from typing import Any
 from callbacks.report.quoted_form import Figure, split_form
 from callbacks.report.results.assignment import assignment
 from callbacks.report.results.logged import Evaluation, parse_evaluation, read_logged
-from callbacks.report.results.markdown import cells, rate
+from callbacks.report.results.markdown import Table, rate, text
 from callbacks.report.results.sections import LABELS
 from callbacks.report.results.summary import summary
 from callbacks.report.systems import reading
@@ -86,7 +86,7 @@ class Figures:
         flips = any(name.startswith("bsc-") for name in (*rows, *columns))
         of = [LABELS.get(name, _upper(name)) for name in fixed if not self._is_system(source, name)]
         head = [", ".join([*of, *["bits flipped"] * flips]), *(self._label(source, column) for column in columns)]
-        return "\n".join(f"| {cells(row)} |" for row in (head, ["---"] * len(head), *body))
+        return text(Table(head, body))
 
     def sentence(self, name: str) -> str:
         """A sentence of RESULTS.md's summary, without the words that head it; raises as `text` does."""
@@ -102,8 +102,7 @@ class Figures:
         name = " ".join(names)
         if name not in known:
             raise _unknown(name, "is no table of RESULTS.md's first section", known)
-        table = known[name]
-        return "\n".join(f"| {cells(row)} |" for row in (table.head, ["---"] * len(table.head), *table.rows))
+        return text(known[name])
 
     def _path(self, source: str) -> Path:
         return self.folder / (source if Path(source).suffix in (".csv", ".json") else f"{source}/channel.csv")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from callbacks.report.results.assignment import FSQ, FSQ_CONTROL, RVQ, RVQ_CONTROL, assignment
 from callbacks.report.results.logged import read_evaluation
-from callbacks.report.results.markdown import Table, cells
+from callbacks.report.results.markdown import text
 from codec.errors import UnreadableFile, UserError
 
 
@@ -24,13 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     for rate, table in found.by_rate:
-        print(f"{rate} of bits flipped\n{_text(table)}\n")
-    print(f"{_text(found.parts)}\n\n{_text(found.lost)}")
-
-
-def _text(table: Table) -> str:
-    rule = ["---"] * len(table.head)
-    return "\n".join(f"| {cells(row)} |" for row in (table.head, rule, *table.rows))
+        print(f"{rate} of bits flipped\n{text(table)}\n")
+    print(f"{text(found.parts)}\n\n{text(found.lost)}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,11 @@ def cells(row: Sequence[str]) -> str:
     return " | ".join(cell.replace("|", "&#124;") for cell in row)
 
 
+def text(table: Table) -> str:
+    """A table's lines in Markdown."""
+    return "\n".join(f"| {cells(row)} |" for row in (table.head, ["---"] * len(table.head), *table.rows))
+
+
 def figure(value: float, *, sign: str = "") -> str:
     """Three decimals, with a true minus; a dash for no value."""
     return f"{value:{sign}.3f}".replace("-", "−") if math.isfinite(value) else "–"
