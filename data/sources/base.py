@@ -9,19 +9,22 @@ from data.errors import AudioReadError, DataError
 
 
 class Clip(NamedTuple):
-    """One recording.
+    """One recording, or a segment of one.
 
     Attributes:
         path: its file, or its place in a shard.
         id: names it in results; the same on every machine.
         seconds: its length; None where the source does not state it.
         speaker: None where not known.
+        start: where in the file the segment begins, in seconds; None for the whole file. A segment of unknown length
+            reaches to the end of its file.
     """
 
     path: str
     id: str
     seconds: float | None = None
     speaker: str | None = None
+    start: float | None = None
 
 
 class AudioSource(ABC):
