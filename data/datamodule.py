@@ -28,6 +28,7 @@ from data.sources.base import AudioSource, Clip, as_list, spread_clips, unique_c
 from data.sources.folder import FolderSource
 
 Sources = AudioSource | list[AudioSource] | None
+STAGE_ROLES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 MEMORY_SHARE = 0.8  # of the available memory, for decoded clips; training needs the rest
 logger = logging.getLogger(__name__)
 
@@ -120,8 +121,11 @@ class SpeechDataModule(LightningDataModule):
         self._decoded: tuple[Sequence[Clip], DecodedClips] | None = None
 
     def prepare_data(self) -> None:
-        """Download or make the corpora. Lightning calls this in one process on each machine."""
-        for source in chain(*self.sources.values(), as_list(self.augmentation.noise)):
+        """Download or make the corpora of the trainer's stage. Lightning calls this in one process on each machine."""
+        stage = None if self.trainer is None else self.trainer.state.fn
+        roles = STAGE_ROLES.get(str(getattr(stage, "value", stage)), tuple(self.sources))
+        noise = as_list(self.augmentation.noise) if "train" in roles else []
+        for source in chain(*(self.sources[role] for role in roles), noise):
             source.prepare()
 
     def setup(self, stage: str) -> None:

@@ -17,21 +17,27 @@ class _DownloadedSource(AudioSource):
         self.subsets, self.download = subsets, download
 
     def fetch(self, subset: str) -> None:
-        """Download and unpack one subset below `root`, unless it is there."""
+        """Download and unpack one subset below `root`, unless it is there. May raise anything."""
         raise NotImplementedError
 
     def prepare(self) -> None:
         if self.download:
-            self.root.mkdir(parents=True, exist_ok=True)
             for subset in self.subsets:
-                self.fetch(subset)
+                try:
+                    self.root.mkdir(parents=True, exist_ok=True)
+                    self.fetch(subset)
+                except Exception as error:  # no network, a full disk, a wrong checksum, a name the library refuses
+                    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+                    remedy = f"check the network, or put the corpus into {self.root / self.folder} yourself"
+                    raise DataError("download of", subset, f"failed ({reason})", remedy) from error
 
     def clips(self) -> list[Clip]:
         found = []
         for subset in self.subsets:
             folder = self.root / self.folder / subset
             if not folder.is_dir():
-                raise DataError("the folder", folder, "does not exist", "set `download: true`, or correct `root`")
+                remedy = "a stage that uses it downloads it first" if self.download else "set `download: true`"
+                raise DataError("the folder", folder, "does not exist", f"{remedy}, or correct `root`")
             found += FolderSource(str(folder), (".wav", ".flac"), name=f"{self.folder}/{subset}").clips()
         return found
 
@@ -45,7 +51,7 @@ class LibriTTSSource(_DownloadedSource):
         download: fetch the subsets that are missing.
 
     Raises:
-        DataError: `clips` does not find the folder of a subset.
+        DataError: a download fails in `prepare`; `clips` does not find the folder of a subset.
     """
 
     def __init__(self, root: str, subsets: list[str], *, download: bool = False) -> None:
@@ -64,7 +70,7 @@ class LibriSpeechSource(_DownloadedSource):
         download: fetch the subsets that are missing.
 
     Raises:
-        DataError: `clips` does not find the folder of a subset.
+        DataError: a download fails in `prepare`; `clips` does not find the folder of a subset.
     """
 
     def __init__(self, root: str, subsets: list[str], *, download: bool = False) -> None:
@@ -84,7 +90,8 @@ class VCTKSource(_DownloadedSource):
         download: fetch the corpus if it is missing.
 
     Raises:
-        DataError: another microphone; `clips` does not find the corpus, or a speaker in it.
+        DataError: another microphone; a download fails in `prepare`; `clips` does not find the corpus, or a speaker
+            in it.
     """
 
     def __init__(
