@@ -197,7 +197,7 @@ class SpeechDataModule(LightningDataModule):
                 ranks = self.trainer.num_devices
                 self.trainer.strategy.barrier()  # all ranks measure before any takes its share
             decoded = DecodedClips(
-                [clip.path for clip in clips],
+                [(clip.path, clip.segment) for clip in clips],
                 self.crop_samples,
                 rates=self.audio_format.rates,
                 highpass_hz=self.audio_format.highpass_hz,

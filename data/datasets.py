@@ -133,21 +133,34 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
         crop = self._decoded.crop(number, position) if self._decoded else None
         if crop is None:
             rates, highpass_hz = self._format
-            crop = read_crop(clip.path, self._samples, rates=rates, position=position, highpass_hz=highpass_hz)
+            crop = read_crop(
+                clip.path,
+                self._samples,
+                rates=rates,
+                position=position,
+                segment=clip.segment,
+                highpass_hz=highpass_hz,
+            )
         refuse_shortened(clip, crop.file_seconds)
         wanted = self._samples / self._format.rates[0]
         if crop.file_seconds < wanted:
             reason = f"shorter than a crop ({crop.file_seconds:.3f} s of {wanted:.3f} s)"
             if self._strict:
-                raise AudioReadError(clip.path, reason)
-            self._bad_files.report(clip.path, f"{reason}, used with zeros after it")
+                raise AudioReadError(clip.name, reason)
+            self._bad_files.report(clip.name, f"{reason}, used with zeros after it")
         return crop
 
     def _augment(self, waves: tuple[torch.Tensor, ...], draw: Draw) -> tuple[torch.Tensor, ...]:
         options = self._augmentation
         if self._noise is not None and draw.noise < options.noise_probability:
             clip = self._noise.clips[self._noise.table.choose(draw.noise_clip)]
-            noises = read_crop(clip.path, self._samples, rates=self._format.rates, position=draw.noise_position).waves
+            noises = read_crop(
+                clip.path,
+                self._samples,
+                rates=self._format.rates,
+                position=draw.noise_position,
+                segment=clip.segment,
+            ).waves
             scale = noise_scale(waves[0], noises[0], snr_db=_between(options.snr_db, draw.snr))
             waves = tuple(wave + scale * noise for wave, noise in zip(waves, noises, strict=True))
         if options.gain_db is not None:
@@ -171,7 +184,13 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         clip, audio = self._clips[index], self._format
-        waves = read_whole(clip.path, audio.rates, max_seconds=self._max_seconds, highpass_hz=audio.highpass_hz)
+        waves = read_whole(
+            clip.path,
+            audio.rates,
+            segment=clip.segment,
+            max_seconds=self._max_seconds,
+            highpass_hz=audio.highpass_hz,
+        )
         return {**audio.item(waves), "id": clip.id, "path": clip.path, "speaker": clip.speaker or ""}
 
 
@@ -192,7 +211,7 @@ def clip_seconds(clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool) ->
     def seconds(clip: Clip) -> float:
         if clip.seconds is not None:
             return clip.seconds
-        info = probe(clip.path)
+        info = probe(clip.path, clip.segment)
         return info.frames / info.rate
 
     return [0.0 if found is None else found for found in _try_all(seconds, clips, bad_files, strict)]
@@ -207,7 +226,7 @@ def readable_clips(
     """
 
     def seconds(clip: Clip) -> float:
-        found = check_readable(clip.path, max_seconds=max_seconds)
+        found = check_readable(clip.path, segment=clip.segment, max_seconds=max_seconds)
         refuse_shortened(clip, found)
         return found
 

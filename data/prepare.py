@@ -18,6 +18,7 @@ import os
 import re
 import sys
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
@@ -81,11 +82,12 @@ def _plan(clips: Sequence[Clip], recipe: Recipe, shard_bytes: int) -> list[Batch
     """The clips of each shard: clips in order until their files reach `shard_bytes`."""
     batches: list[Batch] = [[]]
     taken: set[str] = set()
+    shares = Counter(clip.path for clip in clips)  # the segments of a file share its bytes
     total = 0
     for clip in clips:
         name = _name(clip.id, recipe, taken)
         taken.add(name)
-        size = _file_size(clip)
+        size = _file_size(clip) // shares[clip.path]
         if batches[-1] and total + size > shard_bytes:
             batches.append([])
             total = 0
@@ -109,8 +111,13 @@ def _file_size(clip: Clip) -> int:
 
 
 def _fingerprint(batches: Sequence[Batch]) -> str:
-    """SHA-256 of ids, sizes, lengths and speakers of the clips; it does not depend on where the files are."""
-    known = [[(name, clip.id, clip.seconds, clip.speaker, _file_size(clip)) for name, clip in b] for b in batches]
+    """SHA-256 of ids, sizes, lengths, speakers and segments of the clips; it does not depend on where the files are."""
+
+    def known_of(name: str, clip: Clip) -> tuple[object, ...]:
+        known = name, clip.id, clip.seconds, clip.speaker, _file_size(clip)
+        return known if clip.start is None else (*known, clip.start)
+
+    known = [[known_of(name, clip) for name, clip in batch] for batch in batches]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 

@@ -4,6 +4,7 @@ import logging
 import math
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import NamedTuple
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from data.audio.files import AudioFile, Segment, opened
 from data.audio.lengths import length_at
-from data.audio.reading import Crop, opened, read_resampled, start_frame, within_full_scale
+from data.audio.reading import Crop, within_full_scale
+from data.audio.resampling import read_resampled, start_frame
 from data.errors import AudioReadError, DataError
 
 DECODE_THREADS = 8
+WHOLE = Segment(0.0)
 BLOCK_SECONDS = 60  # decoded at once, so that decoding a long recording needs little further memory
 
 logger = logging.getLogger(__name__)
@@ -46,7 +50,7 @@ class DecodedClips:
     A clip that cannot be decoded to its end is counted in the log and not held.
 
     Args:
-        paths: of the clips, which are decoded in threads.
+        clips: path and segment of each (None for a whole file); files are decoded in threads, each opened once.
         samples: length of a crop at `rates[0]`; a shorter clip is held with zeros up to this length.
         rates: of the samples, in Hz.
         highpass_hz: cut-off of the high-pass filter; None for no filter.
@@ -57,13 +61,24 @@ class DecodedClips:
     """
 
     def __init__(
-        self, paths: Sequence[str], samples: int, *, rates: tuple[int, ...], highpass_hz: float | None, max_bytes: int
+        self,
+        clips: Sequence[tuple[str, Segment | None]],
+        samples: int,
+        *,
+        rates: tuple[int, ...],
+        highpass_hz: float | None,
+        max_bytes: int,
     ) -> None:
         started = time.perf_counter()
-        self._paths, self._rates, self._highpass_hz = list(paths), rates, highpass_hz
+        self._rates, self._highpass_hz = rates, highpass_hz
+        self._segments = [segment for _, segment in clips]
+        self._files: dict[str, list[int]] = defaultdict(list)
+        for number, (path, _) in enumerate(clips):
+            self._files[path].append(number)
         self._crop_lengths = [length_at(rate, samples, rates[0]) for rate in rates]
         self._errors: list[AudioReadError] = []
-        self._clips = self._map_clips(self._read_header)
+        self._clips: list[_Held | None] = [None] * len(clips)
+        self._each_clip(_header)
         totals = self._lay_out()
         hours = sum(held.frames / held.samplerate for held in self._clips if held) / 3600
         size = 4e-9 * sum(totals)
@@ -76,11 +91,11 @@ class DecodedClips:
                 "set it to false, to read crops from the files, or use fewer clips or fewer ranks on this machine",
             )
         self._waves = [torch.empty(total, dtype=torch.float32) for total in totals]
-        self._clips = self._map_clips(self._decode)
+        self._each_clip(self._decode)
         took = time.perf_counter() - started
         rank_zero_info(f"{hours:.2f} h of training clips decoded into {size:.2f} GB of memory in {took:.0f} s.")
         if self._errors:
-            counts = len(self._errors), len(paths)
+            counts = len(self._errors), len(clips)
             logger.warning("%d of %d training clips stay on disk, such as %s", *counts, self._errors[0])
 
     def crop(self, number: int, position: float) -> Crop | None:
@@ -97,22 +112,28 @@ class DecodedClips:
             )  # [1, T]; a copy, because items may be changed in place
         return Crop(within_full_scale(tuple(waves)), start, held.frames / held.samplerate)
 
-    def _map_clips(self, read: Callable[[int], _Held | None]) -> list[_Held | None]:
-        """`read` applied to each clip's number, in threads; None where it raised AudioReadError, which is kept."""
+    def _each_clip(self, read: Callable[[AudioFile, _Held | None], _Held | None]) -> None:
+        """`read` each clip: what is held of it, or None where that raised AudioReadError, which is kept."""
 
-        def attempt(number: int) -> _Held | None:
+        def read_file(path: str, numbers: list[int]) -> None:
             try:
-                return read(number)
+                with opened(path) as file:
+                    for number in sorted(numbers, key=lambda number: (self._segments[number] or WHOLE).start):
+                        read_clip(file, number)
             except AudioReadError as error:
+                for number in numbers:
+                    self._clips[number] = None
+                self._errors += [error] * len(numbers)
+
+        def read_clip(file: AudioFile, number: int) -> None:
+            try:
+                self._clips[number] = read(file.cut(self._segments[number]), self._clips[number])
+            except AudioReadError as error:
+                self._clips[number] = None
                 self._errors.append(error)
-                return None
 
         with ThreadPoolExecutor(DECODE_THREADS) as pool:
-            return list(pool.map(attempt, range(len(self._paths))))
-
-    def _read_header(self, number: int) -> _Held:
-        with opened(self._paths[number]) as file:
-            return _Held(file.frames, file.samplerate)
+            list(pool.map(read_file, *zip(*self._files.items(), strict=True)))
 
     def _lay_out(self) -> list[int]:
         """Give each clip its place, one after the other; returns the total number of samples at each rate."""
@@ -126,24 +147,26 @@ class DecodedClips:
             totals = [total + length for total, length in zip(totals, lengths, strict=True)]
         return totals
 
-    def _decode(self, number: int) -> _Held | None:
+    def _decode(self, file: AudioFile, held: _Held | None) -> _Held | None:
         """Fill the clip's part of each tensor, in blocks that begin at a whole sample of every rate."""
-        held = self._clips[number]
         if held is None:
             return None
         step = held.samplerate // math.gcd(held.samplerate, *self._rates)
         block = math.ceil(BLOCK_SECONDS * held.samplerate / step) * step
-        with opened(self._paths[number]) as file:
-            for start in range(0, held.frames, block):
-                firsts = [start * rate // held.samplerate for rate in self._rates]
-                lasts = [(start + block) * rate // held.samplerate for rate in self._rates]
-                if start + block >= held.frames:
-                    lasts = list(held.lengths)
-                lengths = [last - first for first, last in zip(firsts, lasts, strict=True)]
-                pieces = read_resampled(file, start, lengths, self._rates, self._highpass_hz)
-                for wave, offset, first, piece in zip(self._waves, held.offsets, firsts, pieces, strict=True):
-                    wave[offset + first : offset + first + piece.shape[1]] = piece[0]
+        for start in range(0, held.frames, block):
+            firsts = [start * rate // held.samplerate for rate in self._rates]
+            lasts = [(start + block) * rate // held.samplerate for rate in self._rates]
+            if start + block >= held.frames:
+                lasts = list(held.lengths)
+            lengths = [last - first for first, last in zip(firsts, lasts, strict=True)]
+            pieces = read_resampled(file, start, lengths, self._rates, self._highpass_hz)
+            for wave, offset, first, piece in zip(self._waves, held.offsets, firsts, pieces, strict=True):
+                wave[offset + first : offset + first + piece.shape[1]] = piece[0]
         return held
+
+
+def _header(file: AudioFile, _: _Held | None) -> _Held:
+    return _Held(file.frames, file.samplerate)
 
 
 def available_bytes(root: Path = Path("/")) -> int:

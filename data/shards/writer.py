@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.audio.files import opened
 from data.audio.library import import_soundfile
 from data.audio.reading import check_readable, probe, read_whole
 from data.errors import AudioReadError
@@ -29,14 +30,17 @@ class Encoding(NamedTuple):
 
 
 FLAC = Encoding("FLAC", "PCM_16", ".flac")
+FLAC_24 = Encoding("FLAC", "PCM_24", ".flac")
+FLOAT = Encoding("WAV", "FLOAT", ".wav")
 OPUS = Encoding("OGG", "OPUS", ".opus")
+FLAC_CHANNELS, FLAC_RATE = 8, 655_350  # the most that a FLAC file can have
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
 class Recipe(NamedTuple):
     """How clips are stored: as mono in `encoding` at `sample_rate` Hz (None keeps the clip's own).
 
-    Without an encoding, files are copied as they are.
+    Without an encoding, files are copied as they are, and segments are cut out without loss.
     """
 
     encoding: Encoding | None = None
@@ -101,23 +105,37 @@ def _contents(clip: Clip, recipe: Recipe) -> tuple[bytes, float, int]:
 
     Raises AudioReadError for a clip that cannot be read to its end.
     """
-    rate = probe(clip.path).rate
+    rate = probe(clip.path, clip.segment).rate
     if recipe.encoding is None:
-        seconds = check_readable(clip.path)
-        data = Path(clip.path).read_bytes()
+        seconds = check_readable(clip.path, segment=clip.segment)
+        data = Path(clip.path).read_bytes() if clip.segment is None else _segment_file(clip)
     else:
         rate = recipe.sample_rate or rate
-        samples = read_whole(clip.path, (rate,))[0][0].numpy()  # [T]
+        samples = read_whole(clip.path, (rate,), segment=clip.segment)[0][0].numpy()  # [T]
         seconds = len(samples) / rate
         data = _encoded(samples, rate, recipe.encoding)
     refuse_shortened(clip, seconds)
     return data, clip.seconds or seconds, rate
 
 
+def _segment_file(clip: Clip) -> bytes:
+    """A file of the segment's frames with all channels and exactly these samples: FLAC where it can hold them."""
+    with opened(clip.path, clip.segment) as file:
+        samples, rate = file.read_channels(0, file.frames), file.samplerate  # [T, C]
+    for encoding, scale in ((FLAC, 2**15), (FLAC_24, 2**23)):
+        steps = samples * scale
+        whole = np.array_equal(steps, np.rint(steps)) and -scale <= steps.min() and steps.max() < scale
+        if whole and samples.shape[1] <= FLAC_CHANNELS and rate <= FLAC_RATE:
+            return _encoded(samples, rate, encoding)
+    return _encoded(samples, rate, FLOAT)
+
+
 def _encoded(samples: np.ndarray, rate: int, encoding: Encoding) -> bytes:
+    """A file of `samples`, [T] or [T, C]."""
     buffer = io.BytesIO()
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
     with import_soundfile().SoundFile(
-        buffer, "w", samplerate=rate, channels=1, format=encoding.format, subtype=encoding.subtype
+        buffer, "w", samplerate=rate, channels=channels, format=encoding.format, subtype=encoding.subtype
     ) as file:
         for start in range(0, len(samples), WRITE_FRAMES):
             file.write(samples[start : start + WRITE_FRAMES])

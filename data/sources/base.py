@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from data.audio.files import Segment
 from data.errors import AudioReadError, DataError
 
 
@@ -25,6 +26,16 @@ class Clip(NamedTuple):
     seconds: float | None = None
     speaker: str | None = None
     start: float | None = None
+
+    @property
+    def segment(self) -> Segment | None:
+        """What of its file is read; None for the whole file."""
+        return None if self.start is None else Segment(self.start, self.seconds)
+
+    @property
+    def name(self) -> str:
+        """The path, and for a segment where it begins: names it in the log."""
+        return self.path if self.segment is None else self.segment.name(self.path)
 
 
 class AudioSource(ABC):
@@ -67,7 +78,7 @@ def refuse_shortened(clip: Clip, seconds: float) -> None:
     An Ogg file that was cut off still opens, as a shorter recording: only the stated length tells.
     """
     if clip.seconds is not None and seconds < 0.9 * clip.seconds - 0.2:
-        raise AudioReadError(clip.path, f"truncated: {seconds:.2f} s of the {clip.seconds:.2f} s that its list states")
+        raise AudioReadError(clip.name, f"truncated: {seconds:.2f} s of the {clip.seconds:.2f} s that its list states")
 
 
 def printable(name: str) -> str:

@@ -48,7 +48,8 @@ def pair(source: AudioSource, **options: Any) -> list[SpeechDataModule]:
 
 
 def hold(paths: list[Path], samples: int, *rates: int, highpass_hz: float | None = None) -> DecodedClips:
-    return DecodedClips([str(path) for path in paths], samples, rates=rates, highpass_hz=highpass_hz, max_bytes=1 << 30)
+    clips = [(str(path), None) for path in paths]
+    return DecodedClips(clips, samples, rates=rates, highpass_hz=highpass_hz, max_bytes=1 << 30)
 
 
 def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
