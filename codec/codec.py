@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from codec.decoders.base import Decoder
 from codec.decoders.streaming import DecodedStream
 from codec.encoders.base import Encoder
+from codec.encoders.streaming import EncodedStream
 from codec.errors import InvalidValue
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import checked_codes, code_bits
@@ -72,6 +73,32 @@ class NeuralCodec(nn.Module):
     def encode(self, audio: Tensor) -> Tensor:
         """Encode audio `[B, 1, T]` to codes, int64 `[B, K, ⌈T / hop_length⌉]`."""
         return self.quantizer(self.encode_latents(audio)).codes
+
+    def encode_stream(
+        self,
+        audio: Tensor | Iterable[Tensor],
+        *,
+        chunk: int | None = None,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> EncodedStream:
+        """Encode audio of any length in bounded memory; iterate over the result for codes `[B, K, chunk]`.
+
+        Args:
+            audio: `[B, 1, T]`, or consecutive pieces of it of any lengths.
+            chunk: frames that are encoded at a time, 30 s by default; the last chunk may be shorter.
+            before: frames of context before a chunk; by default the encoder's receptive field, or 5 s if unbounded.
+            after: frames of context after a chunk; by default likewise.
+
+        Returns:
+            The stream; its `is_exact` says whether the latents equal those of `encode`.
+
+        Raises:
+            InvalidValue: no frame in a chunk, context below 0, or audio of another shape.
+        """
+        return EncodedStream(
+            self.encoder, self.quantizer, audio, frame_rate=self.frame_rate, chunk=chunk, before=before, after=after
+        )
 
     def encode_latents(self, audio: Tensor) -> Tensor:
         """Latents before quantization `[B, D, F]` of audio `[B, 1, T]`.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from codec.decoders.base import Decoder
 from codec.errors import InvalidValue
+from codec.layers.windows import Window, Windows
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import checked_codes
 
@@ -56,33 +57,29 @@ class DecodedStream:
         return field is not None and self.before >= field[0] and self.after >= field[1]
 
     def __iter__(self) -> Iterator[Tensor]:
-        held: Tensor | None = None  # codes [B, K, F'] of context and of frames that are not decoded yet
-        done = 0  # frames of it that are decoded
+        windows, shape = self.windows(), None
         for piece in map(self._checked, self.pieces):
-            if held is not None and piece.shape[:2] != held.shape[:2]:
+            if shape is not None and piece.shape[:2] != shape:
                 raise InvalidValue(
                     "codes of shape",
                     list(piece.shape),
-                    f"follow pieces of {held.shape[0]} clips and {held.shape[1]} codebooks",
+                    f"follow pieces of {shape[0]} clips and {shape[1]} codebooks",
                     "keep both the same in all pieces",
                 )
-            held = piece if held is None else torch.cat((held, piece), -1)
-            while held.shape[-1] - done >= self.chunk + self.after:
-                yield self._decode(held[..., : done + self.chunk + self.after], done, self.chunk)
-                done += self.chunk
-                unneeded = max(0, done - self.before)
-                held, done = held[..., unneeded:], done - unneeded
-        while held is not None and held.shape[-1] > done:
-            count = min(self.chunk, held.shape[-1] - done)
-            yield self._decode(held[..., : done + count + self.after], done, count)
-            done += count
+            shape = piece.shape[:2]
+            yield from map(self.decode, windows.push(piece))
+        yield from map(self.decode, windows.finish())
 
-    def _decode(self, codes: Tensor, start: int, count: int) -> Tensor:
-        """Audio `[B, 1, count * hop]` of `count` frames of codes `[B, K, F]` from frame `start` on."""
+    def windows(self) -> Windows:
+        """Cuts pieces of codes `[B, K, F]` into what `decode` takes."""
+        return Windows(self.chunk, self.before, self.after)
+
+    def decode(self, window: Window) -> Tensor:
+        """Audio `[B, 1, size * hop]` of a window's own frames."""
         hop = self.decoder.hop_length
         with torch.no_grad():
-            audio = self.decoder(self.quantizer.decode(codes))
-        return audio[..., start * hop : (start + count) * hop]
+            audio = self.decoder(self.quantizer.decode(window.signal))
+        return audio[..., window.start * hop : (window.start + window.size) * hop]
 
     def _checked(self, codes: Tensor) -> Tensor:
         """Codes as int64; raises InvalidValue if they do not fit the quantizer."""

@@ -6,9 +6,11 @@ from codec.encoders.feature_cache import TeacherCache
 from codec.encoders.l3ac import StudentEncoder
 from codec.encoders.semantic import FusedEncoder, HubertEncoder, W2VBertEncoder
 from codec.encoders.spectral import MelEncoder, SpectralEncoder
+from codec.encoders.streaming import EncodedStream
 
 __all__ = [
     "AcousticEncoder",
+    "EncodedStream",
     "Encoder",
     "FusedEncoder",
     "HubertEncoder",

@@ -9,6 +9,8 @@ from codec.encoders.base import Encoder
 from codec.layers.activations import snake
 from codec.layers.blocks import ResidualUnit, normed_conv, run
 
+FILTER_REACH = 6  # samples on either side that an anti-aliased activation looks at: half of its 12 taps
+
 
 class AcousticEncoder(Encoder):
     """BigCodec's convolutional encoder, NeuCodec's acoustic branch (width 48, dim 1024: 38.5 M parameters).
@@ -51,6 +53,20 @@ class AcousticEncoder(Encoder):
             width *= 2
         layers += [snake(width, anti_aliased=anti_aliased), normed_conv(width, dim, 3, normed=weight_norm)]
         self.layers = nn.Sequential(*layers)
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        filters = FILTER_REACH if self.anti_aliased else 0
+        units = sum(2 * filters + 3 * dilation for dilation in self.dilations)
+        before = after = 3  # in samples
+        scale = 1
+        for stride in self.strides:
+            padding = (stride + 1) // 2
+            before += scale * (units + filters + padding)
+            after += scale * (units + filters + stride - padding)
+            scale *= stride
+        rest = self.hop_length * (filters + 1)
+        return -(-(before + rest) // self.hop_length), -(-(after + rest) // self.hop_length)
 
     def forward(self, audio: Tensor) -> Tensor:
         return run(self.layers, audio, checkpointing=self.checkpointing)  # [B, D, F]

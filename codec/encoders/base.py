@@ -17,6 +17,11 @@ class Encoder(nn.Module, ABC):
     dim: int
     hop_length: int
 
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        """Number of frames before and after a frame on whose audio its latent depends; None if it depends on all."""
+        return None
+
     def whole_frames(self, audio: Tensor) -> Tensor:
         """Audio `[B, 1, T]` as `forward` needs it: with silence appended to a whole number of frames."""
         return F.pad(audio, (0, -audio.shape[-1] % self.hop_length))

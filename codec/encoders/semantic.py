@@ -165,6 +165,14 @@ class FusedEncoder(Encoder):
         self.acoustic, self.semantic = acoustic, semantic
         self.project = nn.Conv1d(acoustic.dim + semantic.dim, dim, 1)
 
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        """The larger of both encoders'; None if one is unbounded."""
+        fields = self.acoustic.receptive_field, self.semantic.receptive_field
+        if fields[0] is None or fields[1] is None:
+            return None
+        return max(fields[0][0], fields[1][0]), max(fields[0][1], fields[1][1])
+
     def whole_frames(self, audio: Tensor) -> Tensor:
         """Audio `[B, 1, T]` padded as the semantic encoder needs it."""
         return self.semantic.whole_frames(audio)

@@ -31,6 +31,12 @@ class SpectralEncoder(Encoder):
         self.out = nn.Linear(width, dim)
         self.out_norm = nn.LayerNorm(width, eps=1e-6)
 
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        """The spectrum's windows, the first convolution, and the blocks."""
+        reach = -(-(self.n_fft // self.hop_length - 1) // 2) + 1 + 3 * len(self.blocks)
+        return reach, reach
+
     def forward(self, audio: Tensor) -> Tensor:
         with torch.autocast(audio.device.type, enabled=False):
             spectrum = log_magnitude(audio.squeeze(1).float(), self.n_fft, self.hop_length)  # [B, n_fft/2+1, F]
@@ -79,6 +85,12 @@ class MelEncoder(Encoder):
         )
         self.out = nn.Linear(width, dim)
         self.out_norm = nn.LayerNorm(width, eps=1e-6)
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        """The spectrum's windows, the first convolution, and the blocks."""
+        reach = -(-(self.n_fft // self.hop_length - 1) // 2) + 1 + 3 * len(self.blocks)
+        return reach, reach
 
     def forward(self, audio: Tensor) -> Tensor:
         with torch.autocast(audio.device.type, enabled=False):

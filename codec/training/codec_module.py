@@ -18,6 +18,7 @@ from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
 from codec.training.adversary import Adversary, discriminate, discriminate_both
 from codec.training.alternating import AlternatingOptimization, check_optimizers, frozen, owned
+from codec.training.clip_pieces import PiecewisePrediction, batch_fields
 from codec.training.compilation import CompiledTraining
 from codec.training.discriminators import DiscriminatorOutput
 from codec.training.lightning_internals import attached_trainer, log_step
@@ -97,6 +98,7 @@ class CodecModule(CompiledTraining, GeneratorTerms, AlternatingOptimization):
         self.validation_distance = MeanMetric(nan_strategy="disable")
         self.channel, self.link = channel, link
         self._connection: Connection | None = None
+        self._pieces = PiecewisePrediction()
         self.frozen_parts = [get_part(codec, name).requires_grad_(False).eval() for name in frozen_parts]
         if not any(p.requires_grad for p in codec.parameters()):
             raise InvalidValue(
@@ -243,9 +245,12 @@ class CodecModule(CompiledTraining, GeneratorTerms, AlternatingOptimization):
         self._log_distance("test")
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        """`audio`, `codes`, `id` and `length`; of a long clip's piece (see `SpeechDataModule`) the next of each."""
+        if "piece" in batch:
+            return batch_fields(batch) | self._pieces.predict(batch, {"": self.codec}, self.codec.sample_rate)[""]
         output = self.codec(batch["audio"])
         length = batch["audio"].shape[-1]
-        return {"audio": output.audio, "codes": output.codes, "id": batch["id"], "length": length}
+        return batch_fields(batch) | {"audio": output.audio, "codes": output.codes, "length": length}
 
     def stated_codec(self) -> dict[str, Any] | None:
         """The codec's block of the configuration, where the command line has given one."""

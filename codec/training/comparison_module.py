@@ -7,13 +7,13 @@ from typing import Any
 
 import lightning as L
 import torch
-import torchaudio
 from torch import Tensor, nn
 
 from codec.channels.link import Connection, Link
 from codec.checkpoints.reading import load_codec
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
+from codec.training.clip_pieces import PiecewisePrediction, batch_fields, resample
 from codec.training.distributed.supported import check_trainer
 from codec.training.float32_precision import Float32Precision
 from codec.training.lightning_internals import attached_trainer
@@ -92,6 +92,7 @@ class ComparisonModule(L.LightningModule):
         self.codecs = nn.ModuleList(first.codec for first, *_ in self.sharing)
         self.sample_rate = self.output_sample_rate = sample_rate
         self.hop_length = 1
+        self._pieces = PiecewisePrediction()
 
     def setup(self, stage: str) -> None:
         """Refuse a trainer that does not work with this module."""
@@ -112,13 +113,19 @@ class ComparisonModule(L.LightningModule):
         return self.test_step(batch, batch_idx)
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
-        """The `id`, and under `systems` by name what each codec alone would predict; `length` at its input rate."""
+        """The `id`, and under `systems` by name what each codec alone would predict; `length` at its input rate.
+
+        A long clip's pieces (see `SpeechDataModule`) give the next samples and codes of each.
+        """
+        if "piece" in batch:
+            codecs = {first.name: first.codec for first, *_ in self.sharing}
+            return batch_fields(batch) | {"systems": self._pieces.predict(batch, codecs, self.sample_rate)}
         systems: dict[str, dict[str, Any]] = {}
         for first, *_ in self.sharing:
             audio = resample(batch["audio"], self.sample_rate, first.codec.sample_rate)
             output = first.codec(audio)
             systems[first.name] = {"audio": output.audio, "codes": output.codes, "length": audio.shape[-1]}
-        return {"id": batch["id"], "systems": systems}
+        return batch_fields(batch) | {"systems": systems}
 
     def training_step(self, *_: Any) -> None:
         raise InvalidValue(
@@ -127,14 +134,6 @@ class ComparisonModule(L.LightningModule):
 
     def configure_optimizers(self) -> None:
         """None: the codecs are trained already."""
-
-
-def resample(audio: Tensor, sample_rate: int, new_rate: int) -> Tensor:
-    """Audio `[B, 1, T]` at `new_rate` Hz: float32 `[B, 1, ⌈T * new_rate / sample_rate⌉]`, also under autocast."""
-    if audio.shape[-1] == 0:  # left to the codec, whose error names the shape; torchaudio's does not
-        return audio
-    with torch.autocast(audio.device.type, enabled=False):
-        return torchaudio.functional.resample(audio.float(), sample_rate, new_rate)
 
 
 def encode_at(codec: NeuralCodec, audio: Tensor, sample_rate: int) -> Tensor:

@@ -1,0 +1,151 @@
+"""Prediction of long clips, which arrive in pieces: encoded and decoded in overlapping windows, in bounded memory."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+import torchaudio
+from torch import Tensor
+
+from codec.codec import NeuralCodec
+from codec.encoders.streaming import CONTEXT_SECONDS
+from codec.errors import InvalidValue
+from codec.layers.windows import Window, Windows
+
+LOWPASS_WIDTH, ROLLOFF = 6, 0.99  # torchaudio's defaults
+
+
+def resample(audio: Tensor, sample_rate: int, new_rate: int) -> Tensor:
+    """Audio `[B, 1, T]` at `new_rate` Hz: float32 `[B, 1, ⌈T * new_rate / sample_rate⌉]`, also under autocast."""
+    if audio.shape[-1] == 0:  # left to the codec, whose error names the shape; torchaudio's does not
+        return audio
+    with torch.autocast(audio.device.type, enabled=False):
+        return torchaudio.functional.resample(audio.float(), sample_rate, new_rate)
+
+
+class ResampledPieces:
+    """Resamples audio that arrives in pieces `[B, 1, n]`; together they equal the whole resampled, up to rounding."""
+
+    def __init__(self, sample_rate: int, new_rate: int) -> None:
+        self.rates = sample_rate, new_rate
+        step = sample_rate // math.gcd(sample_rate, new_rate)
+        width = math.ceil(LOWPASS_WIDTH * sample_rate / (ROLLOFF * min(sample_rate, new_rate))) + step
+        reach = -(-width // step) * step  # whole samples at both rates, as the chunks
+        self._windows = Windows(-(-sample_rate // step) * step, reach, reach)
+
+    def push(self, piece: Tensor) -> Iterator[Tensor]:
+        if self.rates[0] == self.rates[1]:
+            yield piece
+        else:
+            yield from map(self._resample, self._windows.push(piece))
+
+    def finish(self) -> Iterator[Tensor]:
+        return map(self._resample, self._windows.finish())
+
+    def _resample(self, window: Window) -> Tensor:
+        old, new = self.rates
+        first, stop = window.start * new // old, -(-(window.start + window.size) * new // old)
+        return resample(window.signal, old, new)[..., first:stop]
+
+
+class CodedPieces:
+    """One clip through one codec, piece by piece.
+
+    Encoder and decoder see windows with their receptive fields as context, or with 5 s on either side where these are
+    unbounded (`EncodedStream`, `DecodedStream`): the audio is exact where both are bounded.
+
+    Args:
+        codec: encodes and decodes; no channel takes part.
+        sample_rate: of the pieces in Hz; those of another rate than the codec's are resampled.
+    """
+
+    def __init__(self, codec: NeuralCodec, sample_rate: int) -> None:
+        self.codec, self.length = codec, 0  # samples so far at the codec's input rate
+        self._written = 0  # samples of output so far
+        context = None if codec.decoder.receptive_field else round(CONTEXT_SECONDS * codec.frame_rate)
+        self._encoder = codec.encode_stream([])
+        self._decoder = codec.decode_stream([], chunk=self._encoder.chunk, before=context, after=context)
+        self._resampled = ResampledPieces(sample_rate, codec.sample_rate)
+        self._audio, self._codes = self._encoder.windows(), self._decoder.windows()
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the pieces equal the undivided prediction up to rounding."""
+        return self._encoder.is_exact and self._decoder.is_exact
+
+    def push(self, piece: Tensor, *, last: bool) -> dict[str, Any]:
+        """What a further piece `[1, 1, n]` completes; with the last one, all the rest.
+
+        Returns:
+            `audio` [1, 1, n'] at the output rate and `codes` [1, K, f], each of the samples or frames that follow those
+            of the pieces before, n' and f 0 or more; and `length`, the samples so far at the codec's input rate.
+        """
+        codes: list[Tensor] = []
+        audio: list[Tensor] = []
+        for part in self._resampled.push(piece):
+            self._encode(part, codes)
+        if last:
+            for part in self._resampled.finish():
+                self._encode(part, codes)
+            codes += map(self._encoder.encode, self._audio.finish())
+        for frames in codes:
+            audio += map(self._decoder.decode, self._codes.push(frames))
+        if last:
+            audio += map(self._decoder.decode, self._codes.finish())
+        books = len(self.codec.quantizer.codebook_sizes)
+        joined = torch.cat([piece.new_zeros(1, 1, 0, dtype=torch.float32), *audio], -1)
+        if last:
+            joined = joined[..., : self.codec.output_length(self.length) - self._written]
+        self._written += joined.shape[-1]
+        return {
+            "audio": joined,
+            "codes": torch.cat([torch.zeros(1, books, 0, dtype=torch.int64, device=piece.device), *codes], -1),
+            "length": self.length,
+        }
+
+    def _encode(self, part: Tensor, codes: list[Tensor]) -> None:
+        self.length += part.shape[-1]
+        codes += map(self._encoder.encode, self._audio.push(part))
+
+
+class PiecewisePrediction:
+    """Predicts clips that arrive in pieces, one clip after the other; each codec keeps its state between pieces."""
+
+    def __init__(self) -> None:
+        self._clip = ""
+        self._next = 0
+        self._coded: dict[str, CodedPieces] = {}
+
+    def predict(
+        self, batch: Mapping[str, Any], codecs: Mapping[str, NeuralCodec], sample_rate: int
+    ) -> dict[str, dict[str, Any]]:
+        """By name, `CodedPieces.push` of a batch's piece.
+
+        Args:
+            batch: `audio` [1, 1, n], `id`, and of one number each `piece`, counted from 0, and `pieces`.
+            codecs: by the names under which to return what they predict.
+            sample_rate: of the audio in Hz.
+
+        Raises:
+            InvalidValue: a piece does not follow the one before.
+        """
+        clip, piece, pieces = batch["id"][0], int(batch["piece"][0]), int(batch["pieces"][0])
+        if piece == 0:
+            self._clip, self._next = clip, 0
+            self._coded = {name: CodedPieces(codec, sample_rate) for name, codec in codecs.items()}
+        if (clip, piece) != (self._clip, self._next):
+            raise InvalidValue(
+                f"piece {piece} of {clip!r}", allowed="does not follow the one before", remedy="predict a clip in order"
+            )
+        self._next += 1
+        last = piece == pieces - 1
+        found = {name: coded.push(batch["audio"], last=last) for name, coded in self._coded.items()}
+        if last:
+            self._coded = {}
+        return found
+
+
+def batch_fields(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """What a prediction repeats of its batch: `id`, and where they are there `piece`, `pieces` and `gain_db`."""
+    return {name: batch[name] for name in ("id", "piece", "pieces", "samples", "gain_db") if name in batch}
