@@ -23,14 +23,15 @@ def member_path(shard: str, name: str, *, offset: int, size: int) -> str:
 
 
 class MemberFile(ABC):
-    """A clip in a shard as a binary file to read and seek; `str` gives its path.
+    """A clip in a shard as a binary file of `size` bytes to read and seek; `str` gives its path.
 
     Raises OSError, with the shard as its `filename`, when the shard cannot be read or ends before the clip does. This
     is found when the file is opened, as far as possible: nothing can be raised through libsndfile's callbacks.
     """
 
     def __init__(self, path: str, shard: str, *, offset: int, size: int) -> None:
-        self._path, self._shard, self._offset, self._size, self._position = path, shard, offset, size, 0
+        self._path, self._shard, self._offset, self._position = path, shard, offset, 0
+        self.size = size
 
     def __str__(self) -> str:
         return self._path
@@ -39,7 +40,7 @@ class MemberFile(ABC):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset + (0, self._position, self._size)[whence]
+        self._position = offset + (0, self._position, self.size)[whence]
         return self._position
 
     def read(self, size: int) -> bytes:
@@ -51,7 +52,7 @@ class MemberFile(ABC):
         """Fill `buffer` from the current position on, as far as the clip goes; returns how many bytes."""
 
     def _cut_off(self) -> OSError:
-        reason = f"the shard is cut off: it ends before byte {self._offset + self._size}"
+        reason = f"the shard is cut off: it ends before byte {self._offset + self.size}"
         return OSError(errno.EIO, reason, self._shard)
 
 
@@ -83,7 +84,7 @@ class _RemoteMember(MemberFile):
             self._request(size - 1)
 
     def readinto(self, buffer: Any) -> int:
-        if self._position >= self._size:
+        if self._position >= self.size:
             return 0
         if not self._start <= self._position < self._start + len(self._block):
             self._start, self._block = self._position, self._request(self._position)
@@ -94,7 +95,7 @@ class _RemoteMember(MemberFile):
 
     def _request(self, position: int) -> bytes:
         filesystem, path = self._storage
-        last = min(position + REQUEST_BYTES, self._size)
+        last = min(position + REQUEST_BYTES, self.size)
         try:
             data = filesystem.cat_file(path, start=self._offset + position, end=self._offset + last)
         except Exception as error:  # each storage has its own kinds of errors
@@ -114,6 +115,12 @@ def open_member(path: str) -> MemberFile | None:
     if isinstance(storage, mmap):
         return _LocalMember(path, shard, offset=offset, size=size, mapped=storage)
     return _RemoteMember(path, shard, offset=offset, size=size, storage=storage)
+
+
+def member_size(path: str) -> int | None:
+    """The number of bytes of a clip in a shard; None for any other path."""
+    found = MEMBER.fullmatch(path) if ".tar/" in path else None
+    return int(found[3]) if found else None
 
 
 @lru_cache(OPEN_SHARDS)

@@ -14,12 +14,10 @@ import numpy as np
 import pytest
 import soundfile
 
-import data.prepare
 from data import FolderSource, ManifestSource, ShardSource
 from data.audio.members import open_member
 from data.audio.reading import read_whole
-from data.prepare import Recipe, main, pack
-from data.shards.writer import FLAC, OPUS
+from data.prepare import FLAC, OPUS, Recipe, jobs, main, pack
 from tests.support.paths import ROOT
 
 Write = Callable[..., Path]
@@ -228,7 +226,7 @@ def test_nothing_has_its_name_before_it_is_on_the_disk(
 def test_full_disk_is_one_sentence_and_the_run_goes_on(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, written = data.prepare.write_shard, set()
+    real, written = jobs.write_shard, set()
 
     def fill(path: Path, *rest: object, **options: object) -> object:
         if len(written) == 2:
@@ -236,7 +234,7 @@ def test_full_disk_is_one_sentence_and_the_run_goes_on(
         written.add(path)
         return real(path, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(data.prepare, "write_shard", fill)
+    monkeypatch.setattr(jobs, "write_shard", fill)
     command = [str(corpus), str(tmp_path / "out"), "--shard-size", "60K", "--workers", "1"]
     assert main(command) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
@@ -244,7 +242,7 @@ def test_full_disk_is_one_sentence_and_the_run_goes_on(
         "which continues from here."
     )
     assert len(written) == 2 and not (tmp_path / "out/manifest.tsv").exists()
-    monkeypatch.setattr(data.prepare, "write_shard", real)
+    monkeypatch.setattr(jobs, "write_shard", real)
     assert main(command) == 0
     pack(FolderSource(str(corpus)), tmp_path / "whole", shard_bytes=60_000)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

@@ -1,0 +1,69 @@
+"""Where shards are made: an engine runs `jobs.make` for each task. Here the local pool, the default."""
+
+import itertools
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from data.prepare import jobs
+from data.prepare.jobs import Job
+from data.prepare.plan import Task
+
+TASKS_AHEAD = 2  # for each worker, so that the plan's clips are not all in memory
+
+
+class Engine(ABC):
+    """Makes shards from tasks. The result does not depend on which engine it is."""
+
+    @abstractmethod
+    def run(self, tasks: Iterable[Task], job: Job, out: Path, *, advance: Callable[[int], None]) -> None:
+        """Make the shard of each task in the folder `out`.
+
+        Args:
+            tasks: taken as they are needed.
+            job: what is made of each clip.
+            out: the folder.
+            advance: called with the number of clips that are begun or done.
+
+        Raises:
+            DataError, OSError: the first error of a worker, which stops all others.
+        """
+
+
+class LocalPool(Engine):
+    """Threads of this process: decoding and encoding release Python's lock.
+
+    Args:
+        workers: number of threads.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers
+
+    def run(self, tasks: Iterable[Task], job: Job, out: Path, *, advance: Callable[[int], None]) -> None:
+        stop = threading.Event()
+
+        def count() -> None:
+            if stop.is_set():
+                raise CancelledError
+            advance(1)
+
+        def make(task: Task) -> None:
+            jobs.make(task, job, out, advance=count)
+
+        waiting = iter(tasks)
+        with ThreadPoolExecutor(self.workers) as pool:
+            try:
+                ahead = itertools.islice(waiting, self.workers * TASKS_AHEAD)
+                running: set[Future[None]] = {pool.submit(make, task) for task in ahead}
+                while running:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                    running |= {pool.submit(make, task) for task in itertools.islice(waiting, len(done))}
+            except BaseException:
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
