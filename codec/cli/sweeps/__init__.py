@@ -17,11 +17,7 @@ def sweep(parse: Callable[[], None], *, command: Sequence[str] | None = None) ->
     """
     try:
         from codec.cli.sweeps.worker import main
-    except ModuleNotFoundError as error:
-        if error.name != "optuna":
-            raise
-        refuse("Sweeps need Optuna, which is not installed: pip install -e '.[sweep]'.")
-    try:
+
         main(sys.argv[2:], parse, command=command or [sys.executable, sys.argv[0]])
     except ValueError as error:
         refuse(str(error))

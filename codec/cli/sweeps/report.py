@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
-
+from codec.cli.sweeps.library import FrozenTrial, TrialState
 from codec.cli.sweeps.settings import Sweep
 from codec.cli.sweeps.study import Direction
 

@@ -4,11 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optuna import Trial
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
-
+from codec.cli.sweeps.library import BasePruner, BaseSampler, FrozenTrial, Trial
 from codec.cli.sweeps.space import Option, nested
 from codec.cli.sweeps.study import Direction, SharedStudy, first_number
 from codec.errors import InvalidValue

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from optuna import Trial
 
+from codec.cli.sweeps.library import Trial
 from codec.errors import InvalidValue
 
 FORMS = "{choices: [...]}, {choices: {name: block, ...}} or {low: ..., high: ..., log: true, step: ...}"

@@ -5,12 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import optuna
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.trial import FrozenTrial, Trial, TrialState
-
+from codec.cli.sweeps.library import (
+    BaseStorage,
+    FrozenTrial,
+    JournalFileBackend,
+    JournalFileOpenLock,
+    JournalStorage,
+    RDBStorage,
+    Trial,
+    TrialState,
+    UpdateFinishedTrialError,
+    optuna,
+)
 from codec.errors import InvalidValue, UnreadableFile, first_line
 
 Direction = Literal["minimize", "maximize"]

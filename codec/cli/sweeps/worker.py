@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import optuna
 import yaml
-from optuna.trial import Trial, TrialState
 
 from codec.cli.nearest_names import HelpfulParser
+from codec.cli.sweeps.library import Trial, TrialState, optuna
 from codec.cli.sweeps.report import report
 from codec.cli.sweeps.settings import Sweep
 from codec.cli.sweeps.space import check_options

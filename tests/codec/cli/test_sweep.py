@@ -296,11 +296,12 @@ def test_the_shipped_sweep_is_accepted(monkeypatch, tmp_path, capsys):
 
 def test_without_optuna_one_sentence_says_how_to_get_it(start, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "codec.cli.sweeps.worker", raising=False)
+    for module in ("worker", "library"):
+        monkeypatch.delitem(sys.modules, f"codec.cli.sweeps.{module}", raising=False)
     with pytest.raises(SystemExit) as stop:
         start([1.0])
     assert stop.value.code == 2
-    assert "Sweeps need Optuna, which is not installed" in capsys.readouterr().err
+    assert "Sweeps need the optuna package: pip install '.[sweep]'." in capsys.readouterr().err
 
 
 def test_options_suggest_what_their_form_says():
