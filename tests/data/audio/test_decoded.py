@@ -56,7 +56,7 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: Any, **__: Any) -> None:
         raise AssertionError("a file is read")
 
-    monkeypatch.setattr("data.datasets.read_crop", read)
+    monkeypatch.setattr("data.datasets.crops.read_crop", read)
     monkeypatch.setattr("data.audio.decoded.read_resampled", read)
 
 
