@@ -1,117 +1,168 @@
-"""A corpus that is a list of audio files in a TSV or JSONL manifest."""
+"""A corpus that is a list of audio files: a table, JSON lines, a plain list, Kaldi's wav.scp or Lhotse's cuts."""
 
-import csv
-import io
-import json
-import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, product
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from data.errors import DataError
+from data.audio.reading import probe
+from data.errors import AudioReadError, DataError
 from data.sources.base import AudioSource, Clip, clip_id
+from data.sources.lists.entry import Entry
+from data.sources.lists.forms import entries
 
-PATH_COLUMNS = ("path", "audio", "file", "filename")
-SECONDS_COLUMNS = ("duration", "seconds")
+HEAD = 100  # entries that tell where the audio is
+CHUNK = 1000  # entries whose files are looked at together, in threads
+PROBE_THREADS = 8
+WHOLE_SECONDS = 0.01  # a duration that is this near to a file's length, or above it, is the whole file
+AUDIO_FOLDERS = ("", "clips", "wavs", "wav", "audio")  # beside a list: those of Common Voice, LJSpeech and others
+GUESSED_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # of files that a list names without
 
 
 class ManifestSource(AudioSource):
-    """The clips that a TSV (with a header line) or JSONL manifest lists.
+    """The clips that a list names, one a line; its form follows from its name and its first line.
 
-    Columns: `path` (or `audio`, `file`, `filename`), and where known `seconds` (or `duration`), `speaker`, `split`;
-    others are ignored.
+    - a table (.tsv, .csv) with the names of the columns in its first line, or JSON lines (.jsonl), as NeMo, Common
+      Voice, SpeechBrain, Hugging Face (metadata.csv, metadata.jsonl) and others write them. Columns: `path` (or
+      `audio_filepath`, `file_name`, `wav` and so on), and where known `duration`, `offset`, `speaker`, `split`, by
+      these and other usual names; others are ignored;
+    - lines "name|text" as in LJSpeech, and plain lists of paths (.txt, .lst, .scp);
+    - Kaldi's wav.scp, with `segments` and `utt2spk` in its folder;
+    - Lhotse's cuts and recordings (.jsonl).
+
+    Each may be compressed (.gz). A row with an `offset` is a segment of its file, from there on for its `duration`, or
+    to the end where none is stated. Audio is looked for beside the list, else in a folder clips, wavs, wav or audio
+    there; that of Kaldi and Lhotse also from the folders above the list and the working folder on.
+
+    Ids are the paths relative to `root`; those of segments end in the seconds of their start and end, as in
+    `talk_1.200-2.200.wav`. In a row with an `offset` an explicit name (`id`, `utt`, `utterance_id`) comes first, as do
+    the names of Kaldi's utterances and Lhotse's cuts. An offset of 0 with the length of the file is the whole file.
 
     Args:
-        path: the manifest, a .tsv or .jsonl file.
+        path: the list.
         split: only the rows of this split; None for all rows.
-        root: the folder that paths are relative to; by default the manifest's.
-        name: of the corpus, in front of the ids. Ids are the paths relative to `root`.
+        root: the folder that paths are relative to; by default the list's.
+        name: of the corpus, in front of the ids.
 
     Raises:
-        DataError: `clips` cannot use the manifest; with the line number where a row is the reason.
+        DataError: `clips` cannot use the list; with the line number where a row is the reason.
     """
 
     def __init__(
         self, path: str, split: str | None = None, *, root: str | None = None, name: str | None = None
     ) -> None:
         self.path, self.split, self.name = Path(path).expanduser(), split, name
-        self.root = Path(root).expanduser() if root else self.path.parent
+        self.root, self.root_is_given = Path(root).expanduser() if root else self.path.parent, bool(root)
 
     def clips(self) -> list[Clip]:
+        return list(self.iter_clips())
+
+    def iter_clips(self) -> Iterator[Clip]:
+        """The clips one by one, in bounded memory. Raises DataError, at the latest after the last one."""
         if not self.path.is_file():
-            raise DataError("the manifest", self.path, "does not exist", "give a .tsv or .jsonl file as `path`")
-        rows = list(self._rows())
-        splits = sorted({row["split"] for _, row in rows if row.get("split")})
-        if self.split is not None and self.split not in splits:
-            remedy = f"choose from {', '.join(splits)[:200]}" if splits else "leave `split` out, or add such a column"
-            raise DataError("the manifest", self.path, f"has no split {self.split!r}", remedy)
-        clips = [self._clip(line, row) for line, row in rows if self.split in (None, row.get("split"))]
-        if not clips:
+            raise DataError("the manifest", self.path, "does not exist", "give a list of audio files as `path`")
+        chosen = self._of_split(entries(self.path))
+        head = list(islice(chosen, HEAD))
+        if not head:
             raise DataError("the manifest", self.path, "lists no clips", "add a row for each audio file")
-        if not any(os.path.exists(clip.path) for clip in clips[:100]):
-            problem = f"lists {clips[0].path[:200]}, which does not exist"
-            raise DataError("the manifest", self.path, problem, "set `root` to the audio folder")
-        return clips
+        place = self._place(head)
+        with ThreadPoolExecutor(PROBE_THREADS) as pool:
+            chunk = head
+            while chunk:
+                yield from pool.map(place.clip, chunk) if any(map(_may_be_whole, chunk)) else map(place.clip, chunk)
+                chunk = list(islice(chosen, CHUNK))
 
-    def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """(line number, {column: text}) of each row."""
-        try:
-            text = self.path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            problem = f"is not UTF-8 text at byte {error.start}"
-            raise DataError("the manifest", self.path, problem, "save it as UTF-8") from None
-        if self.path.suffix.lower() in (".jsonl", ".json"):
-            for line, entry in enumerate(text.split("\n"), start=1):  # JSON strings may hold other line breaks
-                if entry.strip():
-                    yield line, self._parse_json(line, entry)
+    def _of_split(self, found: Iterator[Entry]) -> Iterator[Entry]:
+        if self.split is None:
+            yield from found
             return
-        reader = csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
-        try:
-            yield from self._table_rows(reader)
-        except csv.Error as error:
-            raise self._refusal(reader.reader.line_num + 1, f"is no row of a table ({error})") from None
+        splits, count = set(), 0
+        for entry in found:
+            if entry.split:
+                splits.add(entry.split)
+            if entry.split == self.split:
+                count += 1
+                yield entry
+        if not count:
+            listed = ", ".join(sorted(splits))[:200]
+            remedy = f"choose from {listed}" if splits else "leave `split` out, or add such a column"
+            raise DataError("the manifest", self.path, f"has no split {self.split!r}", remedy)
 
-    def _table_rows(self, reader: csv.DictReader) -> Iterator[tuple[int, dict[str, str]]]:
-        if not set(PATH_COLUMNS) & set(reader.fieldnames or ()):
-            problem = f"has no column {' or '.join(PATH_COLUMNS)} among {str(reader.fieldnames or [])[:200]}"
-            raise self._refusal(1, problem, "name the columns in the first line, separated by tabs")
-        for row in reader:
-            yield reader.line_num, {key: value for key, value in row.items() if key and value}
-
-    def _parse_json(self, line: int, text: str) -> dict[str, str]:
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise self._refusal(line, f"is not JSON ({error})", "write one object a line") from None
-        if not isinstance(row, dict):
-            raise self._refusal(line, f"is {text[:40]!r}, not an object", 'write {"path": ...}')
-        return {str(key): str(value) for key, value in row.items() if value is not None}
-
-    def _clip(self, line: int, row: dict[str, str]) -> Clip:
-        path = _first_value(row, PATH_COLUMNS)
-        if path is None:
-            raise self._refusal(line, "has no path", f"give one of the columns {', '.join(PATH_COLUMNS)}")
-        text = _first_value(row, SECONDS_COLUMNS)
-        try:
-            seconds = None if text is None else float(text)
-        except ValueError:
-            seconds = math.nan
-        if seconds is not None and not math.isfinite(seconds):
-            problem = f"has the duration {str(text)[:40]!r}, which is not a number"
-            raise self._refusal(line, problem, "give seconds, or leave it empty")
-        relative = Path(path).as_posix() if not Path(path).is_absolute() else _relative(Path(path), self.root)
-        known = seconds if seconds and seconds > 0 else None
-        return Clip(str(self.root / path), clip_id(relative, self.name), known, row.get("speaker"))
-
-    def _refusal(self, line: int, problem: str, remedy: str = "") -> DataError:
-        return DataError(f"{self.path}, line {line}", None, problem, remedy)
+    def _place(self, head: list[Entry]) -> "_Place":
+        """Where the audio is: the first of the usual places that has some of the first entries. Raises DataError."""
+        bare = not any(PurePosixPath(entry.path).suffix for entry in head)
+        suffixes = ("", *GUESSED_SUFFIXES) if bare else ("",)
+        roots = [self.root]
+        if not self.root_is_given and all(entry.id for entry in head):  # of Kaldi and Lhotse: where those ran
+            roots += [*self.path.absolute().parents[1:4], Path.cwd()]
+        for root, folder, suffix in product(roots, AUDIO_FOLDERS, suffixes):
+            place = _Place(str(root), folder, suffix, self.name)
+            if any(os.path.exists(place.path(entry)) for entry in head):
+                return place
+        first = _Place(str(self.root), "", "", self.name).path(head[0])
+        problem = f"lists {first[:200]}, which does not exist"
+        raise DataError("the manifest", self.path, problem, "set `root` to the audio folder")
 
 
-def _first_value(row: dict[str, str], columns: tuple[str, ...]) -> str | None:
-    """The text in the first of `columns` that is not empty."""
-    return next((row[column] for column in columns if row.get(column)), None)
+class _Place(NamedTuple):
+    """Where the audio of a list is: in `folder` below `root`, in files whose names end in `suffix`."""
+
+    root: str
+    folder: str
+    suffix: str
+    name: str | None
+
+    def inside(self, entry: Entry) -> str:
+        """The path below `root`, or an absolute one."""
+        return os.path.join(self.folder, entry.path) + self.suffix
+
+    def path(self, entry: Entry) -> str:
+        """The path of the file."""
+        return os.path.join(self.root, self.inside(entry)) if self.root != "." else self.inside(entry)
+
+    def clip(self, entry: Entry) -> Clip:
+        """The clip of an entry; the file is opened where only its length tells whether it is a segment."""
+        path, start = self.path(entry), entry.start
+        if _may_be_whole(entry) and _is_whole(path, entry.seconds):
+            start = None
+        id = entry.id or segment_name(_relative(self.inside(entry), self.root), start, entry.seconds)
+        return Clip(path, clip_id(id, self.name), entry.seconds, entry.speaker, start)
 
 
-def _relative(path: Path, root: Path) -> str:
-    """An absolute path without the part that differs between machines: relative to `root`, or its last three parts."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else "/".join(path.parts[-3:])
+def segment_name(path: str, start: float | None, seconds: float | None) -> str:
+    """The name of a segment of the file `path`: "a/talk_1.200-2.200.wav", or "a/talk_1.200-end.wav"."""
+    if start is None:
+        return path
+    file = PurePosixPath(path)
+    end = "end" if seconds is None else _decimals(start + seconds)
+    return str(file.with_name(f"{file.stem}_{_decimals(start)}-{end}{file.suffix}"))
+
+
+def _decimals(seconds: float) -> str:
+    """To the microsecond, with three decimals at least."""
+    whole, _, fraction = f"{seconds:.6f}".partition(".")
+    return f"{whole}.{fraction.rstrip('0'):0<3}"
+
+
+def _may_be_whole(entry: Entry) -> bool:
+    """Whether a segment may be a whole file, which has the file's id."""
+    return entry.start == 0 and entry.seconds is not None and entry.id is None
+
+
+def _is_whole(path: str, seconds: float | None) -> bool:
+    try:
+        info = probe(path)
+    except AudioReadError:  # the reader will name it
+        return False
+    return seconds is None or seconds >= info.frames / info.rate - WHOLE_SECONDS
+
+
+def _relative(path: str, root: str) -> str:
+    """The part of a path that is the same on all machines: relative to `root`; of one outside, the last three parts."""
+    if not os.path.isabs(path):
+        plain = "//" not in path and "./" not in path and not path.endswith("/")
+        return path if plain else PurePosixPath(path).as_posix()
+    file, folder = PurePosixPath(path), PurePosixPath(root)
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else "/".join(file.parts[-3:])

@@ -56,7 +56,7 @@ def test_tsv_manifest(tmp_path: Path, column: str) -> None:
     text = f"path\t{column}\tspeaker\tsplit\tother\na.wav\t1.5\tann\ttrain\tx\nb.wav\t\t\ttest\ty\n"
     path = manifest(tmp_path, text)
     a, b = ManifestSource(path).clips()
-    assert a == (str(tmp_path / "a.wav"), "a.wav", 1.5, "ann") and (b.seconds, b.speaker) == (None, None)
+    assert a == (str(tmp_path / "a.wav"), "a.wav", 1.5, "ann", None) and (b.seconds, b.speaker) == (None, None)
     assert [clip.id for clip in ManifestSource(path, "test").clips()] == ["b.wav"]
     with pytest.raises(DataError, match="no split 'dev': choose from test, train"):
         ManifestSource(path, "dev").clips()
@@ -76,7 +76,7 @@ def test_jsonl_manifest_and_root(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ("file_path\tseconds\na.wav\t1\n", "l.tsv", "line 1 has no column path or audio"),
+        ("sound\tseconds\na.wav\t1\n", "l.tsv", "line 1 has no column path or audio"),
         ("path\tseconds\na.wav\tlong\n", "l.tsv", "line 2 has the duration 'long', which is not a number"),
         ("path\tseconds\na.wav\tnan\n", "l.tsv", "line 2 has the duration 'nan'"),
         ("path\tspeaker\na.wav\tx\n\tx\n", "l.tsv", "line 3 has no path"),

@@ -1,0 +1,32 @@
+"""Which form a list has: by its name, and where that says nothing by its first line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.sources.lists.entry import Entry, plain_suffix, read_lines
+from data.sources.lists.kaldi import kaldi_entries
+from data.sources.lists.objects import object_entries
+from data.sources.lists.tables import TABLE_SUFFIXES, text_entries
+
+OBJECT_SUFFIXES = {".jsonl", ".json", ".ndjson"}
+LIST_SUFFIXES = OBJECT_SUFFIXES | TABLE_SUFFIXES | {".txt", ".lst", ".list", ".scp"}
+
+
+def entries(file: Path) -> Iterator[Entry]:
+    """The clips that a list states, one by one, in bounded memory. Raises DataError, naming the line."""
+    suffix = plain_suffix(file)
+    if suffix in OBJECT_SUFFIXES:
+        return object_entries(file)
+    if suffix in TABLE_SUFFIXES:
+        return text_entries(file)
+    lines = (line.strip() for line in read_lines(file))
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    if first.startswith("{"):
+        return object_entries(file)
+    return kaldi_entries(file) if is_kaldi(file, first) else text_entries(file)
+
+
+def is_kaldi(file: Path, first: str) -> bool:
+    """Whether a list is Kaldi's: named wav.scp, or a .scp file whose lines are `name path`."""
+    fields = first.split(maxsplit=1)
+    return file.name == "wav.scp" or (file.suffix.lower() == ".scp" and len(fields) == 2 and "." not in fields[0])
