@@ -23,7 +23,7 @@ from data.datasets import (
     readable_clips,
 )
 from data.errors import DataError
-from data.sampling import ClipTable, DrawBatchSampler, ShardSampler, UnsizedSampler
+from data.sampling import ClipTable, DrawBatchSampler, EpochLength, ShardSampler, UnsizedSampler
 from data.sources.base import AudioSource, Clip, as_list, spread_clips, unique_clips
 from data.sources.folder import FolderSource
 
@@ -117,6 +117,7 @@ class SpeechDataModule(LightningDataModule):
         self.val_clips, self.val_seconds, self.max_clip_seconds = val_clips, val_seconds, max_clip_seconds
         self.augmentation = augmentation
         self.bad_files: BadFiles | None = None
+        self._train_seconds = 0.0
         self._datasets: dict[str, Dataset] = {}
         self._decoded: tuple[Sequence[Clip], DecodedClips] | None = None
 
@@ -134,6 +135,9 @@ class SpeechDataModule(LightningDataModule):
             self.bad_files = self._shared_record()
         if stage == "fit":
             self._datasets["train"] = self._train_dataset()
+            module: Any = getattr(self.trainer, "lightning_module", None)
+            if hasattr(module, "on_epochs_known"):  # before the callbacks' setup, which looks at the trainer's options
+                module.on_epochs_known(self.epoch_length())
             if self.sources["val"]:
                 self._datasets["val"] = self._clip_dataset("val", self.val_clips, self.val_seconds)
         else:
@@ -153,6 +157,11 @@ class SpeechDataModule(LightningDataModule):
         """{path: reason} of the files that `bad_file_count` counts."""
         return self.bad_files.reasons() if self.bad_files is not None else {}
 
+    def epoch_length(self) -> EpochLength:
+        """How many batches hold as many seconds as the training corpora, which `setup("fit")` has listed."""
+        batch_seconds = self.batch_size * self._place()[1] * self.crop_samples / self.audio_format.rates[0]
+        return EpochLength.of(self._train_seconds, batch_seconds)
+
     def train_dataloader(self) -> DataLoader:
         rank, world_size = self._place()
         stream = DrawBatchSampler(
@@ -160,6 +169,7 @@ class SpeechDataModule(LightningDataModule):
             rank,
             world_size=world_size,
             start_batch=lambda: self.trainer.global_step if self.trainer else 0,
+            repeat=self.epoch_length().share(getattr(self.trainer, "overfit_batches", 0)),
         )
         return self._loader(self._datasets["train"], batch_sampler=stream)
 
@@ -176,6 +186,7 @@ class SpeechDataModule(LightningDataModule):
         if not self.sources["train"]:
             raise _missing_source("training", "train")
         speech = self._listed([source.clips() for source in self.sources["train"]], self.weights)
+        self._train_seconds = speech.table.seconds
         noise = self.augmentation.noise
         return CropDataset(
             speech,

@@ -7,12 +7,13 @@ any batch.
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import Sampler, SequentialSampler
 
 from data.errors import DataError
 
@@ -50,12 +51,16 @@ class ClipTable:
         seconds: the lengths of the clips, one list for each corpus.
         weights: of the corpora; None for equal ones.
 
+    Attributes:
+        seconds: of all corpora together.
+
     Raises:
         DataError: A corpus has a length of 0 seconds in all, or the weights are not one positive number for each.
     """
 
     def __init__(self, seconds: Sequence[Sequence[float]], weights: Sequence[float] | None = None) -> None:
         weights = [1.0] * len(seconds) if weights is None else list(weights)
+        self.seconds = 0.0
         if len(weights) != len(seconds) or not all(np.isfinite(w) and w > 0 for w in weights):
             raise DataError("weights", weights, f"must be one positive number for each of the {len(seconds)} sources")
         parts = []
@@ -63,6 +68,7 @@ class ClipTable:
             mass = np.asarray(clips, dtype=np.float64)
             if not mass.sum() > 0:
                 raise DataError("source", number, "has no clip that can be read", "see the warnings above")
+            self.seconds += float(mass.sum())
             parts.append(mass / mass.sum() * weight / sum(weights))
         self._upper = np.cumsum(np.concatenate(parts))
         self._last = int(np.flatnonzero(np.concatenate(parts))[-1])
@@ -78,33 +84,69 @@ class ClipTable:
 class DrawBatchSampler(Sampler[list[int]]):
     """The endless training stream of one rank: lists of `batch_size` draw indices, batch after batch.
 
-    `start_batch` is the number of the first batch, or a function that returns it when an iteration begins. The sampler
-    has no length on purpose: the stream does not end.
+    `start_batch` is the number of the first batch, or a function that returns it when an iteration begins. With
+    `repeat`, the stream consists of its first so many batches, over and over. The sampler has no length on purpose: the
+    stream does not end.
     """
 
     def __init__(
-        self, batch_size: int, rank: int = 0, *, world_size: int = 1, start_batch: int | Callable[[], int] = 0
+        self,
+        batch_size: int,
+        rank: int = 0,
+        *,
+        world_size: int = 1,
+        start_batch: int | Callable[[], int] = 0,
+        repeat: int | None = None,
     ) -> None:
         if batch_size < 1 or not 0 <= rank < world_size:
             given = f"batch_size {batch_size}, rank {rank}, world_size {world_size}"
             raise DataError(given, allowed="need batch_size >= 1 and 0 <= rank < world_size")
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
-        self._start_batch = start_batch
+        self._start_batch, self._repeat = start_batch, repeat
 
     def __iter__(self) -> Iterator[list[int]]:
         start = self._start_batch() if callable(self._start_batch) else self._start_batch
-        for batch in itertools.count(start):
+        for number in itertools.count(start):
+            batch = number % self._repeat if self._repeat else number
             first = (batch * self._world_size + self._rank) * self._batch_size
             yield list(range(first, first + self._batch_size))
 
 
-class ShardSampler(Sampler[int]):
-    """Every `world_size`-th item from number `rank` on: the ranks together hold each item exactly once."""
+class EpochLength(NamedTuple):
+    """How many batches hold as many seconds as the training corpora.
+
+    Attributes:
+        batches: the quotient of the two others, rounded up.
+        seconds: of all training corpora.
+        batch_seconds: of a batch, of all ranks together.
+    """
+
+    batches: int
+    seconds: float
+    batch_seconds: float
+
+    @classmethod
+    def of(cls, seconds: float, batch_seconds: float) -> "EpochLength":
+        return cls(math.ceil(seconds / batch_seconds - 1e-9), seconds, batch_seconds)
+
+    def share(self, wanted: int | float) -> int | None:
+        """A number of batches as it is, a fraction (of a batch at least) in batches; None for 0."""
+        if not wanted:
+            return None
+        return wanted if isinstance(wanted, int) else max(1, int(wanted * self.batches))
+
+
+class ShardSampler(SequentialSampler):
+    """Every `world_size`-th item from number `rank` on: the ranks together hold each item exactly once.
+
+    A `SequentialSampler` by its class, for Lightning replaces others under `overfit_batches`.
+    """
 
     def __init__(self, items: int, rank: int = 0, *, world_size: int = 1) -> None:
         if not 0 <= rank < world_size:
             raise DataError(f"rank {rank}, world_size {world_size}", allowed="need 0 <= rank < world_size")
         self._indices = range(rank, items, world_size)
+        super().__init__(self._indices)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._indices)
@@ -113,11 +155,15 @@ class ShardSampler(Sampler[int]):
         return len(self._indices)
 
 
-class UnsizedSampler(Sampler[int]):
+class UnsizedSampler(SequentialSampler):
     """The items of another sampler, without a length, for loaders that must not state one."""
 
-    def __init__(self, sampler: Sampler[int]) -> None:
+    def __init__(self, sampler: ShardSampler) -> None:
+        super().__init__(range(0))
         self._sampler = sampler
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._sampler)
+
+    def __len__(self) -> int:
+        raise TypeError("a loader of fewer clips than ranks states no length")

@@ -19,6 +19,7 @@ from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolv
 from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.progress_bar import BatchProgressBar
+from codec.cli.trainer_options import complete_epoch_options
 from codec.errors import UserError, first_line
 from codec.layers.ranks import wait_for_ranks
 from codec.training.distributed.stop_signals import RunStopped
@@ -149,6 +150,7 @@ class CodecCLI(CommandLine):
         if options.enable_checkpointing is False:
             self._fail("trainer.enable_checkpointing False must be unset: runs always keep checkpoints.")
         self._choose_strategy(options)
+        complete_epoch_options(options)
         path = self.option("ckpt_path")
         if path and path not in SPECIAL_CHECKPOINTS:
             self._check_checkpoint(path)

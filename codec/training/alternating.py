@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -18,6 +19,7 @@ from codec.errors import UnreadableFile
 from codec.training.distributed.averaging import average_over_ranks, overlapped_average
 from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
 from codec.training.distributed.supported import check_trainer
+from codec.training.epochs import EpochLength, count_epochs_in_batches
 from codec.training.float32_precision import Float32Precision
 from codec.training.lightning_internals import (
     attached_trainer,
@@ -69,6 +71,10 @@ class AlternatingOptimization(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Refuse a trainer that does not work with this module."""
         check_trainer(attached_trainer(self))
+
+    def on_epochs_known(self, length: EpochLength) -> None:
+        """Give the trainer batches for its options about epochs; a data module calls this in its `setup("fit")`."""
+        rank_zero_info(count_epochs_in_batches(self.trainer, length))
 
     def configure_callbacks(self) -> list[L.Callback]:
         """TF32 in training alone."""
