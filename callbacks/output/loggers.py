@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks.figures.panels import render
+from codec.checkpoints.run_folder import run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,8 +50,8 @@ def tensorboard_writers(trainer: Trainer) -> list[SummaryWriter]:
 
 
 def log_folder(trainer: Trainer) -> Path:
-    """The folder of the first logger, or the default root; every rank must call this (it is a collective)."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
+    """The run's folder, by `run_folder`, as rank 0 knows it; every rank must call this (it is a collective)."""
+    return Path(trainer.strategy.broadcast(str(run_folder(trainer))))
 
 
 def save_figure(trainer: Trainer, figure: Figure, stem: Path, *, tag: str) -> None:

@@ -144,7 +144,7 @@ class PredictionWriter(Callback):
         samples = np.round(np.clip(signal, -1, 1) * 32767).astype(np.int16)
         wav = io.BytesIO()  # Python writes the file: its errors have a reason
         soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
-        Path(f"{path}.wav").write_bytes(wav.getbuffer())
+        Path(f"{path}.wav").write_bytes(wav.getvalue())  # no view: it would outlive a failed write
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks.training.ema import CodecEMA
 from callbacks.training.run_checkpoint import RunCheckpoint
-from codec.checkpoints.files import checkpoint_folder
+from codec.checkpoints.run_folder import checkpoint_folder
 from codec.training.lightning_internals import every_n_train_steps
 
 OPTIMIZER_STATES = 2  # numbers that Adam keeps for each weight

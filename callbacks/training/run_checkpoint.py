@@ -12,9 +12,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from callbacks.output.loggers import log_scalars
-from codec.checkpoints.files import checkpoint_folder, link, remove_partial
+from codec.checkpoints.files import link, remove_partial
+from codec.checkpoints.run_folder import checkpoint_folder, hold_folders, run_folder
+from codec.checkpoints.run_lock import FolderInUse, release
 from codec.errors import InvalidValue, UnreadableFile
-from codec.layers.ranks import gather_objects
+from codec.layers.ranks import broadcast_object, gather_objects
+from codec.training.csv_log import abandon_rows
 from codec.training.distributed.stop_signals import RunStopped, StopSignals
 from codec.training.lightning_internals import (
     dump_checkpoint,
@@ -39,7 +42,7 @@ class RunCheckpoint(Checkpoint):
     outlast the time that a cluster grants), after the last batch, and when a signal asks the run to stop. `last.ckpt`
     is another name of the newest, `best.ckpt` of the one with the best `monitor`. A resumed run first does what the
     interrupted one had still to do: it logs the checkpoint's batch, and validates if that was due. A run that starts
-    afresh in a folder with checkpoints moves that folder aside.
+    afresh in a folder with checkpoints moves that folder aside; one in a folder that a living run has is refused.
 
     SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 end the command with status 75 when the batch is done and saved; several ranks
     end together, after at most ten batches. During validation one process ends at once, several after one more batch.
@@ -59,6 +62,7 @@ class RunCheckpoint(Checkpoint):
     Raises:
         InvalidValue: A number is out of range, `monitor` is not logged, or ranks resume from different files.
         UnreadableFile: The last checkpoint could not be written.
+        FolderInUse: Another run that is alive writes to the same folder.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class RunCheckpoint(Checkpoint):
         self._saved = -1  # the batch last written, or tried to
         self._error: str | None = None
         self._signals = StopSignals()
+        self._locks: list[Path] = []
 
     # Lightning's hooks, in the order in which they run.
 
@@ -94,6 +99,8 @@ class RunCheckpoint(Checkpoint):
         self.folder = Path(trainer.strategy.broadcast(self.dirpath or str(checkpoint_folder(trainer))))
         self._signals, self._saved, self._error = StopSignals(), -1, None
         self._dry = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+        if stage == "fit" and not self._dry:
+            self._lock(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != "fit" or KEY not in checkpoint:
@@ -125,6 +132,8 @@ class RunCheckpoint(Checkpoint):
             self._set_aside(trainer)
         else:
             self._saved = trainer.global_step
+            if trainer.is_global_zero and not self._dry:
+                abandon_rows(trainer.loggers, trainer.global_step)
         owed, self._owed = self._owed, {}
         if owed.get("logged"):
             log_values(trainer, owed["logged"])
@@ -174,7 +183,29 @@ class RunCheckpoint(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[KEY] = {"scores": dict(self.scores), "failed": self.failed, "owed": self._owed}
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._unlock()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._unlock()
+
     # What they do.
+
+    def _lock(self, trainer: Trainer) -> None:
+        """Rank 0 locks the run's folders, and all ranks end together if another run has done so."""
+        refused = None
+        if trainer.is_global_zero:
+            try:
+                self._locks = hold_folders(run_folder(trainer), self.folder)
+            except FolderInUse as error:
+                refused = error
+        refused = broadcast_object(refused)
+        if refused is not None:
+            raise refused
+
+    def _unlock(self) -> None:
+        while self._locks:
+            release(self._locks.pop())
 
     def _save(self, trainer: Trainer, *, validation: bool) -> None:
         """Write this batch's checkpoint and make it the last; every rank must call this."""

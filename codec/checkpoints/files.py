@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
@@ -47,10 +46,11 @@ class SafeCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             replace(partial, target)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # PyTorch's writer replaces the cause by an error of its own
-                raise error.__context__ from None
-            raise
+        except Exception as error:  # PyTorch's writer replaces the cause by errors of its own, of several kinds
+            cause = _file_error(error)
+            if cause is None or cause is error:
+                raise
+            raise cause from None
         finally:
             partial.unlink(missing_ok=True)
 
@@ -71,6 +71,15 @@ class SafeCheckpointIO(TorchCheckpointIO):
         if Path(path).is_file():
             check_bytes(path)
         return super().load_checkpoint(path, map_location, weights_only)
+
+
+def _file_error(error: BaseException | None) -> OSError | None:
+    """The error of the file system that an error is or stems from: the first of all that followed each other."""
+    found = None
+    while error is not None:
+        found = error if isinstance(error, OSError) else found
+        error = error.__cause__ or error.__context__
+    return found
 
 
 def find_damage(path: str | Path) -> str | None:
@@ -192,12 +201,3 @@ def remove_partial(folder: Path) -> list[str]:
     for path in leftovers:
         path.unlink(missing_ok=True)
     return [path.name for path in leftovers]
-
-
-def checkpoint_folder(trainer: Trainer) -> Path:
-    """Where a run's checkpoints go: `checkpoints` in the folder of the first logger, or in the default root."""
-    if not trainer.loggers:
-        return Path(trainer.default_root_dir, "checkpoints")
-    logger = trainer.loggers[0]
-    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-    return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version, "checkpoints")

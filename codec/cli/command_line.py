@@ -14,14 +14,16 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from codec.checkpoints.files import SafeCheckpointIO, checkpoint_folder
+from codec.checkpoints.files import SafeCheckpointIO
 from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolve_checkpoint
+from codec.checkpoints.run_folder import checkpoint_folder, run_folder
 from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.progress_bar import BatchProgressBar
 from codec.cli.trainer_options import complete_epoch_options
 from codec.errors import UserError, first_line
 from codec.layers.ranks import wait_for_ranks
+from codec.training.csv_log import keep_metrics
 from codec.training.distributed.stop_signals import RunStopped
 from codec.training.distributed.supported import SEVERAL_DEVICES, check_options
 from codec.training.lightning_internals import takes_several_devices
@@ -93,6 +95,7 @@ class CodecCLI(CommandLine):
             if key is not None:
                 self._fail(f"trainer.callbacks repeats {type(given).__name__}, which is always on: set it under {key}.")
         trainer = super().instantiate_trainer(**kwargs)
+        keep_metrics(trainer.loggers)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         for index, callback in enumerate(callbacks):
             if type(callback) in (RichProgressBar, TQDMProgressBar):
@@ -207,7 +210,14 @@ class SaveConfig(SaveConfigCallback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             self.config_filename = stage + ".yaml"  # of an enum, whose format differs between Python versions
+        self.save_to_log_dir = False  # Lightning's place depends on the kind of the first logger
         super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write it into the run's folder, on rank 0."""
+        path = run_folder(trainer) / self.config_filename
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.parser.save(self.config, path, skip_none=False, overwrite=True)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
