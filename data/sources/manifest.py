@@ -114,21 +114,23 @@ class _Place(NamedTuple):
     suffix: str
     name: str | None
 
-    def inside(self, entry: Entry) -> str:
-        """The path below `root`, or an absolute one."""
-        return os.path.join(self.folder, entry.path) + self.suffix
+    def clip(self, entry: Entry) -> Clip:
+        """The clip of an entry; the file is opened where only its length tells whether it is a segment."""
+        path, inside, start = self.path(entry), self.inside(entry), entry.start
+        if start == 0 and _may_be_whole(entry) and _is_whole(path, entry.seconds):
+            start = None
+        id = entry.id or segment_name(_relative(inside, self.root), start, entry.seconds)
+        return Clip(path, clip_id(id, self.name), entry.seconds, entry.speaker, start)
 
     def path(self, entry: Entry) -> str:
         """The path of the file."""
-        return os.path.join(self.root, self.inside(entry)) if self.root != "." else self.inside(entry)
+        inside = self.inside(entry)
+        return inside if inside.startswith("/") or self.root == "." else f"{self.root}/{inside}"
 
-    def clip(self, entry: Entry) -> Clip:
-        """The clip of an entry; the file is opened where only its length tells whether it is a segment."""
-        path, start = self.path(entry), entry.start
-        if _may_be_whole(entry) and _is_whole(path, entry.seconds):
-            start = None
-        id = entry.id or segment_name(_relative(self.inside(entry), self.root), start, entry.seconds)
-        return Clip(path, clip_id(id, self.name), entry.seconds, entry.speaker, start)
+    def inside(self, entry: Entry) -> str:
+        """The path below `root`, or an absolute one."""
+        path = entry.path + self.suffix
+        return f"{self.folder}/{path}" if self.folder and not path.startswith("/") else path
 
 
 def segment_name(path: str, start: float | None, seconds: float | None) -> str:
@@ -161,7 +163,7 @@ def _is_whole(path: str, seconds: float | None) -> bool:
 
 def _relative(path: str, root: str) -> str:
     """The part of a path that is the same on all machines: relative to `root`; of one outside, the last three parts."""
-    if not os.path.isabs(path):
+    if not path.startswith("/"):
         plain = "//" not in path and "./" not in path and not path.endswith("/")
         return path if plain else PurePosixPath(path).as_posix()
     file, folder = PurePosixPath(path), PurePosixPath(root)

@@ -1,7 +1,9 @@
-"""The columns that lists of the field have, by their many names: a row {column: text} becomes an `Entry`."""
+"""The columns that lists of the field have, by their many names: the values of a row become an `Entry`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from data.sources.lists.entry import Entry, refusal, stated_number
 
@@ -21,41 +23,67 @@ SPEAKER_COLUMNS = (
 )
 SPLIT_COLUMNS = ("split", "subset", "partition")
 SHARD_COLUMNS = {"shard", "offset", "size", "sha256"}  # of the manifests that data.prepare writes
+Places = tuple[int, ...]
 
 
-def plain_name(column: str) -> str:
-    """A column's name in lower case, with "_" for spaces and hyphens."""
-    return column.strip().lower().replace(" ", "_").replace("-", "_")
+class Columns(NamedTuple):
+    """At which places of a row each fact about a clip may stand, the first that is not empty counts."""
+
+    path: Places
+    seconds: Places
+    milliseconds: Places
+    start: Places
+    end: Places
+    id: Places
+    speaker: Places
+    split: Places
+    samples: Places  # a start in samples, where "stop" stands beside "start"
 
 
-def plain_names(columns: Iterable[str]) -> list[str]:
-    """The plain name of each column; of two with the same one, that which is written so keeps it."""
-    columns = list(columns)
-    return [column if plain_name(column) in columns else plain_name(column) for column in columns]
+@lru_cache(1024)
+def columns_of(names: tuple[str, ...]) -> Columns:
+    """The columns by their names, in upper or lower case, with "_", spaces or hyphens."""
+    place = {_plain(name): number for number, name in reversed(list(enumerate(names)))}
+    place |= {name: number for number, name in enumerate(names)}  # a name that is written so comes first
+
+    def places(known: Iterable[str]) -> Places:
+        return tuple(place[name] for name in known if name in place)
+
+    return Columns(
+        places(PATH_COLUMNS),
+        places(SECONDS_COLUMNS),
+        places(MILLISECONDS_COLUMNS),
+        places(START_COLUMNS),
+        places(END_COLUMNS),
+        places(ID_COLUMNS),
+        places(SPEAKER_COLUMNS),
+        places(SPLIT_COLUMNS),
+        samples=places(("stop",)) if "offset" not in place else (),
+    )
 
 
-def has_path(columns: Iterable[str]) -> bool:
-    """Whether one of the columns, by their plain names, is known to hold paths."""
-    return not set(PATH_COLUMNS).isdisjoint(columns)
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def entry_of(file: Path, line: int, row: Mapping[str, str]) -> Entry:
-    """The entry of a row, whose columns have their plain names and whose fields are not empty. Raises DataError."""
-    path = first_value(row, PATH_COLUMNS)
+def entry_of(file: Path, line: int, values: Sequence[Any], columns: Columns) -> Entry:
+    """The entry of a row; an empty text or None is no value. Raises DataError."""
+    path = first_value(values, columns.path)
     if path is None:
         known = f"{', '.join(PATH_COLUMNS[:6])} or the like"
         raise refusal(file, line, "has no path", f"give one of the columns {known}")
-    seconds = _seconds(file, line, row)
-    start = None
-    text = first_value(row, START_COLUMNS)
+    seconds = _seconds(file, line, values, columns)
+    start = id = None
+    text = first_value(values, columns.start)
     if text is not None:
-        start, seconds = _segment(file, line, row, text, seconds)
+        start, seconds = _segment(file, line, values, columns, text=text, seconds=seconds)
+        id = first_value(values, columns.id)
+        if id is not None:
+            check_id(file, line, id)
     elif seconds is not None and seconds <= 0:
         seconds = None
-    id = None if text is None else first_value(row, ID_COLUMNS)
-    if id is not None:
-        check_id(file, line, id)
-    return Entry(line, path, seconds, start, id, first_value(row, SPEAKER_COLUMNS), first_value(row, SPLIT_COLUMNS))
+    speaker, split = first_value(values, columns.speaker), first_value(values, columns.split)
+    return Entry(line, path, seconds, start, id, speaker, split)
 
 
 def check_id(file: Path, line: int, id: str) -> None:
@@ -64,17 +92,20 @@ def check_id(file: Path, line: int, id: str) -> None:
         raise refusal(file, line, f"has the id {id[:80]!r}, which no file can be named after", "give a relative path")
 
 
-def first_value(row: Mapping[str, str], columns: Iterable[str]) -> str | None:
-    """The text in the first of `columns` that is not empty."""
-    for column in columns:
-        if value := row.get(column):
-            return value
+def first_value(values: Sequence[Any], places: Places) -> str | None:
+    """The text of the first value at `places` that is not empty; {"path": ...} stands for the path in it."""
+    for place in places:
+        value = values[place] if place < len(values) else None
+        if isinstance(value, dict):
+            value = value.get("path")
+        if value is not None and value != "":
+            return str(value)
     return None
 
 
-def _seconds(file: Path, line: int, row: Mapping[str, str]) -> float | None:
-    text = first_value(row, SECONDS_COLUMNS)
-    milliseconds = None if text else first_value(row, MILLISECONDS_COLUMNS)
+def _seconds(file: Path, line: int, values: Sequence[Any], columns: Columns) -> float | None:
+    text = first_value(values, columns.seconds)
+    milliseconds = None if text else first_value(values, columns.milliseconds)
     try:
         if milliseconds is not None:
             return float(stated_number(milliseconds) or 0.0) / 1000
@@ -85,7 +116,7 @@ def _seconds(file: Path, line: int, row: Mapping[str, str]) -> float | None:
 
 
 def _segment(
-    file: Path, line: int, row: Mapping[str, str], text: str, seconds: float | None
+    file: Path, line: int, values: Sequence[Any], columns: Columns, *, text: str, seconds: float | None
 ) -> tuple[float | None, float | None]:
     """(start, seconds) of a row whose start is `text`; the start is None where that is 0 and no end is stated."""
     try:
@@ -95,10 +126,10 @@ def _segment(
     if start < 0:
         problem = f"has the offset {text[:40]!r}, which is not a number of seconds from 0 on"
         raise refusal(file, line, problem, "give seconds from the file's start, or leave it empty")
-    if "stop" in row and not row.get("offset"):
+    if first_value(values, columns.samples) is not None:
         remedy = "name them offset and duration, in seconds"
         raise refusal(file, line, "has the columns start and stop, which are samples in some lists", remedy)
-    end = None if seconds is not None else first_value(row, END_COLUMNS)
+    end = None if seconds is not None else first_value(values, columns.end)
     if end is not None:
         try:
             seconds = float(stated_number(end) or 0.0) - start

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data.sources.lists.entry import Entry, read_lines, refusal
-from data.sources.lists.fields import PATH_COLUMNS, entry_of, plain_names
+from data.sources.lists.fields import columns_of, entry_of
 from data.sources.lists.lhotse import is_lhotse, lhotse_entry
 
 
@@ -14,7 +14,10 @@ def object_entries(file: Path) -> Iterator[Entry]:
     for line, text in enumerate(read_lines(file), start=1):  # JSON strings may hold other line breaks
         if text.strip():
             row = _parsed(file, line, text)
-            yield lhotse_entry(file, line, row) if is_lhotse(row) else entry_of(file, line, _fields(row))
+            if is_lhotse(row):
+                yield lhotse_entry(file, line, row)
+            else:
+                yield entry_of(file, line, list(row.values()), columns_of(tuple(row)))
 
 
 def _parsed(file: Path, line: int, text: str) -> dict:
@@ -25,14 +28,3 @@ def _parsed(file: Path, line: int, text: str) -> dict:
     if not isinstance(row, dict):
         raise refusal(file, line, f"is {text[:40].strip()!r}, not an object", 'write {"path": ...}')
     return row
-
-
-def _fields(row: dict) -> dict[str, str]:
-    """The values as text; {"path": ...} for a path, as Hugging Face writes audio, is its path."""
-    fields = {}
-    for name, value in zip(plain_names(row), row.values(), strict=True):
-        if isinstance(value, dict) and name in PATH_COLUMNS:
-            value = value.get("path")
-        if value is not None and value != "":
-            fields[name] = str(value)
-    return fields

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data.errors import DataError
 from data.sources.lists.entry import Entry, plain_suffix, read_lines, refusal
-from data.sources.lists.fields import PATH_COLUMNS, SHARD_COLUMNS, entry_of, has_path, plain_names
+from data.sources.lists.fields import PATH_COLUMNS, SHARD_COLUMNS, columns_of, entry_of
 
 DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
 TABLE_SUFFIXES = {".tsv", ".csv"}
@@ -37,7 +37,7 @@ def text_entries(file: Path) -> Iterator[Entry]:
 def _delimiter(header: str, *, preferred: str) -> str | None:
     """What stands between the columns of a header line; None where no column of paths is found."""
     for delimiter in (preferred, *(each for each in DELIMITERS if each != preferred)):
-        if has_path(plain_names(_split(header, delimiter))):
+        if columns_of(tuple(_split(header, delimiter))).path:
             return delimiter
     return None
 
@@ -56,15 +56,15 @@ def _dialect(delimiter: str) -> dict:
 
 def _table(file: Path, lines: Iterable[str], delimiter: str) -> Iterator[Entry]:
     reader = csv.reader(lines, **_dialect(delimiter))
-    names = plain_names(next(reader))
+    names = tuple(next(reader))
     if set(names) >= SHARD_COLUMNS:
         problem = "is a list of clips in shards"
         raise DataError("the manifest", file, problem, f"give {file.parent} as `root` to data.ShardSource")
+    columns = columns_of(names)
     try:
-        for fields in reader:
-            row = {name: field for name, field in zip(names, fields, strict=False) if name and field}
-            if fields:
-                yield entry_of(file, reader.line_num, row)
+        for values in reader:
+            if values:
+                yield entry_of(file, reader.line_num, values, columns)
     except csv.Error as error:
         raise refusal(file, reader.line_num + 1, f"is no row of a table ({error})") from None
 
