@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -24,7 +25,7 @@ from data.datasets import (
 )
 from data.errors import DataError
 from data.sampling import ClipTable, DrawBatchSampler, EpochLength, ShardSampler, UnsizedSampler
-from data.sources.base import AudioSource, Clip, as_list, spread_clips, unique_clips
+from data.sources.base import AudioSource, Clip, as_list, joined, spread_clips, unique_clips
 from data.sources.folder import FolderSource
 
 Sources = AudioSource | list[AudioSource] | None
@@ -221,13 +222,13 @@ class SpeechDataModule(LightningDataModule):
         """The clips of all corpora, and the table that chooses among them. Their lengths are logged."""
         seconds = [clip_seconds(clips, self._record(), strict=self.strict) for clips in corpora]
         for clips, lengths in zip(corpora, seconds, strict=True):
-            logger.info("%d clips, %.2f h, from %s on", len(clips), sum(lengths) / 3600, clips[0].path)
-        return ListedClips(list(chain(*corpora)), ClipTable(seconds, weights))
+            logger.info("%d clips, %.2f h, from %s on", len(clips), np.sum(np.asarray(lengths)) / 3600, clips[0].path)
+        return ListedClips(joined(corpora), ClipTable(seconds, weights))
 
     def _clip_dataset(self, role: str, count: int | None = None, seconds: float | None = None) -> ClipDataset:
         if not self.sources[role]:
             raise _missing_source(role, "predict_from" if role == "predict" else role)
-        listed = list(chain.from_iterable(source.clips() for source in self.sources[role]))
+        listed = joined([source.clips() for source in self.sources[role]])
         clips = spread_clips(unique_clips(listed), count)
         longest = min(seconds or self.max_clip_seconds, self.max_clip_seconds)
         usable = readable_clips(clips, self._record(), strict=self.strict, max_seconds=longest)

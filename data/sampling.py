@@ -8,6 +8,7 @@ any batch.
 import hashlib
 import itertools
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,10 @@ import torch
 from torch.utils.data import Sampler, SequentialSampler
 
 from data.errors import DataError
+
+BLOCK = 1024  # clips of a `ClipTable` whose probabilities are summed again for a choice
+SUMMED = BLOCK << 8  # clips summed at once when a table is made
+Lengths = Sequence[float] | np.ndarray  # of clips, in seconds
 
 
 class Draw(NamedTuple):
@@ -45,10 +50,13 @@ def draw_uniforms(seed: int, index: int, attempt: int) -> Draw:
 class ClipTable:
     """Chooses a clip: a corpus by its weight, then a clip of it in proportion to its seconds.
 
-    So every second of a corpus is equally likely. A clip of 0 seconds is never chosen.
+    So every second of a corpus is equally likely. A clip of 0 seconds is never chosen. The table keeps 8 bytes for
+    `BLOCK` clips: the sums of the probabilities up to each block. Inside a block they are summed again for a choice, in
+    the same order and so to the same bits.
 
     Args:
-        seconds: the lengths of the clips, one list for each corpus.
+        seconds: the lengths of the clips, one sequence for each corpus: a list, an array, or what gives an array when
+            it is sliced, such as a column in a file.
         weights: of the corpora; None for equal ones.
 
     Attributes:
@@ -58,27 +66,55 @@ class ClipTable:
         DataError: A corpus has a length of 0 seconds in all, or the weights are not one positive number for each.
     """
 
-    def __init__(self, seconds: Sequence[Sequence[float]], weights: Sequence[float] | None = None) -> None:
+    def __init__(self, seconds: Sequence[Lengths], weights: Sequence[float] | None = None) -> None:
         weights = [1.0] * len(seconds) if weights is None else list(weights)
-        self.seconds = 0.0
         if len(weights) != len(seconds) or not all(np.isfinite(w) and w > 0 for w in weights):
             raise DataError("weights", weights, f"must be one positive number for each of the {len(seconds)} sources")
-        parts = []
-        for number, (clips, weight) in enumerate(zip(seconds, weights, strict=True)):
-            mass = np.asarray(clips, dtype=np.float64)
-            if not mass.sum() > 0:
+        self._weights = weights
+        self._seconds = [np.asarray(s, dtype=np.float64) if isinstance(s, (list, tuple)) else s for s in seconds]
+        self._totals = [float(np.sum(np.asarray(lengths))) for lengths in self._seconds]
+        for number, total in enumerate(self._totals):
+            if not total > 0:
                 raise DataError("source", number, "has no clip that can be read", "see the warnings above")
-            self.seconds += float(mass.sum())
-            parts.append(mass / mass.sum() * weight / sum(weights))
-        self._upper = np.cumsum(np.concatenate(parts))
-        self._last = int(np.flatnonzero(np.concatenate(parts))[-1])
+        self.seconds = sum(self._totals)
+        self._starts = [0, *itertools.accumulate(map(len, self._seconds))]
+        self._sum_blocks()
 
     def __len__(self) -> int:
-        return len(self._upper)
+        return self._starts[-1]
 
     def choose(self, uniform: float) -> int:
         """The number of a clip, counted through all corpora, from a uniform number in [0, 1)."""
-        return min(int(np.searchsorted(self._upper, uniform, side="right")), self._last)
+        block = int(np.searchsorted(self._ends, uniform, side="right"))
+        if block == len(self._ends):
+            return self._last
+        corpus = bisect_right(self._first_blocks, block) - 1
+        first = (block - self._first_blocks[corpus]) * BLOCK
+        masses = self._masses(corpus, first, BLOCK)
+        masses[0] += self._ends[block - 1] if block else 0.0
+        place = int(np.searchsorted(np.cumsum(masses), uniform, side="right"))
+        return min(self._starts[corpus] + first + place, self._last)
+
+    def _sum_blocks(self) -> None:
+        """Sum the probabilities up to the end of each block, and find the last clip that has one."""
+        ends: list[np.ndarray] = []
+        self._first_blocks, self._last, before = [], 0, 0.0
+        for corpus, lengths in enumerate(self._seconds):
+            self._first_blocks.append(sum(map(len, ends)))
+            for first in range(0, len(lengths), SUMMED):
+                masses = self._masses(corpus, first, SUMMED)
+                if masses.any():
+                    self._last = self._starts[corpus] + first + int(np.flatnonzero(masses)[-1])
+                masses[0] += before
+                upper = np.cumsum(masses)
+                ends.append(np.append(upper[BLOCK - 1 : -1 : BLOCK], upper[-1]))
+                before = upper[-1]
+        self._ends = np.concatenate(ends)
+
+    def _masses(self, corpus: int, first: int, count: int) -> np.ndarray:
+        """The probabilities of at most `count` clips of a corpus from number `first` on."""
+        lengths = np.asarray(self._seconds[corpus][first : first + count], dtype=np.float64)
+        return lengths / self._totals[corpus] * self._weights[corpus] / sum(self._weights)
 
 
 class DrawBatchSampler(Sampler[list[int]]):

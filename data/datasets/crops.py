@@ -1,12 +1,15 @@
 """Map-style data sets: training crops, numbered by their draw and augmented, and whole clips for evaluation."""
 
+import itertools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -21,11 +24,12 @@ from data.audio.reading import (
     within_full_scale,
 )
 from data.errors import AudioReadError, DataError
-from data.sampling import ClipTable, Draw, draw_uniforms
-from data.sources.base import AudioSource, Clip, refuse_shortened
+from data.sampling import ClipTable, Draw, Lengths, draw_uniforms
+from data.sources.base import AudioSource, Clip, ClipSequence, refuse_shortened, stated_seconds
 
 MAX_ATTEMPTS = 100  # unreadable clips in one draw before it is an error
 READ_THREADS = 8
+READ_CHUNK = 4096  # clips given to the threads at once
 
 logger = logging.getLogger(__name__)
 
@@ -202,24 +206,30 @@ def noise_scale(speech: torch.Tensor, noise: torch.Tensor, *, snr_db: float) -> 
     return math.sqrt(speech_power / noise_power / 10.0 ** (snr_db / 10.0))
 
 
-def clip_seconds(clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool) -> list[float]:
+def clip_seconds(clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool) -> Lengths:
     """The length of each clip in seconds, from the header where the source does not know it.
 
     A file without a usable header is reported and gets 0 seconds, or raises AudioReadError when `strict`.
     """
 
     def seconds(clip: Clip) -> float:
-        if clip.seconds is not None:
-            return clip.seconds
         info = probe(clip.path, clip.segment)
         return info.frames / info.rate
 
-    return [0.0 if found is None else found for found in _try_all(seconds, clips, bad_files, strict)]
+    stated = clips.stated_seconds() if isinstance(clips, ClipSequence) else stated_seconds(clips)
+    unknown = np.flatnonzero(np.isnan(stated))
+    if not len(unknown):
+        return stated
+    lengths = np.array(stated)
+    measured = _try_all(seconds, (clips[number] for number in unknown.tolist()), bad_files, strict)
+    for number, (_, found) in zip(unknown.tolist(), measured, strict=True):
+        lengths[number] = found or 0.0
+    return lengths
 
 
 def readable_clips(
     clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool, max_seconds: float | None = None
-) -> list[Clip]:
+) -> Sequence[Clip]:
     """The clips that decode without an error. Every rank decodes them all, so that all keep the same ones.
 
     The others are reported, or raise AudioReadError when `strict`. Clips longer than `max_seconds` are logged.
@@ -230,17 +240,22 @@ def readable_clips(
         refuse_shortened(clip, found)
         return found
 
-    lengths = _try_all(seconds, clips, bad_files, strict)
-    for clip, length in zip(clips, lengths, strict=True):
-        if length is not None and max_seconds is not None and length > max_seconds:
+    kept = array("q")
+    for number, (clip, length) in enumerate(_try_all(seconds, clips, bad_files, strict)):
+        if length is None:
+            continue
+        kept.append(number)
+        if max_seconds is not None and length > max_seconds:
             logger.info("%s: only the first %g s of %.1f s are used", clip.id, max_seconds, length)
-    return [clip for clip, length in zip(clips, lengths, strict=True) if length is not None]
+    if isinstance(clips, ClipSequence):
+        return clips.selected(np.array(kept))
+    return [clips[number] for number in kept]
 
 
 def _try_all(
-    seconds: Callable[[Clip], float], clips: Sequence[Clip], bad_files: BadFiles, strict: bool
-) -> list[float | None]:
-    """`seconds` of each clip, in threads; None where it raised AudioReadError and the clip was reported."""
+    seconds: Callable[[Clip], float], clips: Iterable[Clip], bad_files: BadFiles, strict: bool
+) -> Iterator[tuple[Clip, float | None]]:
+    """Each clip and its `seconds`, in threads; None where it raised AudioReadError and the clip was reported."""
 
     def attempt(clip: Clip) -> float | None:
         try:
@@ -251,8 +266,10 @@ def _try_all(
             bad_files.report(error.path, error.reason)
             return None
 
+    stream = iter(clips)
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        return list(pool.map(attempt, clips))
+        while chunk := list(itertools.islice(stream, READ_CHUNK)):
+            yield from zip(chunk, pool.map(attempt, chunk), strict=True)
 
 
 def _between(limits: tuple[float, float], uniform: float) -> float:

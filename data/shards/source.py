@@ -1,15 +1,23 @@
 """Corpora in tar shards, as `python -m data.prepare` packs them; a manifest says where in a shard each clip is."""
 
+import io
 import math
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from data.audio.members import member_path
 from data.errors import DataError
 from data.sources.base import AudioSource, Clip, clip_id
+from data.sources.columns.cache import cached_clips, listed
 
 MANIFEST = "manifest.tsv"
+VERSION = 1  # raise it when the same manifest gives other clips
+AGAIN = "run data.prepare again"
 
 
 class ShardRow(NamedTuple):
@@ -48,31 +56,54 @@ class ShardSource(AudioSource):
 
     def __init__(self, root: str, *, name: str | None = None) -> None:
         self.root, self.name = root.rstrip("/"), name
+        self._manifest = f"{self.root}/{MANIFEST}"
         if ".tar/" in f"{self.root}/":
             raise DataError("root", root, "must not be in a folder whose name ends in .tar", "rename that folder")
 
-    def clips(self) -> list[Clip]:
-        manifest = f"{self.root}/{MANIFEST}"
-        again = "run data.prepare again"
+    def clips(self) -> Sequence[Clip]:
+        with self._explained():
+            storage, path = fsspec.core.url_to_fs(self._manifest)
+            if isinstance(storage, LocalFileSystem):
+                return cached_clips([Path(path)], self._parsed, options=("ShardSource", VERSION, self.root, self.name))
+        return listed(self._parsed())
+
+    def _parsed(self) -> Iterator[Clip]:
+        """The clips, a line of the manifest at a time."""
+        number = 1
+        with self._explained(), self._opened() as lines:
+            header = lines.readline()
+            if header.removesuffix("\n") != HEADER.rstrip():
+                problem = "does not name the columns of data.prepare's manifests"
+                raise DataError(f"{self._manifest}, line 1:", repr(header[:80]), problem, AGAIN)
+            for number, line in enumerate(lines, start=2):
+                yield self._clip(number, line.removesuffix("\n"))
+        if number < 2:
+            raise DataError(self._manifest, allowed="lists no clips", remedy=AGAIN)
+
+    def _opened(self) -> TextIO:
+        """The manifest as text; one in object storage is read whole."""
+        storage, path = fsspec.core.url_to_fs(self._manifest)
+        local = isinstance(storage, LocalFileSystem)
+        binary = open(path, "rb") if local else io.BytesIO(storage.cat_file(path))  # noqa: SIM115
+        return io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of the storage become DataErrors that name the manifest."""
         try:
-            storage, path = fsspec.core.url_to_fs(manifest)
-            header, *lines = storage.cat_file(path).decode("utf-8").removesuffix("\n").split("\n")
+            yield
+        except DataError:
+            raise
         except (FileNotFoundError, NotADirectoryError):
             remedy = "pack the corpus with `python -m data.prepare SOURCE OUT` and give OUT as `root`"
-            raise DataError(manifest, allowed="does not exist", remedy=remedy) from None
+            raise DataError(self._manifest, allowed="does not exist", remedy=remedy) from None
         except UnicodeDecodeError as error:
-            raise DataError(manifest, allowed=f"is not text ({error})", remedy=again) from None
+            raise DataError(self._manifest, allowed=f"is not text ({error})", remedy=AGAIN) from None
         except Exception as error:  # each storage has its own kinds of errors
             problem = f"cannot be read ({type(error).__name__}: {str(error)[:200]})"
-            raise DataError(manifest, allowed=problem, remedy="correct `root` or the access to it") from error
-        if header != HEADER.rstrip():
-            problem = "does not name the columns of data.prepare's manifests"
-            raise DataError(f"{manifest}, line 1:", repr(header[:80]), problem, again)
-        if not lines:
-            raise DataError(manifest, allowed="lists no clips", remedy=again)
-        return [self._clip(manifest, number, line) for number, line in enumerate(lines, start=2)]
+            raise DataError(self._manifest, allowed=problem, remedy="correct `root` or the access to it") from error
 
-    def _clip(self, manifest: str, number: int, line: str) -> Clip:
+    def _clip(self, number: int, line: str) -> Clip:
         try:
             path, seconds, _, speaker, shard, offset, size, _ = line.split("\t")
             first, count, length = int(offset), int(size), float(seconds)
@@ -80,6 +111,6 @@ class ShardSource(AudioSource):
                 raise ValueError
         except ValueError:
             problem = f"is not a row of {', '.join(ShardRow._fields)}"
-            raise DataError(f"{manifest}, line {number}:", repr(line[:80]), problem, "run data.prepare again") from None
+            raise DataError(f"{self._manifest}, line {number}:", repr(line[:80]), problem, AGAIN) from None
         member = member_path(f"{self.root}/{shard}", path, offset=first, size=count)
         return Clip(member, clip_id(path, self.name), length, speaker or None)

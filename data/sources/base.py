@@ -1,9 +1,13 @@
 """The contract of corpora: a source that lists clips; and functions on such lists."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain
+from typing import Any, NamedTuple, overload
+
+import numpy as np
 
 from data.audio.files import Segment
 from data.errors import AudioReadError, DataError
@@ -45,8 +49,83 @@ class AudioSource(ABC):
         """Download or make the corpus. Called in one process on each machine, before `clips` in any process."""
 
     @abstractmethod
-    def clips(self) -> list[Clip]:
+    def clips(self) -> Sequence[Clip]:
         """All clips, in an order that is the same on every machine. Raises DataError when there are none."""
+
+
+class ClipSequence(Sequence[Clip]):
+    """Clips that are not all in memory: each is made when it is asked for. A slice is another view, not a copy."""
+
+    def selected(self, numbers: Sequence[int] | np.ndarray) -> "SelectedClips":
+        """The clips with these numbers, in this order."""
+        return SelectedClips(self, numbers)
+
+    def stated_seconds(self) -> Any:
+        """The length of each clip: float64, and NaN where the source does not state it; an array, or sliced to one."""
+        return stated_seconds(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+
+class SelectedClips(ClipSequence):
+    """Some of the clips of a sequence."""
+
+    def __init__(self, clips: Sequence[Clip], numbers: Sequence[int] | np.ndarray) -> None:
+        self._clips, self._numbers = clips, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, place: int) -> Clip: ...
+    @overload
+    def __getitem__(self, place: slice) -> "SelectedClips": ...
+    def __getitem__(self, place: int | slice) -> "Clip | SelectedClips":
+        if isinstance(place, slice):
+            return SelectedClips(self._clips, self._numbers[place])
+        return self._clips[int(self._numbers[place])]
+
+
+class JoinedClips(ClipSequence):
+    """Several sequences, one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[Clip]]) -> None:
+        self._parts, self._ends = parts, list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, place: int) -> Clip: ...
+    @overload
+    def __getitem__(self, place: slice) -> SelectedClips: ...
+    def __getitem__(self, place: int | slice) -> "Clip | SelectedClips":
+        if isinstance(place, slice):
+            return self.selected(range(len(self))[place])
+        number = range(len(self))[place]
+        part = bisect_right(self._ends, number)
+        return self._parts[part][number - self._ends[part] + len(self._parts[part])]
+
+    def __iter__(self) -> Iterator[Clip]:
+        return chain.from_iterable(self._parts)
+
+
+def joined(parts: Sequence[Sequence[Clip]]) -> Sequence[Clip]:
+    """The clips of all parts as one sequence: a list where all are lists."""
+    if len(parts) == 1:
+        return parts[0]
+    if all(isinstance(part, list) for part in parts):
+        return list(chain.from_iterable(parts))
+    return JoinedClips(parts)
+
+
+def stated_seconds(clips: Sequence[Clip]) -> np.ndarray:
+    """The length of each clip that its source states, float64, and NaN where it does not."""
+    lengths = (np.nan if clip.seconds is None else clip.seconds for clip in clips)
+    return np.fromiter(lengths, dtype=np.float64, count=len(clips))
 
 
 def as_list(sources: AudioSource | Sequence[AudioSource] | None) -> list[AudioSource]:
@@ -56,20 +135,26 @@ def as_list(sources: AudioSource | Sequence[AudioSource] | None) -> list[AudioSo
     return [sources] if isinstance(sources, AudioSource) else list(sources)
 
 
-def unique_clips(clips: list[Clip]) -> list[Clip]:
-    """The same clips. Raises DataError when two have the same id."""
-    repeated = [id for id, count in Counter(clip.id for clip in clips).items() if count > 1]
-    if repeated:
-        problem = f"{len(repeated)} clip ids occur twice, such as {repeated[0]!r}"
+def unique_clips(clips: Sequence[Clip]) -> Sequence[Clip]:
+    """The same clips. Raises DataError when two have the same id. Needs 8 bytes of memory for each."""
+    hashes = np.sort(np.fromiter((hash(clip.id) for clip in clips), dtype=np.int64, count=len(clips)))
+    suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    repeated = Counter(clip.id for clip in clips if hash(clip.id) in suspects) if suspects else Counter()
+    several = [id for id, count in repeated.items() if count > 1]
+    if several:
+        problem = f"{len(several)} clip ids occur twice, such as {several[0]!r}"
         raise DataError(problem, remedy="give the sources different `name`s")
     return clips
 
 
-def spread_clips(clips: list[Clip], count: int | None) -> list[Clip]:
+def spread_clips(clips: Sequence[Clip], count: int | None) -> Sequence[Clip]:
     """`count` clips at even distances in the list; all of them where `count` is None or larger than the list."""
     if count is None or count >= len(clips):
         return clips
-    return [clips[i * len(clips) // count] for i in range(count)]
+    numbers = np.arange(count) * len(clips) // count
+    return (
+        clips.selected(numbers) if isinstance(clips, ClipSequence) else [clips[number] for number in numbers.tolist()]
+    )
 
 
 def refuse_shortened(clip: Clip, seconds: float) -> None:

@@ -1,11 +1,12 @@
 """LibriTTS, LibriSpeech and VCTK in the folders that torchaudio downloads them to."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torchaudio.datasets import LIBRISPEECH, LIBRITTS, VCTK_092
 
 from data.errors import DataError
-from data.sources.base import AudioSource, Clip
+from data.sources.base import AudioSource, Clip, joined
 from data.sources.folder import FolderSource
 
 
@@ -31,15 +32,15 @@ class _DownloadedSource(AudioSource):
                     remedy = f"check the network, or put the corpus into {self.root / self.folder} yourself"
                     raise DataError("download of", subset, f"failed ({reason})", remedy) from error
 
-    def clips(self) -> list[Clip]:
-        found = []
+    def clips(self) -> Sequence[Clip]:
+        found: list[Sequence[Clip]] = []
         for subset in self.subsets:
             folder = self.root / self.folder / subset
             if not folder.is_dir():
                 remedy = "a stage that uses it downloads it first" if self.download else "set `download: true`"
                 raise DataError("the folder", folder, "does not exist", f"{remedy}, or correct `root`")
-            found += FolderSource(str(folder), (".wav", ".flac"), name=f"{self.folder}/{subset}").clips()
-        return found
+            found.append(FolderSource(str(folder), (".wav", ".flac"), name=f"{self.folder}/{subset}").clips())
+        return joined(found)
 
 
 class LibriTTSSource(_DownloadedSource):
@@ -110,7 +111,7 @@ class VCTKSource(_DownloadedSource):
     def fetch(self, subset: str) -> None:
         VCTK_092(str(self.root), mic_id=self.microphone, download=True)
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> Sequence[Clip]:
         clips = super().clips()
         present = sorted({clip.speaker for clip in clips if clip.speaker})
         unknown = sorted(set(self.speakers or ()) - set(present))

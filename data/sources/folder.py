@@ -1,9 +1,11 @@
 """A corpus that is a folder of audio files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.errors import DataError
 from data.sources.base import AudioSource, Clip, clip_id, printable
+from data.sources.columns.cache import listed
 
 AUDIO_EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
 
@@ -30,7 +32,7 @@ class FolderSource(AudioSource):
         self.root, self.name = Path(root).expanduser(), name
         self.extensions = tuple(e.lower() if e.startswith(".") else f".{e.lower()}" for e in extensions)
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> Sequence[Clip]:
         if not self.root.is_dir():
             raise DataError("the folder", self.root, "does not exist", "give a folder with audio files as `root`")
         paths = sorted(
@@ -41,7 +43,9 @@ class FolderSource(AudioSource):
         if not paths:
             problem = f"holds no audio: no file below it ends in {', '.join(self.extensions)}"
             raise DataError("the folder", self.root, problem, "correct `root` or `extensions`")
-        return [Clip(str(self.root / path), clip_id(path, self.name), speaker=_top_folder(path)) for path in paths]
+        return listed(
+            Clip(str(self.root / path), clip_id(path, self.name), speaker=_top_folder(path)) for path in paths
+        )
 
 
 def _top_folder(path: str) -> str | None:

@@ -1,7 +1,7 @@
 """A corpus that is a list of audio files: a table, JSON lines, a plain list, Kaldi's wav.scp or Lhotse's cuts."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, product
 from pathlib import Path, PurePosixPath
@@ -10,9 +10,11 @@ from typing import NamedTuple
 from data.audio.reading import probe
 from data.errors import AudioReadError, DataError
 from data.sources.base import AudioSource, Clip, clip_id
+from data.sources.columns.cache import cached_clips
 from data.sources.lists.entry import Entry
-from data.sources.lists.forms import entries
+from data.sources.lists.forms import entries, files_of
 
+VERSION = 1  # raise it when the same list gives other clips
 HEAD = 100  # entries that tell where the audio is
 CHUNK = 1000  # entries whose files are looked at together, in threads
 PROBE_THREADS = 8
@@ -56,13 +58,16 @@ class ManifestSource(AudioSource):
         self.path, self.split, self.name = Path(path).expanduser(), split, name
         self.root, self.root_is_given = Path(root).expanduser() if root else self.path.parent, bool(root)
 
-    def clips(self) -> list[Clip]:
-        return list(self.iter_clips())
+    def clips(self) -> Sequence[Clip]:
+        self._check_path()
+        parse = type(self).iter_clips
+        place = (self.split, str(self.root), self.root_is_given, self.name)
+        options = (parse.__module__, parse.__qualname__, VERSION, *place)
+        return cached_clips(files_of(self.path), self.iter_clips, options=options, usable=_some_exist)
 
     def iter_clips(self) -> Iterator[Clip]:
         """The clips one by one, in bounded memory. Raises DataError, at the latest after the last one."""
-        if not self.path.is_file():
-            raise DataError("the manifest", self.path, "does not exist", "give a list of audio files as `path`")
+        self._check_path()
         chosen = self._of_split(entries(self.path))
         head = list(islice(chosen, HEAD))
         if not head:
@@ -73,6 +78,10 @@ class ManifestSource(AudioSource):
             while chunk:
                 yield from pool.map(place.clip, chunk) if any(map(_may_be_whole, chunk)) else map(place.clip, chunk)
                 chunk = list(islice(chosen, CHUNK))
+
+    def _check_path(self) -> None:
+        if not self.path.is_file():
+            raise DataError("the manifest", self.path, "does not exist", "give a list of audio files as `path`")
 
     def _of_split(self, found: Iterator[Entry]) -> Iterator[Entry]:
         if self.split is None:
@@ -104,6 +113,11 @@ class ManifestSource(AudioSource):
         first = _Place(str(self.root), "", "", self.name).path(head[0])
         problem = f"lists {first[:200]}, which does not exist"
         raise DataError("the manifest", self.path, problem, "set `root` to the audio folder")
+
+
+def _some_exist(clips: Sequence[Clip]) -> bool:
+    """Whether the audio is still where it was when the list was read."""
+    return any(os.path.exists(clip.path) for clip in islice(clips, HEAD))
 
 
 class _Place(NamedTuple):

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import chain
@@ -76,7 +77,7 @@ class DemoSource(AudioSource):
     def prepare(self) -> None:
         make_demo_corpus(self.root, self.seed)
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> Sequence[Clip]:
         folder = make_demo_corpus(self.root, self.seed)
         return ManifestSource(str(folder / "manifest.tsv"), self.split, name="demo").clips()
 

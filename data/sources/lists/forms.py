@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data.sources.lists.entry import Entry, plain_suffix, read_lines
-from data.sources.lists.kaldi import kaldi_entries
+from data.sources.lists.kaldi import KALDI_FILES, kaldi_entries
 from data.sources.lists.objects import object_entries
 from data.sources.lists.tables import TABLE_SUFFIXES, text_entries
 
@@ -30,3 +30,9 @@ def is_kaldi(file: Path, first: str) -> bool:
     """Whether a list is Kaldi's: named wav.scp, or a .scp file whose lines are `name path`."""
     fields = first.split(maxsplit=1)
     return file.name == "wav.scp" or (file.suffix.lower() == ".scp" and len(fields) == 2 and "." not in fields[0])
+
+
+def files_of(file: Path) -> list[Path]:
+    """The list, and what is read along with it."""
+    beside = KALDI_FILES if file.suffix.lower() == ".scp" else ()
+    return [file, *(file.parent / name for name in beside if (file.parent / name).is_file())]

@@ -7,6 +7,8 @@ from pathlib import Path
 from data.sources.lists.entry import Entry, read_lines, refusal, stated_number
 from data.sources.lists.fields import check_id
 
+KALDI_FILES = ("segments", "utt2spk", "utt2dur", "reco2dur")  # read along with wav.scp
+
 
 def kaldi_entries(scp: Path) -> Iterator[Entry]:
     """The utterances of the folder of a wav.scp, in the order of `segments`, else of wav.scp. Raises DataError.

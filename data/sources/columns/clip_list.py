@@ -1,0 +1,235 @@
+"""`ClipList`: a sequence of clips whose columns lie in files, and the writer that makes those files."""
+
+import contextlib
+import fcntl
+import itertools
+import json
+import math
+import os
+import weakref
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from data.sources.base import Clip, ClipSequence
+from data.sources.columns.files import Column, ColumnWriter, fingerprint
+
+VERSION = 1  # raise it when the files change
+SUMMARY = "list.json"
+CHUNK = 8192  # clips written or iterated at once
+NAMES = 100_000  # speakers to look up while writing; with more, a name may be stored twice
+CODING = ("utf-8", "surrogatepass")  # any text of Python, also a file name that is not UTF-8, and back
+
+
+class UnusableCache(Exception):
+    """A folder of columns is not there, not whole, or of another version."""
+
+
+class ClipList(ClipSequence):
+    """Clips in a folder of columns; a clip is made when it is asked for.
+
+    Processes share the columns' memory, and the list is pickled as its folder. While a process has the list, it holds
+    a shared lock on the folder, so that no other one takes the list for an old one and removes it.
+
+    Args:
+        folder: as `write_clips` has filled it.
+        check: compare all files with their checksums (0.1 s for a million clips).
+
+    Raises:
+        UnusableCache: The folder does not hold all columns of this version, or `check` finds a damaged one.
+    """
+
+    def __init__(self, folder: Path, *, check: bool = True) -> None:
+        self.folder = folder
+        try:
+            hold(self, folder / SUMMARY)
+            summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+            if summary["version"] != VERSION:
+                raise UnusableCache(f"version {summary['version']}")
+            for name, known in summary["files"].items():
+                path = folder / name
+                if (fingerprint(path) if check else [path.stat().st_size, known[1]]) != known:
+                    raise UnusableCache(f"{path} is damaged")
+            self._rows, self.unknown_seconds = int(summary["rows"]), int(summary["unknown_seconds"])
+            self._path_prefix, self._id_prefix = str(summary["path_prefix"]), str(summary["id_prefix"])
+            names = set(summary["files"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UnusableCache(f"{folder}: {error}") from error
+        column = {name.removesuffix(".npy"): Column(folder / name) for name in names}
+        self.seconds: Column = column["seconds"]
+        self._paths, self._path_ends = column["paths"], column["path_ends"]
+        self._ids, self._id_ends = column.get("ids"), column.get("id_ends")
+        self._speakers, self._names, self._name_ends = column["speakers"], column["names"], column["name_ends"]
+        self._starts = column.get("starts")
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @overload
+    def __getitem__(self, place: int) -> Clip: ...
+    @overload
+    def __getitem__(self, place: slice) -> ClipSequence: ...
+    def __getitem__(self, place: int | slice) -> "Clip | ClipSequence":
+        if isinstance(place, slice):
+            return self.selected(range(self._rows)[place])
+        number = range(self._rows)[place]
+        return next(self._between(number, number + 1))
+
+    def __iter__(self) -> Iterator[Clip]:
+        for first in range(0, self._rows, CHUNK):
+            yield from self._between(first, min(first + CHUNK, self._rows))
+
+    def __eq__(self, other: object) -> bool:
+        return self.folder == other.folder if isinstance(other, ClipList) else super().__eq__(other)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.folder,)
+
+    def stated_seconds(self) -> Column:
+        return self.seconds
+
+    def _between(self, first: int, last: int) -> Iterator[Clip]:
+        """The clips from number `first` to before `last`."""
+        rests = _texts(self._paths, self._path_ends, first, last)
+        paths = (rest[1:] if rest[:1] == "\0" else self._path_prefix + rest for rest in rests)
+        if self._ids is None or self._id_ends is None:
+            ids = (self._id_prefix + rest for rest in _texts(self._paths, self._path_ends, first, last))
+        else:
+            stored = _texts(self._ids, self._id_ends, first, last)
+            ids = (own[1:] if own else self._id_prefix + rest for own, rest in zip(stored, rests, strict=True))
+        seconds = (None if s != s else s for s in self.seconds[first:last].tolist())
+        speakers = (self._name(code) for code in self._speakers[first:last].tolist())
+        starts: Iterable[float | None] = itertools.repeat(None, last - first)
+        if self._starts is not None:
+            starts = (None if s != s else s for s in self._starts[first:last].tolist())
+        return map(Clip, paths, ids, seconds, speakers, starts)
+
+    def _name(self, code: int) -> str | None:
+        return None if code < 0 else _texts(self._names, self._name_ends, code, code + 1)[0]
+
+
+def write_clips(folder: Path, clips: Iterable[Clip]) -> None:
+    """Fill an empty folder with the columns of `clips`, one chunk of them in memory at a time.
+
+    The summary is written last: a folder without one is not whole. Raises OSError.
+    """
+    stream = iter(clips)
+    with contextlib.ExitStack() as files:
+        writer = _Writer(folder, files)
+        while chunk := list(itertools.islice(stream, CHUNK)):
+            writer.add(chunk)
+    writer.finish()
+
+
+class _Writer:
+    """Appends chunks of clips to the columns of a folder.
+
+    A path is stored without the beginning that all paths of the first chunk have in common, and an id not at all where
+    it is another beginning before the same rest.
+    """
+
+    def __init__(self, folder: Path, files: contextlib.ExitStack) -> None:
+        self._folder, self._rows, self._unknown, self._own_ids, self._segments = folder, 0, 0, False, False
+        self._path_prefix = self._id_prefix = ""
+        self._codes: dict[str | None, int] = {None: -1}
+        self._count = 0  # of names
+        types = {"paths": "u1", "path_ends": "<i8", "ids": "u1", "id_ends": "<i8", "seconds": "<f8", "starts": "<f8"}
+        types |= {"speakers": "<i4", "names": "u1", "name_ends": "<i8"}
+        self._columns = {
+            name: files.enter_context(ColumnWriter(folder / f"{name}.npy", kind)) for name, kind in types.items()
+        }
+        self._ends = {name: 0 for name in ("paths", "ids", "names")}
+
+    def add(self, chunk: list[Clip]) -> None:
+        paths, ids, seconds, speakers, starts = zip(*chunk, strict=True)
+        if not self._rows:
+            self._path_prefix = _common_beginning(min(paths), max(paths))
+            rest = paths[0][len(self._path_prefix) :]
+            self._id_prefix = ids[0].removesuffix(rest) if ids[0].endswith(rest) else ""
+        if not (min(paths).startswith(self._path_prefix) and max(paths).startswith(self._path_prefix)):
+            rests = ["\0" + path if not path.startswith(self._path_prefix) else self._rest(path) for path in paths]
+        else:
+            rests = [self._rest(path) for path in paths]
+        own = ["" if id == self._id_prefix + rest else "=" + id for id, rest in zip(ids, rests, strict=True)]
+        self._own_ids |= any(own)
+        self._segments |= any(start is not None for start in starts)
+        lengths = np.array([math.nan if length is None else length for length in seconds])
+        self._unknown += int(np.isnan(lengths).sum())
+        self._texts("paths", "path_ends", rests)
+        self._texts("ids", "id_ends", own)
+        self._columns["seconds"].write(lengths)
+        self._columns["starts"].write(np.array([math.nan if start is None else start for start in starts]))
+        self._columns["speakers"].write(np.array([self._code(speaker) for speaker in speakers], dtype="<i4"))
+        self._rows += len(chunk)
+
+    def finish(self) -> None:
+        """Remove columns that hold nothing, and write the summary."""
+        if not self._own_ids:
+            self._drop("ids", "id_ends")
+        if not self._segments:
+            self._drop("starts")
+        summary = {
+            "version": VERSION,
+            "rows": self._rows,
+            "unknown_seconds": self._unknown,
+            "path_prefix": self._path_prefix,
+            "id_prefix": self._id_prefix,
+            "files": {f"{name}.npy": fingerprint(self._folder / f"{name}.npy") for name in self._columns},
+        }
+        draft = self._folder / f".{SUMMARY}.tmp"
+        draft.write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        draft.replace(self._folder / SUMMARY)
+
+    def _rest(self, path: str) -> str:
+        rest = path[len(self._path_prefix) :]
+        return "\0" + path if rest[:1] == "\0" else rest
+
+    def _texts(self, name: str, ends: str, texts: list[str]) -> None:
+        coded = [text.encode(*CODING) for text in texts]
+        self._columns[ends].write(self._ends[name] + np.cumsum([len(text) for text in coded], dtype=np.int64))
+        self._columns[name].write(joined := b"".join(coded))
+        self._ends[name] += len(joined)
+
+    def _code(self, speaker: str | None) -> int:
+        code = self._codes.get(speaker)
+        if code is None:
+            if len(self._codes) > NAMES:
+                self._codes = {None: -1}
+            assert speaker is not None
+            code = self._codes[speaker] = self._count
+            self._count += 1
+            self._texts("names", "name_ends", [speaker])
+        return code
+
+    def _drop(self, *names: str) -> None:
+        for name in names:
+            del self._columns[name]
+            (self._folder / f"{name}.npy").unlink()
+
+
+def _common_beginning(a: str, b: str) -> str:
+    """Of two texts; that of the first and the last in sorted order is that of all."""
+    return a[: next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))]
+
+
+def _texts(data: Column, ends: Column, first: int, last: int) -> list[str]:
+    """The texts from number `first` to before `last`; each goes from the end of the one before to its own."""
+    begin = int(ends[first - 1]) if first else 0
+    places = [begin, *ends[first:last].tolist()]
+    block = data[begin : places[-1]].tobytes()
+    return [block[a - begin : b - begin].decode(*CODING) for a, b in itertools.pairwise(places)]
+
+
+def hold(owner: object, path: Path) -> None:
+    """Keep a shared lock on a file for as long as `owner` lives, here and in forks of this process. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    weakref.finalize(owner, os.close, descriptor)
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def _reopened(folder: Path) -> ClipList:
+    """The list in another process; the one that sent it has checked it."""
+    return ClipList(folder, check=False)
