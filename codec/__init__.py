@@ -30,6 +30,7 @@ from codec.channels import (
     ZeroLatent,
 )
 from codec.checkpoints.reading import load_codec
+from codec.checkpoints.writing import save_codec
 from codec.codec import CodecOutput, NeuralCodec
 from codec.decoders import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
 from codec.encoders import (
@@ -174,4 +175,5 @@ __all__ = [
     "WarmupLinearDecay",
     "ZeroLatent",
     "load_codec",
+    "save_codec",
 ]

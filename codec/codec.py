@@ -10,6 +10,7 @@ from codec.decoders.streaming import DecodedStream
 from codec.encoders.base import Encoder
 from codec.encoders.streaming import EncodedStream
 from codec.errors import InvalidValue
+from codec.layers.construction import Constructed
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import checked_codes, code_bits
 
@@ -32,7 +33,7 @@ class CodecOutput(NamedTuple):
     loss: Tensor
 
 
-class NeuralCodec(nn.Module):
+class NeuralCodec(Constructed, nn.Module):
     """Audio to codes and back.
 
     Audio is float32 `[B, 1, T]` in [−1, 1] with any T ≥ 1; codes are int64 `[B, K, F]` with F = ⌈T / hop_length⌉.

@@ -4,8 +4,10 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from codec.layers.construction import Constructed
 
-class Decoder(nn.Module, ABC):
+
+class Decoder(Constructed, nn.Module, ABC):
     """Turns latents into audio, `hop_length` samples per frame.
 
     Attributes:
@@ -26,7 +28,7 @@ class Decoder(nn.Module, ABC):
         """Decode `[B, D, F]` to float32 audio `[B, 1, F * hop_length]`, not clipped to [−1, 1]."""
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(Constructed, nn.Module, ABC):
     """Maps latents to features for the inverse-STFT head.
 
     Attributes:

@@ -5,8 +5,10 @@ from abc import ABC, abstractmethod
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec.layers.construction import Constructed
 
-class Encoder(nn.Module, ABC):
+
+class Encoder(Constructed, nn.Module, ABC):
     """Turns audio into latents, one vector of width `dim` per `hop_length` samples.
 
     Attributes:

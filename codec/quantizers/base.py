@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.errors import InvalidValue
+from codec.layers.construction import Constructed
 
 LARGEST_TABLE = 2**20  # entries; the probabilities of a larger codebook fill gigabytes
 
@@ -27,7 +28,7 @@ class QuantizerOutput(NamedTuple):
     loss: Tensor
 
 
-class Quantizer(nn.Module, ABC):
+class Quantizer(Constructed, nn.Module, ABC):
     """Turns latents into codes and back.
 
     A subclass needs `forward` and `decode`; one whose codes have an inner structure also states their `digits`.

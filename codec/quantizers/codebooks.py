@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.errors import InvalidValue
+from codec.layers.construction import Constructed
 from codec.layers.ranks import gather_over_ranks, world_size
 
 LEAST_USAGE = 1e-8  # keeps a division by an entry's uses finite
@@ -22,7 +23,7 @@ class Match(NamedTuple):
     loss: Tensor
 
 
-class Codebook(nn.Module, ABC):
+class Codebook(Constructed, nn.Module, ABC):
     """A table `[size, dim]` of entries that follow the distribution of the vectors, with no entry left unused.
 
     The first training batch initialises all entries with vectors of the batch and refines them by k-means. Before the

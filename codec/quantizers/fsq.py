@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.errors import InvalidValue
+from codec.layers.construction import Constructed
 from codec.quantizers.base import Quantizer, QuantizerOutput
 from codec.quantizers.rounding import Rounding, StraightThrough, round_ste
 
 
-class Bound(ABC):
+class Bound(Constructed, ABC):
     """Limits each dimension to a range in which rounding gives exactly its number of levels."""
 
     @abstractmethod

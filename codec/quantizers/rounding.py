@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from codec.errors import InvalidValue
+from codec.layers.construction import Constructed
 
 
 def round_ste(x: Tensor) -> Tensor:
@@ -14,7 +15,7 @@ def round_ste(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
-class Rounding(ABC):
+class Rounding(Constructed, ABC):
     """What a scalar quantizer passes to the decoder in training; evaluation always rounds to the nearest level.
 
     The codes that the quantizer returns are those of plain rounding in either case.

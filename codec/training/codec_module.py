@@ -12,7 +12,6 @@ from torchmetrics import MeanMetric
 
 from codec.channels import Channel
 from codec.channels.link import Connection, Link
-from codec.checkpoints.reading import codec_config
 from codec.checkpoints.warm_start import PARTS, check_resumable, get_part, warm_start
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
@@ -27,11 +26,12 @@ from codec.training.losses.base import Loss, LossInputs
 from codec.training.losses.distillation import DistillationLoss
 from codec.training.losses.reconstruction import MultiScaleMelLoss, ReconstructionLoss
 from codec.training.optimizers import Optimization, fuse
+from codec.training.restoring import StatedCodec
 from codec.training.schedules import Constant
 from codec.training.terms import GeneratorTerms
 
 
-class CodecModule(CompiledTraining, GeneratorTerms, AlternatingOptimization):
+class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOptimization):
     """Trains a `NeuralCodec`: the discriminators step first, then the codec against the stepped discriminators.
 
     The generator's loss is the weighted sum of the reconstruction loss, the adversary's two losses, the quantizer's
@@ -116,7 +116,7 @@ class CodecModule(CompiledTraining, GeneratorTerms, AlternatingOptimization):
         """What `compiled` compiles."""
         if not self.compiled:
             return []
-        parts = [self.codec.encoder, self.codec.decoder, self.reconstruction_loss]
+        parts: list[nn.Module] = [self.codec.encoder, self.codec.decoder, self.reconstruction_loss]
         parts += [self.codec.quantizer] if self.codec.quantizer.compiles else []
         return [*parts, *self.discriminators] if self.adversary.simultaneous else parts
 
@@ -251,10 +251,6 @@ class CodecModule(CompiledTraining, GeneratorTerms, AlternatingOptimization):
         output = self.codec(batch["audio"])
         length = batch["audio"].shape[-1]
         return batch_fields(batch) | {"audio": output.audio, "codes": output.codes, "length": length}
-
-    def stated_codec(self) -> dict[str, Any] | None:
-        """The codec's block of the configuration, where the command line has given one."""
-        return codec_config({"model_config": self.config})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_resumable(checkpoint, self.codec, own=self.stated_codec())

@@ -130,7 +130,7 @@ class DistillationModule(CodecModule):
     def stated_codec(self) -> dict[str, Any] | None:
         """The student's codec as a block of YAML: the teacher's with another encoder."""
         if self.config is None or self.teacher_config is None:
-            return None
+            return super().stated_codec()
         parts = self.teacher_config["init_args"] | {"encoder": self.config["init_args"]["encoder"]}
         return codec_config({"codec_config": self.teacher_config | {"init_args": parts}})
 
