@@ -1,15 +1,15 @@
 """`SpeechDataModule`: the data module of all models, which turns corpora into batches of audio."""
 
 import logging
+import math
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-import numpy as np
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from data.audio.bad_files import BadFiles
+from data.audio.bad_files import BadFiles, shared_record
 from data.audio.decoded import DecodedClips, available_bytes
 from data.audio.lengths import crop_length, length_at
 from data.audio.workers import start_worker
@@ -19,12 +19,13 @@ from data.datasets import (
     Augmentation,
     ClipDataset,
     CropDataset,
-    ListedClips,
-    clip_seconds,
-    readable_clips,
+    PieceDataset,
+    clip_sampler,
+    evaluation_dataset,
+    listed_clips,
 )
 from data.errors import DataError
-from data.sampling import ClipTable, DrawBatchSampler, EpochLength, ShardSampler, UnsizedSampler
+from data.sampling import DrawBatchSampler, EpochLength
 from data.sources.base import AudioSource, Clip, as_list, joined, spread_clips, unique_clips
 from data.sources.folder import FolderSource
 
@@ -44,7 +45,8 @@ class SpeechDataModule(LightningDataModule):
 
     All other batches hold one clip: {"audio": [1, 1, T], "id": [str], "path": [str], "speaker": [str]}, and "target"
     likewise; the speaker is empty where not known. Ids are the same on every machine: paths inside the corpus. The
-    ranks share the clips, so that each clip is used once; set the Trainer's `use_distributed_sampler: false`.
+    ranks share the clips, so that each clip is used once; set the Trainer's `use_distributed_sampler: false`. Predict's
+    long clips come in pieces, one after the other, with {"piece": [k], "pieces": [n], "samples": [of the clip]}.
 
     A file that cannot be used is named once in the log and counted (`bad_file_count`).
 
@@ -67,8 +69,13 @@ class SpeechDataModule(LightningDataModule):
         val_clips: how many validation clips `fit` uses, at even distances in the list; None for all. `validate` always
             uses all.
         val_seconds: length that the validation clips of `fit` are cut to; None for whole clips.
-        max_clip_seconds: length that every clip of an evaluation is cut to, which bounds memory.
+        max_clip_seconds: length that the clips of `validate` and `test` are cut to, which bounds memory; a warning
+            says how many.
+        piece_seconds: length of the pieces in which predict gets longer clips.
         highpass_hz: cut-off of a high-pass filter for all audio, in evaluation too; None for no filter.
+        loudness: target in LUFS (EBU R 128) to which clips are amplified as far as their peaks allow; None to leave
+            their levels. Batches of evaluation then have "gain_db" [1]; crops get the gain of their clips, or where
+            these are longer of the 60 s around (`data.datasets.levels`).
         augmentation: gain and noise of the training crops.
         in_memory: decode all training clips when `fit` begins (16 kHz: 0.23 GB an hour) and cut the crops from memory.
             The draws are the same, and so are the samples, as far as `DecodedClips` says. The workers share this
@@ -99,23 +106,30 @@ class SpeechDataModule(LightningDataModule):
         val_clips: int | None = None,
         val_seconds: float | None = None,
         max_clip_seconds: float = 1500.0,
+        piece_seconds: float = 60.0,
         highpass_hz: float | None = None,
+        loudness: float | None = None,
         augmentation: Augmentation = NO_AUGMENTATION,
         in_memory: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise DataError("batch_size", batch_size, "must be at least 1")
+        if not piece_seconds >= 1:
+            raise DataError("piece_seconds", piece_seconds, "must be at least 1 s")
+        if loudness is not None and not -70 < loudness <= 0:
+            raise DataError("loudness", loudness, "must lie between -70 and 0 LUFS", "take -23, or null for none")
         self.crop_samples = crop_length(crop_seconds, sample_rate, hop_length)
         rates = (sample_rate,) if output_sample_rate in (None, sample_rate) else (sample_rate, output_sample_rate)
         for rate in rates:
             length_at(rate, self.crop_samples, sample_rate)
-        self.audio_format = AudioFormat(rates, highpass_hz)
+        self.audio_format = AudioFormat(rates, highpass_hz, loudness)
         self.sources = {"train": as_list(train), "val": as_list(val), "test": as_list(test)}
         self.sources["predict"] = as_list(FolderSource(predict_from) if isinstance(predict_from, str) else predict_from)
         self.batch_size, self.weights, self.seed, self.strict = batch_size, weights, seed, strict
         self.num_workers, self.pin_memory, self.in_memory = num_workers, pin_memory, in_memory
         self.val_clips, self.val_seconds, self.max_clip_seconds = val_clips, val_seconds, max_clip_seconds
+        self.piece_seconds = piece_seconds
         self.augmentation = augmentation
         self.bad_files: BadFiles | None = None
         self._train_seconds = 0.0
@@ -133,7 +147,7 @@ class SpeechDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """List the clips of `stage`: "fit", "validate", "test" or "predict". Raises DataError for an empty corpus."""
         if self.bad_files is None:
-            self.bad_files = self._shared_record()
+            self.bad_files = shared_record(self.trainer)
         if stage == "fit":
             self._datasets["train"] = self._train_dataset()
             module: Any = getattr(self.trainer, "lightning_module", None)
@@ -186,7 +200,8 @@ class SpeechDataModule(LightningDataModule):
     def _train_dataset(self) -> CropDataset:
         if not self.sources["train"]:
             raise _missing_source("training", "train")
-        speech = self._listed([source.clips() for source in self.sources["train"]], self.weights)
+        corpora = [source.clips() for source in self.sources["train"]]
+        speech = listed_clips(corpora, self._record(), weights=self.weights, strict=self.strict)
         self._train_seconds = speech.table.seconds
         noise = self.augmentation.noise
         return CropDataset(
@@ -197,7 +212,7 @@ class SpeechDataModule(LightningDataModule):
             bad_files=self._record(),
             strict=self.strict,
             augmentation=self.augmentation,
-            noise=self._listed([noise.clips()]) if noise else None,
+            noise=listed_clips([noise.clips()], self._record(), strict=self.strict) if noise else None,
             decoded=self._decode(speech.clips) if self.in_memory else None,
         )
 
@@ -218,36 +233,27 @@ class SpeechDataModule(LightningDataModule):
             self._decoded = clips, decoded
         return self._decoded[1]
 
-    def _listed(self, corpora: Sequence[Sequence[Clip]], weights: list[float] | None = None) -> ListedClips:
-        """The clips of all corpora, and the table that chooses among them. Their lengths are logged."""
-        seconds = [clip_seconds(clips, self._record(), strict=self.strict) for clips in corpora]
-        for clips, lengths in zip(corpora, seconds, strict=True):
-            logger.info("%d clips, %.2f h, from %s on", len(clips), np.sum(np.asarray(lengths)) / 3600, clips[0].path)
-        return ListedClips(joined(corpora), ClipTable(seconds, weights))
-
-    def _clip_dataset(self, role: str, count: int | None = None, seconds: float | None = None) -> ClipDataset:
+    def _clip_dataset(self, role: str, count: int | None = None, seconds: float | None = None) -> Dataset:
         if not self.sources[role]:
             raise _missing_source(role, "predict_from" if role == "predict" else role)
         listed = joined([source.clips() for source in self.sources[role]])
         clips = spread_clips(unique_clips(listed), count)
-        longest = min(seconds or self.max_clip_seconds, self.max_clip_seconds)
-        usable = readable_clips(clips, self._record(), strict=self.strict, max_seconds=longest)
-        if not usable:
-            problem = f"none of the {len(clips)} clips for {role} can be read"
-            raise DataError(problem, remedy="see the warnings above")
-        if len(usable) < len(clips):
-            left_out = len(clips) - len(usable)
-            logger.warning("%s: %d of %d clips cannot be read and are left out", role, left_out, len(clips))
-        return ClipDataset(usable, self.audio_format, max_seconds=longest)
+        return evaluation_dataset(
+            clips,
+            role,
+            audio_format=self.audio_format,
+            bad_files=self._record(),
+            strict=self.strict,
+            max_seconds=None if role == "predict" else min(seconds or math.inf, self.max_clip_seconds),
+            warns=seconds is None or seconds > self.max_clip_seconds,
+            piece_seconds=self.piece_seconds,
+            place=self._place(),
+        )
 
     def _clip_loader(self, role: str) -> DataLoader:
-        rank, world_size = self._place()
         dataset = self._datasets[role]
-        assert isinstance(dataset, ClipDataset)
-        shard = ShardSampler(len(dataset), rank, world_size=world_size)
-        # Lightning skips the hooks at the end of an evaluation on a rank whose loader has length 0, while the other
-        # ranks wait in their reductions. It calls them on all ranks when the loaders have no length.
-        return self._loader(dataset, sampler=UnsizedSampler(shard) if len(dataset) < world_size else shard)
+        assert isinstance(dataset, ClipDataset | PieceDataset)
+        return self._loader(dataset, sampler=clip_sampler(dataset, *self._place()))
 
     def _loader(
         self, dataset: Dataset, *, sampler: Sampler | None = None, batch_sampler: Sampler | None = None
@@ -275,14 +281,6 @@ class SpeechDataModule(LightningDataModule):
 
     def _uses_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-    def _shared_record(self) -> BadFiles:
-        """One record for all ranks of a machine: rank 0 names the folder."""
-        if self.trainer is None or self.trainer.world_size == 1:
-            return BadFiles()
-        mine = BadFiles() if self.trainer.is_global_zero else None
-        folder = self.trainer.strategy.broadcast(None if mine is None else mine.folder)
-        return BadFiles(folder) if mine is None else mine
 
     def _record(self) -> BadFiles:
         assert self.bad_files is not None, "setup() comes first"

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
-from torch import Tensor
 
 from callbacks.metrics.checks import require
-from codec.errors import InvalidValue, UnreadableFile
+from callbacks.output.predicted_files import (
+    Counts,
+    GrowingFiles,
+    at_input_level,
+    smallest,
+    write_audio,
+    write_codes,
+    writing,
+)
+from codec.errors import InvalidValue
 from codec.layers.ranks import gather_objects
 from codec.training.comparison_module import ComparisonModule
 
@@ -40,6 +44,11 @@ class PredictionWriter(Callback):
     `output_sample_rate` (Hz), `hop_length` (input samples per frame), `length` (input samples),
     `output_length` (output samples) and `codebook_sizes` [K].
 
+    A long clip comes in pieces (`SpeechDataModule`): outputs with `piece`, `pieces` and `samples`, each with the audio
+    and the codes that follow. They are written as they come; above 4 GB the WAV file is an RF64 one. Of a clip whose
+    last piece does not come, nothing stays. Where the data module has amplified a clip (`gain_db`), the audio is
+    written without that gain, at the level of its input.
+
     At the end the log states the number of files of all ranks, which of them were clipped, and in which of them zeros
     replace samples that were not finite.
 
@@ -51,8 +60,11 @@ class PredictionWriter(Callback):
         self.output_dir = Path(output_dir)
         self._codecs: dict[str, Any] = {}  # by the name of the system
         self._written: set[PurePosixPath] = set()
-        self._clipped: dict[str, int] = {}
-        self._not_finite: dict[str, int] = {}
+        self._counts = Counts(self.output_dir)
+        self._sample_rate = 1
+        self._growing: dict[str, GrowingFiles] = {}  # of the long clip that is being written
+        self._unfinished = ""  # its id
+        self._incomplete: list[str] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the codecs and make the folders.
@@ -61,12 +73,13 @@ class PredictionWriter(Callback):
             InvalidValue: Two systems would share a folder.
             UnreadableFile: A folder cannot be made or written to.
         """
-        self._written, self._clipped, self._not_finite = set(), {}, {}
+        self._written, self._counts, self._incomplete = set(), Counts(self.output_dir), []
         module: Any = pl_module
+        self._sample_rate = getattr(module, "sample_rate", None) or module.codec.sample_rate
         self._codecs = _codecs_by_system(module) if isinstance(module, ComparisonModule) else {"": module.codec}
         for system in self._codecs:
             folder = self.output_dir / folder_name(system)
-            with _writing(folder):
+            with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 if not os.access(folder, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -84,29 +97,75 @@ class PredictionWriter(Callback):
         require(
             len(ids) == 1, f"{len(ids)} clips ({ids[:3]}) are in one prediction", remedy="use batch size 1 to predict"
         )
-        name = self._file_name(ids[0])
-        for system, codec in self._codecs.items():
-            prediction = outputs["systems"][system] if system else outputs
-            path = self._path(folder_name(system) / name)
+        if "piece" in outputs:
+            self._append(ids[0], outputs)
+            return
+        for system, path in self._paths(ids[0]).items():
+            codec, prediction = self._codecs[system], _of_system(outputs, system)
             length = int(prediction["length"])
-            audio = prediction["audio"][0, 0, : codec.output_length(length)]
-            with _writing(path):
+            audio = at_input_level(prediction["audio"][0, 0, : codec.output_length(length)], outputs)
+            with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._write_audio(path, audio, rate=codec.output_sample_rate)
-                _write_codes(path, prediction["codes"][0], codec=codec, length=length)
+                write_audio(path, self._counts.pcm(path, audio), rate=codec.output_sample_rate)
+                write_codes(path, smallest(prediction["codes"][0], codec), codec=codec, length=length)
+
+    def _append(self, clip_id: str, outputs: Any) -> None:
+        """Write a piece of a long clip."""
+        if int(outputs["piece"][0]) == 0:
+            self._abandon()
+            self._unfinished = clip_id
+            rate = self._sample_rate
+            for system, path in self._paths(clip_id).items():
+                codec = self._codecs[system]
+                samples = -(-int(outputs["samples"][0]) * codec.output_sample_rate // rate)
+                with writing(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    self._growing[system] = GrowingFiles(path, codec, samples=samples)
+        last = int(outputs["piece"][0]) == int(outputs["pieces"][0]) - 1
+        for system, files in self._growing.items():
+            prediction = _of_system(outputs, system)
+            audio = at_input_level(prediction["audio"][0, 0], outputs)
+            with writing(files.path):
+                files.add(self._counts.pcm(files.path, audio), prediction["codes"][0])
+                if last:
+                    files.finish(int(prediction["length"]))
+        if last:
+            self._growing, self._unfinished = {}, ""
+
+    def _abandon(self) -> None:
+        """Remove what there is of a long clip whose last piece has not come."""
+        if self._unfinished:
+            self._incomplete.append(self._unfinished)
+        for files in self._growing.values():
+            files.abandon()
+        self._growing, self._unfinished = {}, ""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._abandon()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        found = gather_objects((len(self._written) * len(self._codecs), self._clipped, self._not_finite))
+        self._abandon()
+        counts = self._counts
+        written = (len(self._written) - len(self._incomplete)) * len(self._codecs)
+        found = gather_objects((written, counts.clipped, counts.not_finite, self._incomplete))
         count = sum(written for written, *_ in found)
         for what, each in (
-            ("left [-1, 1] and were clipped", [clipped for _, clipped, _ in found]),
-            ("hold zeros for NaN or infinite samples", [broken for *_, broken in found]),
+            ("left [-1, 1] and were clipped", [clipped for _, clipped, *_ in found]),
+            ("hold zeros for NaN or infinite samples", [broken for *_, broken, _ in found]),
         ):
             samples = {name: number for files in each for name, number in files.items()}
             if samples:
                 shown = f"{sorted(samples)[:5]}{' and more' * (len(samples) > 5)}"
                 rank_zero_warn(f"{len(samples)} of {count} files {what} ({sum(samples.values())} samples): {shown}")
+        incomplete = [name for *_, names in found for name in names]
+        if incomplete:
+            rank_zero_warn(f"{len(incomplete)} long clips ended before their last piece, not written: {incomplete[:5]}")
         rank_zero_info(f"{count} WAV files, each with its codes in a .codes.npz, are in {self.output_dir}.")
+
+    def _paths(self, clip_id: str) -> dict[str, Path]:
+        """Where the files of a clip go, without their extensions, by system."""
+        name = self._file_name(clip_id)
+        return {system: self._path(folder_name(system) / name) for system in self._codecs}
 
     def _file_name(self, clip_id: str) -> PurePosixPath:
         """Path of the clip's files below the output folder, without their extensions.
@@ -131,38 +190,15 @@ class PredictionWriter(Callback):
         require(inside, "clip id", repr(str(name)), f"leads out of {self.output_dir} through a link")
         return path
 
-    def _write_audio(self, path: Path, audio: Tensor, *, rate: int) -> None:
-        import soundfile
-
-        signal = audio.detach().float().cpu().numpy()
-        finite = np.isfinite(signal)
-        signal = np.where(finite, signal, 0)
-        for found, count in ((self._not_finite, (~finite).sum()), (self._clipped, (np.abs(signal) > 1).sum())):
-            if count:
-                found[str(path.relative_to(self.output_dir))] = int(count)
-        # PCM's largest value is 1 - 2^-15; the codec's range is symmetric.
-        samples = np.round(np.clip(signal, -1, 1) * 32767).astype(np.int16)
-        wav = io.BytesIO()  # Python writes the file: its errors have a reason
-        soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
-        Path(f"{path}.wav").write_bytes(wav.getvalue())  # no view: it would outlive a failed write
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Inside, an error of the file system becomes an UnreadableFile that names the path."""
-    try:
-        yield
-    except OSError as error:
-        raise UnreadableFile(
-            str(error.filename or path),
-            allowed=f"cannot be written ({error.strerror or error})",
-            remedy="give a folder with room for new files as predictions.output_dir",
-        ) from error
-
 
 def folder_name(system: str) -> PurePosixPath:
     """A system's name as a folder's: "_" for a leading "." and for all but letters, digits, "_", "-" and "."."""
     return PurePosixPath(re.sub(r"^\.|[^\w.-]", "_", system))
+
+
+def _of_system(outputs: Any, system: str) -> Any:
+    """A system's part of a prediction."""
+    return outputs["systems"][system] if system else outputs
 
 
 def _codecs_by_system(comparison: ComparisonModule) -> dict[str, Any]:
@@ -185,17 +221,3 @@ def _codecs_by_system(comparison: ComparisonModule) -> dict[str, Any]:
                 f"No files of {names}: its codec is that of {first.name}, and no channel takes part in predictions."
             )
     return {first.name: first.codec for first, *_ in comparison.sharing}
-
-
-def _write_codes(path: Path, codes: Tensor, *, codec: Any, length: int) -> None:
-    sizes = tuple(codec.quantizer.codebook_sizes)
-    np.savez_compressed(
-        f"{path}.codes.npz",
-        codes=codes.cpu().numpy().astype(np.min_scalar_type(max(sizes) - 1)),
-        sample_rate=codec.sample_rate,
-        output_sample_rate=codec.output_sample_rate,
-        hop_length=codec.hop_length,
-        length=length,
-        output_length=codec.output_length(length),
-        codebook_sizes=np.array(sizes),
-    )

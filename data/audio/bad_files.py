@@ -8,6 +8,7 @@ import tempfile
 import weakref
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,15 @@ class BadFiles:
         """{path: reason} of every file reported so far, sorted by path."""
         texts = [entry.read_text(encoding="utf-8") for entry in Path(self.folder).glob("*")]
         return dict(sorted(json.loads(text) for text in texts if text))
+
+
+def shared_record(trainer: Any) -> BadFiles:
+    """One record for all ranks of a machine: rank 0 names the folder (`trainer` is Lightning's, if any)."""
+    if trainer is None or trainer.world_size == 1:
+        return BadFiles()
+    mine = BadFiles() if trainer.is_global_zero else None
+    folder = trainer.strategy.broadcast(None if mine is None else mine.folder)
+    return BadFiles(folder) if mine is None else mine
 
 
 def _remove(folder: str, owner: int) -> None:

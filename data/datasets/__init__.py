@@ -11,6 +11,9 @@ from data.datasets.crops import (
     noise_scale,
     readable_clips,
 )
+from data.datasets.evaluation import clip_sampler, evaluation_dataset
+from data.datasets.listing import listed_clips
+from data.datasets.pieces import PieceDataset, PieceSampler
 
 __all__ = [
     "NO_AUGMENTATION",
@@ -19,7 +22,12 @@ __all__ = [
     "ClipDataset",
     "CropDataset",
     "ListedClips",
+    "PieceDataset",
+    "PieceSampler",
+    "clip_sampler",
     "clip_seconds",
+    "evaluation_dataset",
+    "listed_clips",
     "noise_scale",
     "readable_clips",
 ]

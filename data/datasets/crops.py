@@ -1,7 +1,6 @@
 """Map-style data sets: training crops, numbered by their draw and augmented, and whole clips for evaluation."""
 
 import itertools
-import logging
 import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from data.audio.reading import (
     read_whole,
     within_full_scale,
 )
+from data.datasets.levels import CropGains, amplified, level_gain
 from data.errors import AudioReadError, DataError
 from data.sampling import ClipTable, Draw, Lengths, draw_uniforms
 from data.sources.base import AudioSource, Clip, ClipSequence, refuse_shortened, stated_seconds
@@ -31,8 +31,6 @@ MAX_ATTEMPTS = 100  # unreadable clips in one draw before it is an error
 READ_THREADS = 8
 READ_CHUNK = 4096  # clips given to the threads at once
 
-logger = logging.getLogger(__name__)
-
 
 class AudioFormat(NamedTuple):
     """The audio that data sets return.
@@ -40,10 +38,12 @@ class AudioFormat(NamedTuple):
     Attributes:
         rates: of the model's input in Hz and, where it differs, of its target.
         highpass_hz: cut-off of the high-pass filter; None for no filter.
+        loudness: to which clips are brought, in LUFS; None to leave their levels as they are.
     """
 
     rates: tuple[int, ...]
     highpass_hz: float | None = None
+    loudness: float | None = None
 
     def item(self, waves: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
         """{"audio": [1, T]} of one wave, and "target" of a second one."""
@@ -115,6 +115,8 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
         self._speech, self._samples, self._format = speech, samples, audio_format
         self._seed, self._bad_files, self._strict = seed, bad_files, strict
         self._augmentation, self._noise, self._decoded = augmentation, noise, decoded
+        rates, highpass_hz, loudness = audio_format
+        self._gains = None if loudness is None else CropGains(loudness, rates=rates, highpass_hz=highpass_hz)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         for attempt in range(MAX_ATTEMPTS):
@@ -136,14 +138,13 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
         clip = self._speech.clips[number]
         crop = self._decoded.crop(number, position) if self._decoded else None
         if crop is None:
-            rates, highpass_hz = self._format
             crop = read_crop(
                 clip.path,
                 self._samples,
-                rates=rates,
+                rates=self._format.rates,
                 position=position,
                 segment=clip.segment,
-                highpass_hz=highpass_hz,
+                highpass_hz=self._format.highpass_hz,
             )
         refuse_shortened(clip, crop.file_seconds)
         wanted = self._samples / self._format.rates[0]
@@ -152,6 +153,9 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
             if self._strict:
                 raise AudioReadError(clip.name, reason)
             self._bad_files.report(clip.name, f"{reason}, used with zeros after it")
+        if self._gains is not None:
+            start = position * max(0.0, crop.file_seconds - wanted)
+            crop = crop._replace(waves=amplified(crop.waves, self._gains.gain_db(clip, start, crop.file_seconds)))
         return crop
 
     def _augment(self, waves: tuple[torch.Tensor, ...], draw: Draw) -> tuple[torch.Tensor, ...]:
@@ -176,7 +180,8 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
 class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
     """Whole clips: {"audio": float32 [1, T], "id", "path", "speaker"} and {"target": [1, T']} for a second rate.
 
-    `speaker` is empty where the source does not know it. Clips are cut to `max_seconds`. Raises AudioReadError for a
+    `speaker` is empty where the source does not know it. Clips are cut to `max_seconds`. Where the format states a
+    loudness, "gain_db" (float32) is what the clip was amplified by. Raises AudioReadError for a
     file that has become unreadable since `readable_clips`.
     """
 
@@ -195,7 +200,18 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
             max_seconds=self._max_seconds,
             highpass_hz=audio.highpass_hz,
         )
-        return {**audio.item(waves), "id": clip.id, "path": clip.path, "speaker": clip.speaker or ""}
+        if audio.loudness is None:
+            return self.described(clip, waves)
+        gain = level_gain(waves, audio.rates[0], target=audio.loudness)
+        return self.described(clip, amplified(waves, gain), gain)
+
+    def described(
+        self, clip: Clip, waves: tuple[torch.Tensor, ...], gain_db: float | None = None
+    ) -> dict[str, torch.Tensor | str]:
+        """The item of a clip, given its waves and what they were amplified by."""
+        item: dict[str, torch.Tensor | str] = {**self._format.item(waves), "id": clip.id, "path": clip.path}
+        item["speaker"] = clip.speaker or ""
+        return item if gain_db is None else {**item, "gain_db": torch.tensor(gain_db, dtype=torch.float32)}
 
 
 def noise_scale(speech: torch.Tensor, noise: torch.Tensor, *, snr_db: float) -> float:
@@ -229,10 +245,11 @@ def clip_seconds(clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool) ->
 
 def readable_clips(
     clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool, max_seconds: float | None = None
-) -> Sequence[Clip]:
-    """The clips that decode without an error. Every rank decodes them all, so that all keep the same ones.
+) -> tuple[Sequence[Clip], Sequence[float]]:
+    """The clips that decode without an error (to `max_seconds`), and their whole lengths in seconds.
 
-    The others are reported, or raise AudioReadError when `strict`. Clips longer than `max_seconds` are logged.
+    Every rank decodes them all, so that all keep the same ones. The others are reported, or raise AudioReadError when
+    `strict`.
     """
 
     def seconds(clip: Clip) -> float:
@@ -240,16 +257,14 @@ def readable_clips(
         refuse_shortened(clip, found)
         return found
 
-    kept = array("q")
-    for number, (clip, length) in enumerate(_try_all(seconds, clips, bad_files, strict)):
-        if length is None:
-            continue
-        kept.append(number)
-        if max_seconds is not None and length > max_seconds:
-            logger.info("%s: only the first %g s of %.1f s are used", clip.id, max_seconds, length)
+    kept, lengths = array("q"), array("d")
+    for number, (_, length) in enumerate(_try_all(seconds, clips, bad_files, strict)):
+        if length is not None:
+            kept.append(number)
+            lengths.append(length)
     if isinstance(clips, ClipSequence):
-        return clips.selected(np.array(kept))
-    return [clips[number] for number in kept]
+        return clips.selected(np.array(kept)), lengths
+    return [clips[number] for number in kept], lengths
 
 
 def _try_all(

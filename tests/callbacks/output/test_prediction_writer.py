@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from callbacks.output.prediction_writer import PredictionWriter, folder_name
 from codec.channels.index_maps import GrayMap
 from codec.channels.link import Link
 from codec.codec import NeuralCodec
+from codec.training.codec_module import CodecModule
 from codec.training.comparison_module import ComparisonModule, System
 from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
 from tests.support.speech import speech_like
@@ -204,3 +206,90 @@ def test_a_folder_that_is_not_utf8_is_written_to(tmp_path: Path, module: Countin
     predict(folder, module, ["a.wav"])
     assert files(folder / "out") == {"a.wav", "a.codes.npz"}
     assert len(soundfile.read(os.fsencode(folder / "out/a.wav"))[0]) == 4800
+
+
+def piecewise(name: str, audio: np.ndarray, samples: int, *, count: int | None = None) -> list[dict[str, Any]]:
+    """The batches of a long clip in pieces, the first `count` of them."""
+    parts = [audio[first : first + samples] for first in range(0, len(audio), samples)]
+    numbers = {"pieces": torch.tensor([len(parts)]), "samples": torch.tensor([len(audio)])}
+    batches = [clip(name, part) | numbers | {"piece": torch.tensor([k])} for k, part in enumerate(parts)]
+    return batches[:count]
+
+
+def write(folder: Path, module: Any, batches: list[dict[str, Any]]) -> None:
+    runner = trainer(folder, [PredictionWriter(folder / "out")])
+    runner.predict(module, loader(batches), return_predictions=False)
+
+
+def test_a_long_clip_is_written_as_the_undivided_one(tmp_path: Path) -> None:
+    audio = speech_like(3, 70.0)
+    module = CodecModule(tiny_codec())
+    comparison = ComparisonModule([System("a", codec=module.codec), System("b", codec=tiny_codec((5, 5, 5)))])
+    for name, model in (("one", module), ("several", comparison)):
+        write(tmp_path / name, model, [*piecewise("p/long.wav", audio, 400_000), clip("short.wav", audio[:4800])])
+        write(tmp_path / f"{name}_whole", model, [clip("p/long.wav", audio), clip("short.wav", audio[:4800])])
+        found = files(tmp_path / name / "out")
+        assert found == files(tmp_path / f"{name}_whole/out")
+        for file in found:
+            pieces, whole = tmp_path / name / "out" / file, tmp_path / f"{name}_whole/out" / file
+            if file.endswith(".wav"):
+                signals = [soundfile.read(path, dtype="int16") for path in (pieces, whole)]
+                assert signals[0][1] == signals[1][1] and len(signals[0][0]) == len(signals[1][0])
+                assert np.abs(signals[0][0].astype(int) - signals[1][0]).max() <= 1
+                assert soundfile.info(pieces).format == "WAV"
+            else:
+                archives = stored(pieces), stored(whole)
+                assert all(np.array_equal(archives[0][key], archives[1][key]) for key in archives[1])
+
+
+def test_more_than_four_gigabytes_become_an_rf64_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callbacks.output.predicted_files.WAV_BYTES", 100_000)
+    write(tmp_path, CodecModule(tiny_codec()), piecewise("a.wav", speech_like(0, 4.0), 20_000))
+    assert soundfile.info(tmp_path / "out/a.wav").format == "RF64"
+    assert soundfile.info(tmp_path / "out/a.wav").frames == 64_000
+
+
+def test_a_long_clip_that_does_not_end_leaves_nothing_and_is_named(tmp_path: Path) -> None:
+    batches = [
+        *piecewise("broken.wav", speech_like(0, 4.0), 20_000, count=2),
+        *piecewise("a.wav", speech_like(1, 4.0), 20_000),
+        *piecewise("last.wav", speech_like(2, 4.0), 20_000, count=1),
+    ]
+    with pytest.warns(UserWarning, match=r"2 long clips ended .*broken\.wav.*last\.wav"):
+        write(tmp_path, CodecModule(tiny_codec()), batches)
+    assert files(tmp_path / "out") == {"a.wav", "a.codes.npz"}
+
+
+def test_a_failing_write_in_a_long_clip_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("Error : flush failed.")
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", fail)
+    with pytest.raises(ValueError, match=r"a\.wav\.part cannot be written \(Error : flush failed\): give"):
+        write(tmp_path, CodecModule(tiny_codec()), piecewise("a.wav", speech_like(0, 4.0), 20_000))
+    assert files(tmp_path / "out") == set()
+
+
+def test_clipping_in_the_pieces_of_a_long_clip_is_counted_for_its_file(tmp_path: Path) -> None:
+    module = CodecModule(tiny_codec())
+    with torch.no_grad():
+        module.codec.decoder.head.bias += 4.0
+    with pytest.warns(UserWarning, match=r"1 of 1 files left \[-1, 1\] .*\['a'\]"):
+        write(tmp_path, module, piecewise("a.wav", speech_like(0, 4.0), 20_000))
+
+
+@pytest.mark.parametrize("gain_db", [12.0, -6.0])
+def test_audio_is_written_at_the_level_of_the_input(tmp_path: Path, module: CountingModule, gain_db: float) -> None:
+    batch, gain = clip("a.wav", speech_like(0, 0.3)), {"gain_db": torch.tensor([gain_db])}
+    long = [b | gain for b in piecewise("long.wav", speech_like(0, 4.0), 20_000)]
+    codec = CodecModule(module.codec)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write(tmp_path / "plain", codec, [batch, *piecewise("long.wav", speech_like(0, 4.0), 20_000)])
+        write(tmp_path / "levelled", codec, [batch | gain, *long])
+    for name in ("a.wav", "long.wav"):
+        plain, levelled = (soundfile.read(tmp_path / part / "out" / name)[0] for part in ("plain", "levelled"))
+        inside = np.abs(plain * 10 ** (-gain_db / 20)) < 0.99
+        assert np.abs(levelled - plain * 10 ** (-gain_db / 20))[inside].max() < 2**-13

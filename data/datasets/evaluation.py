@@ -1,0 +1,99 @@
+"""The clips of an evaluation: which can be read, what of them is used, how ranks share them."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from torch.utils.data import Sampler
+
+from data.audio.bad_files import BadFiles
+from data.audio.pieces import LongClip, PieceReader
+from data.datasets.crops import READ_THREADS, AudioFormat, ClipDataset, readable_clips
+from data.datasets.pieces import PieceDataset, PieceSampler
+from data.errors import DataError
+from data.sampling import ShardSampler, UnsizedSampler
+from data.sources.base import Clip
+
+logger = logging.getLogger(__name__)
+
+
+def evaluation_dataset(
+    clips: Sequence[Clip],
+    role: str,
+    *,
+    audio_format: AudioFormat,
+    bad_files: BadFiles,
+    strict: bool,
+    max_seconds: float | None,
+    warns: bool,
+    piece_seconds: float,
+    place: tuple[int, int],
+) -> ClipDataset | PieceDataset:
+    """The clips that can be read, cut to `max_seconds`; or for None uncut, those above `piece_seconds` in pieces.
+
+    Args:
+        clips: to choose from.
+        role: what they are for, in messages.
+        audio_format: of the items.
+        bad_files: record of the files that cannot be used.
+        strict: raise AudioReadError where a file would be reported.
+        max_seconds: length that clips are cut to.
+        warns: whether cutting deserves a warning, of rank 0.
+        piece_seconds: length of pieces; a rank reads its own long clips once, to find out their peaks.
+        place: rank and number of ranks.
+
+    Raises:
+        DataError: no clip can be read.
+    """
+    usable, lengths = readable_clips(clips, bad_files, strict=strict, max_seconds=max_seconds)
+    if not usable:
+        problem = f"none of the {len(clips)} clips for {role} can be read"
+        raise DataError(problem, remedy="see the warnings above")
+    if len(usable) < len(clips):
+        left_out = len(clips) - len(usable)
+        logger.warning("%s: %d of %d clips cannot be read and are left out", role, left_out, len(clips))
+    whole = ClipDataset(usable, audio_format, max_seconds=max_seconds)
+    if max_seconds is None:
+        rank, ranks = place
+        numbers = [number for number, length in enumerate(lengths) if length > piece_seconds]
+        own = [number for number in numbers if number % ranks == rank]
+        reader = PieceReader(*audio_format)
+        long = scanned(usable, own, reader, seconds=piece_seconds)
+        return PieceDataset(whole, usable, reader=reader, long=long) if numbers else whole
+    if warns and place[0] == 0:
+        _warn_of_cut_clips(role, lengths, max_seconds)
+    return whole
+
+
+def clip_sampler(dataset: ClipDataset | PieceDataset, rank: int, world_size: int) -> Sampler[int]:
+    """The items of a rank: every `world_size`-th clip, each with all its pieces."""
+    count = dataset.clip_count if isinstance(dataset, PieceDataset) else len(dataset)
+    clips = ShardSampler(count, rank, world_size=world_size)
+    items: Sampler[int] = PieceSampler(dataset, clips) if isinstance(dataset, PieceDataset) else clips
+    # Lightning skips the hooks at the end of an evaluation on a rank whose loader has length 0, while the other
+    # ranks wait in their reductions. It calls them on all ranks when the loaders have no length.
+    return UnsizedSampler(items) if count < world_size else items
+
+
+def scanned(
+    clips: Sequence[Clip], numbers: Sequence[int], reader: PieceReader, *, seconds: float
+) -> dict[int, LongClip]:
+    """How the clips of these numbers come in pieces of about `seconds`; they are read once, in threads."""
+
+    def scan(number: int) -> LongClip:
+        return reader.scan(clips[number].path, clips[number].segment, seconds)
+
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        found = dict(zip(numbers, pool.map(scan, numbers), strict=True))
+    for number, clip in found.items():
+        logger.info("%s: %.1f s, in %d pieces", clips[number].id, clip.samples / reader.rates[0], clip.pieces)
+    return found
+
+
+def _warn_of_cut_clips(role: str, lengths: Sequence[float], max_seconds: float) -> None:
+    """One warning of what an evaluation leaves out of clips longer than `max_seconds`; none where it is nothing."""
+    cut = [length - max_seconds for length in lengths if length > max_seconds]
+    if cut:
+        counts = len(cut), len(lengths)
+        message = "%s: %d of %d clips are longer than max_clip_seconds=%g and cut there; %.1f s are not used"
+        logger.warning(message, role, *counts, max_seconds, sum(cut))
