@@ -117,6 +117,12 @@ def open_member(path: str) -> MemberFile | None:
     return _RemoteMember(path, shard, offset=offset, size=size, storage=storage)
 
 
+def local_file(path: str) -> str | None:
+    """The file on disk that holds a clip: itself or its shard; None for a shard in object storage."""
+    found = MEMBER.fullmatch(path) if ".tar/" in path else None
+    return path if found is None else None if "://" in found[1] else found[1]
+
+
 def member_size(path: str) -> int | None:
     """The number of bytes of a clip in a shard; None for any other path."""
     found = MEMBER.fullmatch(path) if ".tar/" in path else None

@@ -1,15 +1,12 @@
 """The unit of work: one shard and its record, made the same way by any engine, on any machine, at any attempt."""
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from data.prepare.plan import Task
-from data.shards.writer import Entry, Shard, write_shard, write_text
+from data.shards.writer import Entry, Filtered, Shard, write_shard
 from data.sources.base import Clip
-
-Entries = Callable[[str, Clip], Iterable[Entry]]
 
 
 class Job(Protocol):
@@ -22,7 +19,7 @@ class Job(Protocol):
     def description(self) -> dict[str, Any]:
         """What the result depends on, apart from the clips; it is kept in corpus.json."""
 
-    def entries(self, name: str, clip: Clip) -> Iterable[Entry]:
+    def entries(self, name: str, clip: Clip) -> Iterable[Entry | Filtered]:
         """The files that a shard gets of `clip`, under `name`. Raises AudioReadError if it cannot be read."""
 
 
@@ -45,4 +42,4 @@ def finished(out: Path, number: int) -> Shard | None:
 def make(task: Task, job: Job, out: Path, *, advance: Callable[[], None] = lambda: None) -> None:
     """Write a shard, then its record. `advance` is called before each clip."""
     path = shard_path(out, task.number)
-    write_text(path.with_suffix(".json"), json.dumps(write_shard(path, task.clips, job.entries, advance=advance)))
+    write_shard(path, task.clips, job.entries, advance=advance).write(path.with_suffix(".json"))

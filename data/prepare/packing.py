@@ -1,32 +1,48 @@
 """Packing a corpus: the plan, the shards that are missing, and the manifest of all."""
 
+import fcntl
+import itertools
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
 from data.errors import DataError
-from data.prepare.engines import Engine, LocalPool
+from data.prepare.engines.base import Engine
+from data.prepare.engines.local import LocalPool
 from data.prepare.jobs import Job, finished, shard_path
 from data.prepare.plan import Plan
-from data.prepare.recipe import Recipe
+from data.prepare.recipes.recipe import Recipe
 from data.shards.source import HEADER, MANIFEST
-from data.shards.writer import Shard, write_lines, write_text
+from data.shards.writer import Filtered, Shard, write_lines, write_text
 from data.sources.base import AudioSource, unique_clips
 
 DEFAULT_SHARD_BYTES = 250 * 10**6
-BAD_FILES = "bad_files.tsv"
+CORPUS, BAD_FILES, FILTERED = "corpus.json", "bad_files.tsv", "filtered.tsv"
+LEFTOVERS = (".shard-*", ".tasks-*", f".{MANIFEST}.*")
 
 
 class Packed(NamedTuple):
-    """A packed corpus: number of clips, seconds and shards, and {path: reason} of the files left out."""
+    """A packed corpus.
+
+    Attributes:
+        clips: how many.
+        seconds: of all clips.
+        shards: how many.
+        bad: {path: reason} of the files that cannot be read.
+        filtered: {reason: number} of the clips left out on purpose.
+    """
 
     clips: int
     seconds: float
     shards: int
     bad: dict[str, str]
+    filtered: dict[str, int]
 
 
 def pack(
@@ -42,7 +58,7 @@ def pack(
     """Pack the clips of `source`, in their order, into shards of about `shard_bytes` bytes of their files.
 
     Shards that an interrupted call has finished are kept. The result does not depend on interruptions, on `workers` or
-    on `engine` (but an Opus stream has a random serial number).
+    on `engine`.
 
     Args:
         source: the corpus.
@@ -60,51 +76,94 @@ def pack(
     job = recipe or Recipe()
     plan = Plan(unique_clips(source.clips()), job.extension, shard_bytes=shard_bytes)
     description = {**job.description(), "shard_bytes": shard_bytes, "clips": plan.fingerprint()}
-    _claim(out, json.dumps(description, indent=1))
-    with tqdm(total=plan.total, unit="clip", disable=not progress) as bar:
+    claim = _claim(out, json.dumps(description, indent=1))
+    with _locked(claim), tqdm(total=plan.total, unit="clip", disable=not progress) as bar:
+        _remove_leftovers(out)
         missing = [number for number in range(len(plan)) if finished(out, number) is None]
         bar.update(plan.total - sum(map(plan.count, missing)))
         (engine or LocalPool(workers)).run(map(plan.task, missing), job, out, advance=bar.update)
-    return _collect(out, len(plan))
+        packed = _collect(out, len(plan))
+        _remove_leftovers(out)
+    return packed
 
 
-def _claim(out: Path, description: str) -> None:
+def _claim(out: Path, description: str) -> Path:
     """Make `out` the folder of this corpus. Raises DataError when it holds another corpus, or anything else."""
-    claim = out / "corpus.json"
+    claim = out / CORPUS
     if claim.is_file():
         if claim.read_text(encoding="utf-8") != description:
             problem = "holds another corpus, from other files or options"
             raise DataError("the folder", out, problem, "give another folder, or delete it first")
-        return
-    if out.is_dir() and any(entry.name != f".{claim.name}.tmp" for entry in out.iterdir()):
+        return claim
+    if out.is_dir() and not all(re.fullmatch(rf"\.{CORPUS}\..*tmp", entry.name) for entry in out.iterdir()):
         raise DataError("the folder", out, "holds other files", "give a new or empty folder")
     if out.exists() and not out.is_dir():
         raise DataError("OUT", out, "is a file", "give a new or empty folder")
     out.mkdir(parents=True, exist_ok=True)
     write_text(claim, description)
+    return claim
+
+
+@contextmanager
+def _locked(claim: Path) -> Iterator[None]:
+    """Keep a second run out of the folder. Raises DataError in it. A process that has died holds no lock."""
+    with open(claim, "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = "is being written by another run"
+            raise DataError("the folder", claim.parent, problem, "wait for it, or stop it") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what workers that were killed have left half-written."""
+    for pattern in LEFTOVERS:
+        for path in out.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _collect(out: Path, shards: int) -> Packed:
-    """Write the lists of all clips and of the bad files from the shards' records, which are read one at a time."""
+    """Write the lists of all clips, of the bad files and of what is filtered out, one shard's record at a time."""
     bad: dict[str, str] = {}
-    total = Packed(0, 0.0, 0, bad)
+    filtered: Counter[str] = Counter()
+    total = Packed(0, 0.0, 0, bad, filtered)
 
-    def lines() -> Iterator[str]:
+    def records() -> Iterator[Shard]:
+        return (Shard.read(shard_path(out, number).with_suffix(".json")) for number in range(shards))
+
+    def rows() -> Iterator[str]:
         nonlocal total
         yield HEADER
-        for number in range(shards):
-            shard = Shard.read(shard_path(out, number).with_suffix(".json"))
+        for shard in records():
             bad.update(shard.bad)
+            filtered.update(row.reason for row in shard.filtered)
             total = total._replace(
                 clips=total.clips + len(shard.rows),
                 seconds=total.seconds + sum(row.seconds for row in shard.rows),
                 shards=total.shards + bool(shard.rows),
             )
             yield from (row.line() for row in shard.rows)
+        _write_left_out()
+
+    def _write_left_out() -> None:
         if bad:
             write_text(out / BAD_FILES, "path\treason\n" + "".join(f"{p}\t{bad[p]}\n" for p in bad))
+        if filtered:
+            header = "\t".join(Filtered._fields) + "\n"
+            lines = ("\t".join(map(str, row)) + "\n" for shard in records() for row in shard.filtered)
+            write_lines(out / FILTERED, itertools.chain([header], lines))
         if not total.clips:
-            raise DataError(f"none of the {len(bad)} files can be read", remedy=f"{out / BAD_FILES} lists why")
+            raise _nothing_left(out, len(bad), sum(filtered.values()))
 
-    write_lines(out / MANIFEST, lines())
+    write_lines(out / MANIFEST, rows())
     return total
+
+
+def _nothing_left(out: Path, bad: int, filtered: int) -> DataError:
+    if not filtered:
+        return DataError(f"none of the {bad} files can be read", remedy=f"{out / BAD_FILES} lists why")
+    problem = f"no clip is left: {bad} files cannot be read, {filtered} clips are filtered out"
+    return DataError(problem, remedy=f"{out / FILTERED} lists why")

@@ -5,7 +5,9 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
@@ -23,52 +25,74 @@ class Entry(NamedTuple):
     sample_rate: int
 
 
+class Filtered(NamedTuple):
+    """A clip that is left out on purpose: its name and seconds, the reason, and the value that is out of bounds."""
+
+    path: str
+    seconds: float
+    reason: str
+    value: str
+
+
 class Shard(NamedTuple):
-    """A written shard: its size, a manifest row for each clip in it, and {path: reason} of those left out."""
+    """A written shard.
+
+    Attributes:
+        bytes: its size.
+        rows: of the manifest, one for each clip in it.
+        bad: {path: reason} of the files that cannot be read.
+        filtered: the clips that are left out on purpose.
+    """
 
     bytes: int
     rows: list[ShardRow]
     bad: dict[str, str]
+    filtered: list[Filtered]
 
     @classmethod
     def read(cls, path: Path) -> "Shard":
-        size, rows, bad = json.loads(path.read_text(encoding="utf-8"))
-        return cls(size, [ShardRow(*row) for row in rows], bad)
+        """The record at `path`."""
+        size, rows, bad, filtered = [*json.loads(path.read_text(encoding="utf-8")), []][:4]
+        return cls(size, [ShardRow(*row) for row in rows], bad, [Filtered(*row) for row in filtered])
+
+    def write(self, path: Path) -> None:
+        """Write the record. One that filters nothing is as before there were filters."""
+        write_text(path, json.dumps(self if self.filtered else self[:3]))
 
 
 def write_shard(
     path: Path,
     clips: Sequence[tuple[str, Clip]],
-    entries: Callable[[str, Clip], Iterable[Entry]],
+    entries: Callable[[str, Clip], Iterable[Entry | Filtered]],
     *,
     advance: Callable[[], None],
 ) -> Shard:
     """Write the `entries` of `clips`, pairs (name in the shard, clip), into a tar file at `path`.
 
-    A clip for which `entries` raises AudioReadError is left out, all of it. If none is left, no file is written.
-    `advance` is called before each clip. Raises OSError when the disk is full.
+    A clip for which `entries` raises AudioReadError is left out, all of it, as are those that it calls filtered. If
+    none is left, no file is written. `advance` is called before each clip. Raises OSError when the disk is full.
     """
-    rows: list[ShardRow] = []
-    bad: dict[str, str] = {}
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for name, clip in clips:
-                advance()
-                end, count = tar.offset, len(rows)
-                try:
-                    for entry in entries(name, clip):
-                        rows.append(_add(tar, entry, clip.speaker or "", path.name))
-                except AudioReadError as error:
-                    bad[error.path] = error.reason
-                    del rows[count:]
-                    _cut(tar, file, end)
-        _flush(file)
-    if rows:
-        temporary.replace(path)
-    else:
-        temporary.unlink()
-    return Shard(path.stat().st_size if rows else 0, rows, bad)
+    shard = Shard(0, [], {}, [])
+    with completed(path) as temporary:
+        with open(temporary, "wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                for name, clip in clips:
+                    advance()
+                    end, rows, filtered = tar.offset, len(shard.rows), len(shard.filtered)
+                    try:
+                        for entry in entries(name, clip):
+                            if isinstance(entry, Filtered):
+                                shard.filtered.append(entry)
+                            else:
+                                shard.rows.append(_add(tar, entry, clip.speaker or "", path.name))
+                    except AudioReadError as error:
+                        shard.bad[error.path] = error.reason
+                        del shard.rows[rows:], shard.filtered[filtered:]
+                        _cut(tar, file, end)
+            _flush(file)
+        if not shard.rows:
+            temporary.unlink()
+    return shard._replace(bytes=path.stat().st_size) if shard.rows else shard
 
 
 def _add(tar: tarfile.TarFile, entry: Entry, speaker: str, shard: str) -> ShardRow:
@@ -95,11 +119,25 @@ def write_text(path: Path, text: str) -> None:
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write lines, each with its line feed, as they come; the file appears under its name once it is complete."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+    with completed(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(lines)
         _flush(file)
-    temporary.replace(path)
+
+
+@contextmanager
+def completed(path: Path) -> Iterator[Path]:
+    """A path to write to: the file there gets the name `path` at the end of the block, and is removed after an error.
+
+    Every use has a path of its own: a worker that was given up for dead may still write when the next one does.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        if temporary.exists():
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _flush(file: IO) -> None:

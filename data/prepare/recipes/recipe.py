@@ -10,8 +10,12 @@ import numpy as np
 from data.audio.files import opened
 from data.audio.library import import_soundfile
 from data.audio.members import open_member
-from data.audio.reading import check_readable, probe, read_whole
-from data.shards.writer import Entry
+from data.audio.reading import check_readable, probe, read_whole, within_full_scale
+from data.audio.resampling import read_resampled
+from data.prepare.recipes.filters import Filters
+from data.prepare.recipes.ogg import with_fixed_serial
+from data.prepare.recipes.segments import piece_name, pieces
+from data.shards.writer import Entry, Filtered
 from data.sources.base import Clip, refuse_shortened
 
 WRITE_FRAMES = 1 << 16  # libsndfile's Ogg encoders overflow the stack on long blocks
@@ -37,10 +41,18 @@ class Recipe(NamedTuple):
     """How clips are stored: as mono in `encoding` at `sample_rate` Hz (None keeps the clip's own).
 
     Without an encoding, files are copied as they are, and segments are cut out without loss.
+
+    Attributes:
+        encoding: of the files in the shards.
+        sample_rate: in Hz.
+        segment_seconds: cut longer recordings into pieces of at most this length; needs an encoding.
+        filters: what is left out.
     """
 
     encoding: Encoding | None = None
     sample_rate: int | None = None
+    segment_seconds: float | None = None
+    filters: Filters = Filters()
 
     @property
     def extension(self) -> str | None:
@@ -48,22 +60,54 @@ class Recipe(NamedTuple):
         return self.encoding and self.encoding.extension
 
     def description(self) -> dict[str, Any]:
-        """The options, for corpus.json."""
-        return {"recipe": [self.encoding, self.sample_rate]}
+        """The options, for corpus.json; those that are not given are not named."""
+        known: dict[str, Any] = {"recipe": [self.encoding, self.sample_rate]}
+        if self.segment_seconds is not None:
+            known["segment_seconds"] = self.segment_seconds
+        if self.filters != Filters():
+            known["filters"] = {name: value for name, value in self.filters._asdict().items() if value is not None}
+        return known
 
-    def entries(self, name: str, clip: Clip) -> Iterator[Entry]:
+    def entries(self, name: str, clip: Clip) -> Iterator[Entry | Filtered]:
         """What a shard gets of `clip`, under `name`. Raises AudioReadError if it cannot be read to its end."""
-        rate = probe(clip.path, clip.segment).rate
+        if self.segment_seconds is not None:
+            return self._pieces(name, clip, self.segment_seconds)
+        return self._whole(name, clip)
+
+    def _whole(self, name: str, clip: Clip) -> Iterator[Entry | Filtered]:
+        samples, rate = None, probe(clip.path, clip.segment).rate
         if self.encoding is None:
             seconds = check_readable(clip.path, segment=clip.segment)
-            data = file_bytes(clip.path) if clip.segment is None else _segment_file(clip)
         else:
             rate = self.sample_rate or rate
             samples = read_whole(clip.path, (rate,), segment=clip.segment)[0][0].numpy()  # [T]
             seconds = len(samples) / rate
-            data = encoded(samples, rate, self.encoding)
         refuse_shortened(clip, seconds)
+        refused = self.filters.refuse_clip(name, clip)
+        if refused:
+            yield refused
+            return
+        if samples is not None and self.encoding is not None:
+            data = encoded(samples, rate, self.encoding)
+        else:
+            data = file_bytes(clip.path) if clip.segment is None else _segment_file(clip)
         yield Entry(name, data, clip.seconds or seconds, rate)  # the seconds that the source states, if it does
+
+    def _pieces(self, name: str, clip: Clip, limit: float) -> Iterator[Entry | Filtered]:
+        assert self.encoding is not None, "pieces are encoded"
+        with opened(clip.path, clip.segment) as file:
+            refuse_shortened(clip, file.frames / file.samplerate)
+            rate = self.sample_rate or file.samplerate
+            for start, frames in pieces(file, limit, rate):
+                first, last = start / file.samplerate, (start + frames) / file.samplerate
+                piece = name if frames == file.frames else piece_name(name, first, last)
+                refused = self.filters.refuse(piece, file, start, frames)
+                if refused:
+                    yield refused
+                    continue
+                length = max(1, int(last * rate + 1e-6) - int(first * rate + 1e-6))
+                waves = within_full_scale(read_resampled(file, start, [length], [rate], None))
+                yield Entry(piece, encoded(waves[0][0].numpy(), rate, self.encoding), length / rate, rate)
 
 
 def file_bytes(path: str) -> bytes:
@@ -93,4 +137,4 @@ def encoded(samples: np.ndarray, rate: int, encoding: Encoding) -> bytes:
     ) as file:
         for start in range(0, len(samples), WRITE_FRAMES):
             file.write(samples[start : start + WRITE_FRAMES])
-    return buffer.getvalue()
+    return with_fixed_serial(buffer.getvalue()) if encoding.format == "OGG" else buffer.getvalue()

@@ -1,35 +1,17 @@
-"""Where shards are made: an engine runs `jobs.make` for each task. Here the local pool, the default."""
+"""The default engine: a pool of threads."""
 
 import itertools
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from data.prepare import jobs
+from data.prepare.engines.base import Engine
 from data.prepare.jobs import Job
 from data.prepare.plan import Task
 
 TASKS_AHEAD = 2  # for each worker, so that the plan's clips are not all in memory
-
-
-class Engine(ABC):
-    """Makes shards from tasks. The result does not depend on which engine it is."""
-
-    @abstractmethod
-    def run(self, tasks: Iterable[Task], job: Job, out: Path, *, advance: Callable[[int], None]) -> None:
-        """Make the shard of each task in the folder `out`.
-
-        Args:
-            tasks: taken as they are needed.
-            job: what is made of each clip.
-            out: the folder.
-            advance: called with the number of clips that are begun or done.
-
-        Raises:
-            DataError, OSError: the first error of a worker, which stops all others.
-        """
 
 
 class LocalPool(Engine):

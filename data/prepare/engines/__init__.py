@@ -1,0 +1,1 @@
+"""Where shards are made: threads of this process, or a Ray cluster."""

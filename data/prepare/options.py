@@ -1,0 +1,96 @@
+"""What the command lines of `data.prepare` and `data.features` have in common: source, engine, and one sentence."""
+
+import argparse
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from data.errors import DataError
+from data.prepare.engines.base import Engine
+from data.prepare.engines.local import LocalPool
+from data.prepare.engines.ray_data import RayCluster
+from data.prepare.packing import BAD_FILES, CORPUS, FILTERED, Packed
+from data.shards.source import MANIFEST, ShardSource
+from data.sources.base import AudioSource, printable
+from data.sources.folder import FolderSource
+from data.sources.manifest import ManifestSource
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def add_corpus_options(parser: argparse.ArgumentParser) -> None:
+    """Arguments for the source, the folder to make and the size of shards."""
+    parser.add_argument("source", type=Path, help="a folder of audio files or of shards, or a list such as a manifest")
+    parser.add_argument("out", type=Path, help="the folder to make; after an interruption, run again to continue")
+    parser.add_argument("--split", help="only this split of the manifest")
+    parser.add_argument("--shard-size", default="250M", help="bytes of source files in a shard (default: %(default)s)")
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Arguments for where the shards are made; they do not change the result."""
+    engine = parser.add_argument_group("engine", "where the shards are made; the result does not depend on it")
+    engine.add_argument("--engine", choices=("local", "ray"), default="local", help="default: threads of this process")
+    engine.add_argument("--workers", type=int, help="shards made at a time (default: all cores; all of the cluster)")
+    engine.add_argument(
+        "--address", help="of a running Ray cluster, such as 10.0.0.1:6379 or auto (default: one on this machine)"
+    )
+
+
+def find_source(path: Path, split: str | None) -> AudioSource:
+    """The corpus at `path`: a list, a folder of shards, or a folder of audio files."""
+    if path.is_file():
+        return ManifestSource(str(path), split)
+    if split is not None:
+        problem = f"needs a manifest, and {path} is not a file"
+        raise DataError("--split", split, problem, "leave it out, or give a manifest")
+    if (path / MANIFEST).is_file() and (path / CORPUS).is_file():
+        return ShardSource(str(path))
+    return FolderSource(str(path))
+
+
+def choose_engine(options: argparse.Namespace, *, gpus: float = 0) -> Engine:
+    """The engine that the options name, with `gpus` for each worker of a cluster."""
+    if options.workers is not None and options.workers < 1:
+        raise DataError("--workers", options.workers, "must be at least 1")
+    if options.engine == "ray":
+        return RayCluster(options.address, options.workers, gpus=gpus)
+    if options.address is not None:
+        raise DataError("--address", options.address, "is that of a Ray cluster", "add --engine ray, or leave it out")
+    return LocalPool(options.workers or os.cpu_count() or 1)
+
+
+def parse_bytes(text: str) -> int:
+    """The number of bytes in a text such as "250M". Raises DataError for anything else."""
+    found = re.fullmatch(r"(\d+)([KMG]?)B?", text.upper())
+    if not found or not int(found[1]):
+        raise DataError("--shard-size", repr(text), "is not a size", "give bytes such as 250000000, or 250M, or 1G")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def report(run: Callable[[], Packed], out: Path) -> int:
+    """Run, and say what came of it. Returns the exit status: 2 for a mistake, 1 where running again continues."""
+    try:
+        packed = run()
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        problem = f"the disk of {out} is full: make room" if full else f"{error}: correct that"
+        print(f"error: {problem} and run the same command again, which continues from here.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again, which continues from here.", file=sys.stderr)
+        return 130
+    print(f"{packed.clips} clips, {packed.seconds / 3600:.2f} h, in {packed.shards} shards: {out / MANIFEST}")
+    for path, reason in packed.bad.items():
+        print(f"left out: {printable(path)}: {reason}")
+    if packed.bad:
+        print(f"{len(packed.bad)} files left out, also listed in {out / BAD_FILES}")
+    if packed.filtered:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(packed.filtered.items()))
+        print(f"{sum(packed.filtered.values())} clips filtered out ({counts}), listed in {out / FILTERED}")
+    return 0

@@ -1,0 +1,1 @@
+"""What a shard gets of a clip: its encoding, its pieces, and what is left out."""

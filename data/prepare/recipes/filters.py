@@ -1,0 +1,117 @@
+"""Which clips a corpus leaves out: by length, loudness and clipping, each with its reason."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torchaudio.functional import loudness
+
+from data.audio.files import AudioFile, opened
+from data.errors import DataError
+from data.shards.writer import Filtered
+from data.sources.base import Clip
+
+FULL_SCALE = 1 - 2**-15  # the largest sample of 16 bits
+GATE_SECONDS = 0.4  # a block of ITU-R BS.1770
+LOUDNESS_SECONDS = 600  # measured at once; longer clips in parts, so that memory stays bounded
+SILENCE_LUFS = -70.0  # the absolute gate of BS.1770: quieter clips have no loudness
+READ_FRAMES = 1 << 20
+
+
+class Filters(NamedTuple):
+    """Limits of what is kept; None for no limit.
+
+    Attributes:
+        min_seconds: of a clip, or of a piece where recordings are cut.
+        max_seconds: likewise.
+        min_loudness: in LUFS (ITU-R BS.1770, of the mono mix); a silent clip has −70.
+        max_loudness: likewise.
+        max_clipping: share of the samples of all channels that are at full scale, 0 to 1, before any resampling.
+    """
+
+    min_seconds: float | None = None
+    max_seconds: float | None = None
+    min_loudness: float | None = None
+    max_loudness: float | None = None
+    max_clipping: float | None = None
+
+    def check(self) -> None:
+        """Raise DataError for limits that keep nothing."""
+        for name, value in self._asdict().items():
+            if value is not None and not math.isfinite(value):
+                raise DataError(_option(name), value, "must be a finite number")
+        for kind in ("seconds", "loudness"):
+            low, high = getattr(self, f"min_{kind}"), getattr(self, f"max_{kind}")
+            if low is not None and high is not None and low > high:
+                raise DataError(f"--min-{kind}", low, f"is above --max-{kind} {high}", "exchange the two")
+        for name in ("min_seconds", "max_seconds"):
+            if (getattr(self, name) or 0) < 0:
+                raise DataError(_option(name), getattr(self, name), "must be at least 0")
+        if self.max_clipping is not None and not 0 <= self.max_clipping <= 1:
+            raise DataError("--max-clipping", self.max_clipping, "must be a share of the samples from 0 to 1")
+
+    def refuse_clip(self, name: str, clip: Clip) -> Filtered | None:
+        """As `refuse`, for a whole clip."""
+        if self == Filters():
+            return None
+        with opened(clip.path, clip.segment) as file:
+            return self.refuse(name, file, 0, file.frames)
+
+    def refuse(self, name: str, file: AudioFile, start: int, frames: int) -> Filtered | None:
+        """Why the `frames` frames from `start` on are left out, as the clip `name`; None where they are kept.
+
+        Raises AudioReadError where they cannot be read.
+        """
+        seconds = frames / file.samplerate
+        if self.min_seconds is not None and seconds < self.min_seconds:
+            return Filtered(name, seconds, "too short", f"{seconds:.2f} s")
+        if self.max_seconds is not None and seconds > self.max_seconds:
+            return Filtered(name, seconds, "too long", f"{seconds:.2f} s")
+        if self.max_clipping is not None:
+            share = clipped_share(file, start, frames)
+            if share > self.max_clipping:
+                return Filtered(name, seconds, "clipped", f"{share:.2%} of the samples")
+        if self.min_loudness is not None or self.max_loudness is not None:
+            level = lufs(file, start, frames)
+            if self.min_loudness is not None and level < self.min_loudness:
+                return Filtered(name, seconds, "too quiet", f"{level:.1f} LUFS")
+            if self.max_loudness is not None and level > self.max_loudness:
+                return Filtered(name, seconds, "too loud", f"{level:.1f} LUFS")
+        return None
+
+
+def clipped_share(file: AudioFile, start: int, frames: int) -> float:
+    """The share of samples, of all channels, that are at full scale or beyond."""
+    clipped = 0
+    for done in range(0, frames, READ_FRAMES):
+        block = file.read_channels(start + done, min(READ_FRAMES, frames - done))  # [T, C]
+        clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
+    return clipped / (frames * file.channels)
+
+
+def lufs(file: AudioFile, start: int, frames: int) -> float:
+    """Integrated loudness of the mono mix in LUFS, at least −70 (ITU-R BS.1770, by torchaudio).
+
+    A clip shorter than one block of the standard is repeated; of one longer than ten minutes, the powers of its parts
+    are averaged.
+    """
+    part = LOUDNESS_SECONDS * file.samplerate
+    powers, weights = [], []
+    for done in range(0, frames, part):
+        mono = torch.from_numpy(file.read(start + done, min(part, frames - done)))  # [T]
+        weights.append(len(mono))
+        powers.append(10 ** (_integrated(mono, file.samplerate) / 10))
+    return 10 * math.log10(np.average(powers, weights=weights))
+
+
+def _integrated(mono: torch.Tensor, rate: int) -> float:
+    wanted = math.ceil(GATE_SECONDS * rate)
+    if len(mono) < wanted:
+        mono = mono.repeat(-(-wanted // len(mono)))
+    level = float(loudness(mono[None], rate))
+    return max(level, SILENCE_LUFS) if math.isfinite(level) else SILENCE_LUFS
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
