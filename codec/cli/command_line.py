@@ -7,26 +7,30 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch.distributed as dist
+import yaml
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from codec.checkpoints.files import SafeCheckpointIO
 from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolve_checkpoint
-from codec.checkpoints.run_folder import checkpoint_folder, run_folder
+from codec.checkpoints.run_folder import checkpoint_folder, hold_folders, run_folder
+from codec.checkpoints.run_lock import release_all
 from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.progress_bar import BatchProgressBar
+from codec.cli.run_place import SPECIAL as SPECIAL_CHECKPOINTS
+from codec.cli.run_place import Wish, note_services, place_run
 from codec.cli.trainer_options import complete_epoch_options
 from codec.errors import UserError, first_line
 from codec.layers.ranks import wait_for_ranks
 from codec.training.csv_log import keep_metrics
 from codec.training.distributed.stop_signals import RunStopped
 from codec.training.distributed.supported import SEVERAL_DEVICES, check_options
-from codec.training.lightning_internals import takes_several_devices
+from codec.training.lightning_internals import starts_elsewhere, takes_several_devices
 
 LOGGER = {
     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
@@ -34,7 +38,6 @@ LOGGER = {
 }
 # Options of the Trainer that the module handles itself: the Trainer's name, the module's name, the unset value.
 MODULES_OWN = (("gradient_clip_val", "gradient_clip", 0), ("accumulate_grad_batches", "accumulate", 1))
-SPECIAL_CHECKPOINTS = ("auto", "last", "best")
 
 
 class CodecCLI(CommandLine):
@@ -114,20 +117,38 @@ class CodecCLI(CommandLine):
             self._fail(f"ckpt_path {wanted} must be unset: name the checkpoints in the systems of the comparison.")
         if self.subcommand != "fit" and trained and not wanted and not self.option("model").init_args.get("init_from"):
             rank_zero_info("No ckpt_path: the codec has the weights that its configuration gives it, trained or not.")
-        if wanted in ("auto", "last", "best"):
+        if self.subcommand == "fit":
+            self._lock_folders()
+        if wanted in SPECIAL_CHECKPOINTS:
             self.config_init[self.subcommand].ckpt_path = self._choose_checkpoint(wanted)
         if self.subcommand == "predict":  # the writer has them; Lightning would keep all in memory
             chosen = self.config_init.predict
             chosen.return_predictions = bool(chosen.return_predictions)
         self.model.config = json.loads(json.dumps(self.option("model").as_dict(), default=str))
 
+    def _checkpoint_folder(self) -> Path:
+        given = [getattr(saver, "dirpath", None) for saver in self.trainer.checkpoint_callbacks]
+        return next((Path(path) for path in given if path), checkpoint_folder(self.trainer))
+
+    def _lock_folders(self) -> None:
+        """Lock the run's folders before it makes anything; ranks that wait for each other do so once they are joined.
+
+        Here a refusal would leave ranks that something else has started waiting for this one.
+        """
+        alone = self.trainer.world_size == 1 or not starts_elsewhere(self.trainer)
+        dry = self.option("trainer").fast_dev_run
+        if alone and rank_zero_only.rank == 0 and not dry:  # type: ignore[attr-defined]
+            try:
+                hold_folders(run_folder(self.trainer), self._checkpoint_folder())
+            except UserError as error:
+                self._fail(str(error))
+
     def _choose_checkpoint(self, wanted: str) -> str | None:
         """The file that `auto`, `last` or `best` means in this run's folder; None for a fresh start.
 
         Refuses to score, or to go on, without one: Lightning would do so with untrained weights.
         """
-        given = [getattr(saver, "dirpath", None) for saver in self.trainer.checkpoint_callbacks]
-        folder = next((Path(path) for path in given if path), checkpoint_folder(self.trainer))
+        folder = self._checkpoint_folder()
         fit = self.subcommand == "fit"
         if wanted == "best" and not fit and (folder / "best.ckpt").is_file():
             try:
@@ -157,6 +178,16 @@ class CodecCLI(CommandLine):
         path = self.option("ckpt_path")
         if path and path not in SPECIAL_CHECKPOINTS:
             self._check_checkpoint(path)
+        self._stated = options.clone()
+        wish = Wish(str(self.subcommand), path, self._checkpoint_option("dirpath"), self._configuration)
+        place_run(options, wish, default=LOGGER)
+
+    def _checkpoint_option(self, name: str) -> Any:
+        return (self.config[self.subcommand].get("checkpoint") or {}).get(name)
+
+    def _configuration(self) -> dict[str, Any]:
+        """The command's configuration as `SaveConfig` writes it."""
+        return yaml.safe_load(self.subcommand_parser().dump(self.config[self.subcommand], skip_none=False))
 
     def _choose_strategy(self, options: Any) -> None:
         try:
@@ -188,6 +219,7 @@ class CodecCLI(CommandLine):
             if mistake is None:
                 raise
             self._fail(str(mistake))
+        self.config[self.subcommand].trainer = self._stated  # what is saved names no version: the next run has its own
 
     def run(self, run: Callable[[], None]) -> None:
         """Run the subcommand; a mistake of the user ends it with one sentence and status 2."""
@@ -199,6 +231,8 @@ class CodecCLI(CommandLine):
             raise
         except self.user_errors as error:
             self._fail(str(error))
+        finally:
+            release_all()
 
     def _fail(self, message: str) -> NoReturn:
         self.subcommand_parser().error(message)
@@ -217,7 +251,9 @@ class SaveConfig(SaveConfigCallback):
         """Write it into the run's folder, on rank 0."""
         path = run_folder(trainer) / self.config_filename
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, path, skip_none=False, overwrite=True)
+        self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
+        if stage == "fit":
+            note_services(path.parent, trainer.loggers)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

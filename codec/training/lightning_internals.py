@@ -137,6 +137,12 @@ def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:
     return trainer._accelerator_connector.cluster_environment
 
 
+def starts_elsewhere(trainer: Trainer) -> bool:
+    """Whether something else, such as torchrun or SLURM, has started this rank and the others."""
+    environment = cluster_environment(trainer)
+    return environment is not None and environment.creates_processes_externally
+
+
 def shards_clips_again(trainer: Trainer) -> bool:
     """Whether Lightning would put a `DistributedSampler`, which repeats clips, over the data module's own sharding."""
     return trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler
