@@ -8,6 +8,7 @@ from data.sources.base import AudioSource, Clip
 from data.sources.corpora import LibriSpeechSource, LibriTTSSource, VCTKSource
 from data.sources.demo.corpus import DemoSource, make_demo_corpus
 from data.sources.folder import FolderSource
+from data.sources.huggingface import HuggingFaceSource
 from data.sources.manifest import ManifestSource
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "DataError",
     "DemoSource",
     "FolderSource",
+    "HuggingFaceSource",
     "LibriSpeechSource",
     "LibriTTSSource",
     "ManifestSource",

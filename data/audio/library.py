@@ -1,5 +1,6 @@
-"""The audio library, soundfile, imported where a file is read or written, so that `import data` works without it."""
+"""Libraries imported where a file is read or written, so that `import data` works without them."""
 
+from importlib import import_module
 from types import ModuleType
 
 from data.errors import DataError
@@ -16,3 +17,15 @@ def import_soundfile() -> ModuleType:
     except (ImportError, OSError) as error:  # OSError: the package is there, the library is not
         raise DataError("Audio files", None, "need the soundfile package", "pip install soundfile") from error
     return soundfile
+
+
+def import_pyarrow(name: str = "pyarrow") -> ModuleType:
+    """The module `pyarrow`, or one in it.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise DataError("Arrow and Parquet files", None, "need the pyarrow package", "pip install pyarrow") from error

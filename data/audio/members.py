@@ -1,4 +1,4 @@
-"""Clips inside tar shards, on disk or in object storage: their paths, and reading their bytes."""
+"""Clips inside tar shards, Arrow and Parquet files, on disk or in object storage: their paths, and their bytes."""
 
 import errno
 import io
@@ -12,14 +12,27 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from data.audio.parquet import parquet_bytes
+from data.errors import DataError
+
 REQUEST_BYTES = 1 << 18  # read from object storage at once: most clips of speech are one request
 OPEN_SHARDS = 128
 MEMBER = re.compile(r"(.+?\.tar)/.*#(\d+)\+(\d+)", re.DOTALL)
+ARROW = re.compile(r"(.+\.arrow)/[^/]*#(\d+)\+(\d+)", re.DOTALL)
+ROW = re.compile(r"(.+\.parquet)/[^/]*#(\d+):(\d+):([^#]*)~(\d+)", re.DOTALL)
 
 
 def member_path(shard: str, name: str, *, offset: int, size: int) -> str:
-    """The path of the clip `name` whose `size` bytes begin at byte `offset` of the tar file or URL `shard`."""
+    """The path of the clip `name` whose `size` bytes begin at byte `offset` of the file or URL `shard`.
+
+    That ends in .tar, or in .arrow for an Arrow file without compression, where `name` has no "/".
+    """
     return f"{shard}/{name}#{offset}+{size}"
+
+
+def row_path(file: str, name: str, *, group: int, row: int, column: str, size: int) -> str:
+    """The path of the clip `name` whose bytes, about `size`, are in a row of a row group of a Parquet file."""
+    return f"{file}/{name}#{group}:{row}:{column}~{size}"
 
 
 class MemberFile(ABC):
@@ -73,6 +86,20 @@ class _LocalMember(MemberFile):
         return count
 
 
+class _RowMember(MemberFile):
+    """The bytes in a row of a Parquet file, in memory."""
+
+    def __init__(self, path: str, file: str, data: memoryview) -> None:
+        super().__init__(path, file, offset=0, size=len(data))
+        self._bytes = data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._bytes[self._position : self._position + len(buffer)]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
 class _RemoteMember(MemberFile):
     """Read from object storage, a block at a time. The last byte is requested at once, to see that it is there."""
 
@@ -106,10 +133,13 @@ class _RemoteMember(MemberFile):
 
 
 def open_member(path: str) -> MemberFile | None:
-    """Open a path that `member_path` has made; None for any other. Raises OSError as `MemberFile` says."""
-    found = MEMBER.fullmatch(path) if ".tar/" in path else None
+    """Open a path that `member_path` or `row_path` has made; None for any other.
+
+    Raises OSError as `MemberFile` says, and DataError where the package for such files is missing.
+    """
+    found = _member(path)
     if found is None:
-        return None
+        return _open_row(path)
     shard, offset, size = found[1], int(found[2]), int(found[3])
     storage = _storage(shard, os.getpid())
     if isinstance(storage, mmap):
@@ -124,9 +154,36 @@ def local_file(path: str) -> str | None:
 
 
 def member_size(path: str) -> int | None:
-    """The number of bytes of a clip in a shard; None for any other path."""
-    found = MEMBER.fullmatch(path) if ".tar/" in path else None
-    return int(found[3]) if found else None
+    """The number of bytes of a clip in a shard, about that of one in a Parquet file; None for any other path."""
+    found = _member(path)
+    if found is not None:
+        return int(found[3])
+    row = _row(path)
+    return int(row[5]) if row else None
+
+
+def _member(path: str) -> re.Match | None:
+    found = ARROW.fullmatch(path) if ".arrow/" in path else None
+    return found or (MEMBER.fullmatch(path) if ".tar/" in path else None)
+
+
+def _row(path: str) -> re.Match | None:
+    return ROW.fullmatch(path) if ".parquet/" in path else None
+
+
+def _open_row(path: str) -> MemberFile | None:
+    found = _row(path)
+    if found is None:
+        return None
+    try:
+        data = parquet_bytes(found[1], group=int(found[2]), row=int(found[3]), column=found[4])
+    except DataError:
+        raise
+    except (OSError, ValueError, LookupError, RuntimeError) as error:  # those of Arrow are of these classes
+        raise OSError(errno.EIO, f"the file cannot be read: {str(error)[:200]}", found[1]) from error
+    if data is None:
+        raise OSError(errno.EIO, "the row holds no audio", path)
+    return _RowMember(path, found[1], data)
 
 
 @lru_cache(OPEN_SHARDS)
