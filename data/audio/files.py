@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from data.audio.channels import LOST_DB, MEAN, Channel, mean_loss_db
+from data.audio.ffmpeg import NOT_AUDIO
+from data.audio.formats import UNRECOGNISED_FORMAT, AnyStream, open_stream
 from data.audio.library import import_soundfile
-from data.audio.members import open_member
+from data.audio.notices import NOTICES
 from data.errors import AudioReadError
 
-if TYPE_CHECKING:
-    import soundfile
-
-STREAMED_WAV_BYTES = 2**31 - 2**16  # a WAV written to a pipe declares about 2 or 4 GiB: not a sign of truncation
-UNRECOGNISED_FORMAT = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
+RATES = 1_000, 1_000_000  # Hz; beyond them is a damaged header, not sound
+LOUDNESS_BLOCKS = 30  # of a second each, at most: from these the loudest channel is found
 ROUNDED_SECONDS = 0.1  # lists round their times: by this much a segment may reach beyond the end of its file
 
 
@@ -42,13 +40,14 @@ class AudioFile:
         name: the path, and for a segment where it begins.
         frames: per channel.
         samplerate: in Hz.
-        channels: how many; `read` mixes them.
+        channels: how many; `read` makes one of them.
     """
 
-    def __init__(self, path: str, stream: soundfile.SoundFile) -> None:
+    def __init__(self, path: str, stream: AnyStream, channel: Channel) -> None:
         self.path = self.name = path
         self.frames, self.samplerate, self.channels = stream.frames, stream.samplerate, stream.channels
-        self._stream, self._first = stream, 0
+        self._stream, self._first, self._channel = stream, 0, channel
+        self._number: int | None = None
 
     def cut(self, segment: Segment | None) -> AudioFile:
         """The file of a segment alone; the whole file for None. Raises AudioReadError where it reaches beyond the end.
@@ -66,7 +65,7 @@ class AudioFile:
             length = "" if segment.seconds is None else f" of {segment.seconds:g} s"
             reason = f"the segment{length} is not inside its file, which has {self.frames / rate:.2f} s"
             raise AudioReadError(segment.name(self.path), reason)
-        part = AudioFile(self.path, self._stream)
+        part = AudioFile(self.path, self._stream, self._channel)
         part.name, part.frames, part._first = segment.name(self.path), min(last, self.frames) - first, first
         return part
 
@@ -76,61 +75,70 @@ class AudioFile:
         Raises AudioReadError when some are missing or not finite.
         """
         block = self.read_channels(start, frames)
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+        mono = block[:, 0] if block.shape[1] == 1 else self._one_channel(block)
         if not np.isfinite(mono).all():
             raise AudioReadError(self.path, "holds NaN or infinite samples")
         return mono
 
+    def _one_channel(self, block: np.ndarray) -> np.ndarray:
+        """The chosen channel [T] of a block [T, C]."""
+        if self._channel == "mean":
+            lost = mean_loss_db(block)
+            if lost > LOST_DB:
+                text = (
+                    f"the mean of its {self.channels} channels is {lost:.1f} dB below the loudest: set `data.channel`"
+                )
+                NOTICES.say("channels", self.path, text)
+            return block.mean(axis=1)
+        return block[:, self._channel_number()]
+
+    def _channel_number(self) -> int:
+        """The channel to read; the loudest is found in up to LOUDNESS_BLOCKS blocks from all over the file."""
+        if self._number is None:
+            self._number = 0 if self._channel == "first" else self._loudest()
+            if isinstance(self._channel, int):
+                self._number = self._channel
+            if self._number >= self.channels:
+                reason = f"has no channel {self._number}: its channels are 0 to {self.channels - 1}"
+                raise AudioReadError(self.path, reason)
+        return self._number
+
+    def _loudest(self) -> int:
+        size = min(self.frames, self.samplerate)
+        starts = range(0, self.frames - size + 1, max(size, (self.frames - size) // LOUDNESS_BLOCKS + 1))
+        power = sum(np.square(self.read_channels(start, size), dtype=np.float64).sum(axis=0) for start in starts)
+        return int(np.argmax(np.nan_to_num(power)))
+
     def read_channels(self, start: int, frames: int) -> np.ndarray:
         """`frames` frames from frame `start` on, float32 [T, C]. Raises AudioReadError when some are missing."""
-        self._stream.seek(self._first + start)
-        block = self._stream.read(frames, dtype="float32", always_2d=True)  # [T, C]
+        block = self._stream.read(self._first + start, frames)
         if len(block) < frames:
             raise AudioReadError(self.path, f"truncated: the sound ends {frames - len(block)} frames too early")
         return block
 
 
 @contextmanager
-def opened(path: str | Path, segment: Segment | None = None) -> Iterator[AudioFile]:
+def opened(path: str | Path, segment: Segment | None = None, *, channel: Channel = MEAN) -> Iterator[AudioFile]:
     """Open a file, or a segment of it. Every failure to read it, here or in the `with` block, is an AudioReadError."""
     path, library = str(path), import_soundfile()
     try:
-        member = open_member(path)
-        if member is None:
-            _refuse_unopenable(path)
-        with library.SoundFile(member or os.fsencode(path)) as stream:  # names need not be UTF-8
+        stream = open_stream(path)
+        try:
             if stream.frames <= 0:
                 raise AudioReadError(path, "empty: a header without any samples")
-            _refuse_cut_wav(path, stream)
-            yield AudioFile(path, stream).cut(segment)
+            if not RATES[0] <= stream.samplerate <= RATES[1]:
+                problem = f"has a sample rate of {stream.samplerate} Hz, outside of {RATES[0]} to {RATES[1]} Hz"
+                raise AudioReadError(path, problem)
+            yield AudioFile(path, stream, channel).cut(segment)
+        finally:
+            stream.close()
     except library.LibsndfileError as error:
         if error.code == UNRECOGNISED_FORMAT:
-            reason = "not audio: no format that soundfile reads"
+            reason = NOT_AUDIO
         else:
             reason = f"truncated or damaged: {error.error_string.strip()}"
         raise AudioReadError(path, reason) from error
     except OSError as error:  # `filename` is the shard where the shard cannot be read
         raise AudioReadError(error.filename or path, f"unreadable: {error.strerror or error}") from error
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise AudioReadError(path, f"unreadable: {error}") from error
-
-
-def _refuse_unopenable(path: str) -> None:
-    if not os.path.isfile(path):
-        raise AudioReadError(path, "is a folder" if os.path.isdir(path) else "does not exist or cannot be reached")
-    if os.path.getsize(path) == 0:
-        raise AudioReadError(path, "empty: the file has 0 bytes")
-    if not os.access(path, os.R_OK):
-        raise AudioReadError(path, "unreadable: permission denied")
-
-
-def _refuse_cut_wav(path: str, stream: soundfile.SoundFile) -> None:
-    """Raise AudioReadError for a WAV file that holds fewer bytes than its header declares.
-
-    libsndfile opens it without an error, but notes the declared and the present size in its log.
-    """
-    found = re.search(r"data\s*: (\d+) \(should be (\d+)\)", stream.extra_info)
-    if found:
-        declared, present = int(found[1]), int(found[2])
-        if present < declared < STREAMED_WAV_BYTES:
-            raise AudioReadError(path, f"truncated: {present} of {declared} bytes of sound are there")

@@ -1,0 +1,29 @@
+"""One channel of several: their mean, the first, the loudest, or one by its number."""
+
+from typing import Literal
+
+import numpy as np
+
+Channel = Literal["mean", "first", "loudest"] | int
+MEAN: Channel = "mean"
+LOST_DB = 6.0  # less than this below the loudest channel, the mean is what is expected of two good channels
+SILENT = 1e-3  # root mean square below which nothing is said about a loss
+
+
+def channel_choice(value: object) -> Channel:
+    """`value` as a choice of channel. Raises ValueError unless it is one."""
+    if value in ("mean", "first", "loudest"):
+        return value
+    number = int(str(value))
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def mean_loss_db(block: np.ndarray) -> float:
+    """By how many dB the mean of the channels of `block` [T, C] is below the loudest; 0 where that is silent."""
+    loudest = np.sqrt(np.square(block, dtype=np.float64).mean(axis=0).max()) if len(block) else 0.0
+    if not SILENT < loudest < np.inf:
+        return 0.0
+    mean = np.sqrt(np.square(block.mean(axis=1), dtype=np.float64).mean())
+    return float(20 * np.log10(loudest / max(mean, 1e-10)))

@@ -1,0 +1,111 @@
+"""The optional decoder, PyAV, for what soundfile does not read: .m4a, .aac, .mp4, .webm, .wma and others of FFmpeg."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from data.errors import AudioReadError
+
+REMEDY = "its format needs FFmpeg: pip install av, or convert it to FLAC"
+NOT_AUDIO = "not audio: no format that soundfile reads"
+
+
+def needs_ffmpeg(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of a format that only FFmpeg reads."""
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:  # AAC (ADTS)
+        return True
+    return head[4:8] == b"ftyp" or head.startswith(
+        (b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"#!AMR", b"ADIF", b"FLV")
+    )
+
+
+def import_av() -> ModuleType | None:
+    """The module `av`, or None where it is not installed."""
+    try:
+        import av
+    except ImportError:
+        return None
+    return av
+
+
+class AvDecoder:
+    """The first sound stream of a file as a `Decoder` (see `data.audio.streams`), from its beginning on.
+
+    Raises AudioReadError where FFmpeg fails, with the remedy where it is not installed.
+    """
+
+    samplerate: int
+    channels: int
+    frames: int | None = None
+    seekable = False
+
+    def __init__(self, path: str, file: Any, *, known: bool) -> None:
+        av = import_av()
+        if av is None:
+            raise AudioReadError(path, REMEDY if known else NOT_AUDIO)
+        self._path, self._file, self._av = path, file, av
+        try:
+            self._container = av.open(file, metadata_errors="ignore")
+        except (av.FFmpegError, ValueError, EOFError) as error:
+            if hasattr(file, "close"):
+                file.close()
+            raise AudioReadError(path, f"truncated or damaged: {_sentence(error)}" if known else NOT_AUDIO) from error
+        if not self._container.streams.audio:
+            self.close()
+            raise AudioReadError(path, "holds no sound" if known else NOT_AUDIO)
+        self._stream = self._container.streams.audio[0]
+        self._blocks = self._decode()
+        self._rest = next(self._blocks, None)  # the decoder knows rate and channels after its first frame
+        if self._rest is None:
+            self.close()
+            raise AudioReadError(path, "empty: no samples, or none that can be decoded")
+        self._done = 0
+
+    def read(self, frames: int) -> np.ndarray:
+        parts, done = [np.empty((0, self.channels), np.float32)], 0
+        while done < frames and self._rest is not None:
+            part = self._rest[: frames - done]
+            parts.append(part)
+            done += len(part)
+            self._rest = self._rest[len(part) :] if len(part) < len(self._rest) else next(self._blocks, None)
+        self._done += done
+        if done < frames:
+            self._refuse_shortened()
+        return np.concatenate(parts)
+
+    def seek(self, frame: int) -> None:
+        raise NotImplementedError("read from the beginning")
+
+    def close(self) -> None:
+        self._container.close()
+        if hasattr(self._file, "close"):
+            self._file.close()
+
+    def _decode(self) -> Iterator[np.ndarray]:
+        """Blocks of float32 [T, C], at the rate and with the channels of the first one."""
+        resampler = None
+        try:
+            for frame in self._container.decode(self._stream):
+                if resampler is None:
+                    self.samplerate, self.channels = frame.sample_rate, len(frame.layout.channels)
+                    resampler = self._av.AudioResampler("fltp", frame.layout, frame.sample_rate)
+                for block in resampler.resample(frame):
+                    yield block.to_ndarray().T
+        except (self._av.FFmpegError, ValueError) as error:
+            raise AudioReadError(self._path, f"truncated or damaged: {_sentence(error)}") from error
+
+    def _refuse_shortened(self) -> None:
+        """Raise AudioReadError where the sound ends long before the container says."""
+        if self._stream.duration is None or self._stream.time_base is None:
+            return
+        stated, found = float(self._stream.duration * self._stream.time_base), self._done / self.samplerate
+        if found < 0.9 * stated - 0.2:
+            raise AudioReadError(self._path, f"truncated: {found:.2f} s of the {stated:.2f} s that its header states")
+
+
+def _sentence(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).strip()
