@@ -13,8 +13,7 @@ from data import AudioReadError, AudioSource, Clip, ShardSource, SpeechDataModul
 from data.audio.decoded import DecodedClips
 from data.audio.files import Segment
 from data.audio.reading import check_readable, probe, read_crop, read_whole
-from data.prepare import pack
-from data.prepare.recipe import FLAC, Recipe
+from data.prepare import FLAC, Recipe, pack
 from tests.data.shards.test_shards import same
 from tests.data.test_datamodule import batches
 
