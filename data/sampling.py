@@ -194,7 +194,7 @@ class ShardSampler(SequentialSampler):
 class UnsizedSampler(SequentialSampler):
     """The items of another sampler, without a length, for loaders that must not state one."""
 
-    def __init__(self, sampler: ShardSampler) -> None:
+    def __init__(self, sampler: Sampler[int]) -> None:
         super().__init__(range(0))
         self._sampler = sampler
 
