@@ -7,7 +7,7 @@ import json
 import math
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,7 +18,7 @@ from data.sources.columns.files import Column, ColumnWriter, fingerprint
 
 VERSION = 1  # raise it when the files change
 SUMMARY = "list.json"
-CHUNK = 8192  # clips written or iterated at once
+CHUNK = 512  # clips written or iterated at once; with more, Python's garbage collector takes longer than the rest
 NAMES = 100_000  # speakers to look up while writing; with more, a name may be stored twice
 CODING = ("utf-8", "surrogatepass")  # any text of Python, also a file name that is not UTF-8, and back
 
@@ -93,18 +93,17 @@ class ClipList(ClipSequence):
     def _between(self, first: int, last: int) -> Iterator[Clip]:
         """The clips from number `first` to before `last`."""
         rests = _texts(self._paths, self._path_ends, first, last)
-        paths = (rest[1:] if rest[:1] == "\0" else self._path_prefix + rest for rest in rests)
+        paths = [rest[1:] if rest[:1] == "\0" else self._path_prefix + rest for rest in rests]
         if self._ids is None or self._id_ends is None:
-            ids = (self._id_prefix + rest for rest in _texts(self._paths, self._path_ends, first, last))
+            ids = [self._id_prefix + rest for rest in rests]
         else:
             stored = _texts(self._ids, self._id_ends, first, last)
-            ids = (own[1:] if own else self._id_prefix + rest for own, rest in zip(stored, rests, strict=True))
-        seconds = (None if s != s else s for s in self.seconds[first:last].tolist())
-        speakers = (self._name(code) for code in self._speakers[first:last].tolist())
-        starts: Iterable[float | None] = itertools.repeat(None, last - first)
-        if self._starts is not None:
-            starts = (None if s != s else s for s in self._starts[first:last].tolist())
-        return map(Clip, paths, ids, seconds, speakers, starts)
+            ids = [own[1:] if own else self._id_prefix + rest for own, rest in zip(stored, rests, strict=True)]
+        seconds = _numbers(self.seconds[first:last])
+        codes = self._speakers[first:last].tolist()
+        names = {code: self._name(code) for code in set(codes)}
+        starts = itertools.repeat(None) if self._starts is None else _numbers(self._starts[first:last])
+        return map(Clip, paths, ids, seconds, map(names.__getitem__, codes), starts)
 
     def _name(self, code: int) -> str | None:
         return None if code < 0 else _texts(self._names, self._name_ends, code, code + 1)[0]
@@ -145,20 +144,18 @@ class _Writer:
     def add(self, chunk: list[Clip]) -> None:
         paths, ids, seconds, speakers, starts = zip(*chunk, strict=True)
         if not self._rows:
-            self._path_prefix = _common_beginning(min(paths), max(paths))
+            self._path_prefix = _beginning_of_paths(paths, ids[0])
             rest = paths[0][len(self._path_prefix) :]
             self._id_prefix = ids[0].removesuffix(rest) if ids[0].endswith(rest) else ""
-        if not (min(paths).startswith(self._path_prefix) and max(paths).startswith(self._path_prefix)):
-            rests = ["\0" + path if not path.startswith(self._path_prefix) else self._rest(path) for path in paths]
-        else:
-            rests = [self._rest(path) for path in paths]
-        own = ["" if id == self._id_prefix + rest else "=" + id for id, rest in zip(ids, rests, strict=True)]
-        self._own_ids |= any(own)
+        rests, own = self._rests(paths), None
+        if [self._id_prefix + rest for rest in rests] != list(ids):
+            own = ["" if id == self._id_prefix + rest else "=" + id for id, rest in zip(ids, rests, strict=True)]
+            self._own_ids = True
         self._segments |= any(start is not None for start in starts)
         lengths = np.array([math.nan if length is None else length for length in seconds])
         self._unknown += int(np.isnan(lengths).sum())
         self._texts("paths", "path_ends", rests)
-        self._texts("ids", "id_ends", own)
+        self._texts("ids", "id_ends", own or [""] * len(ids))
         self._columns["seconds"].write(lengths)
         self._columns["starts"].write(np.array([math.nan if start is None else start for start in starts]))
         self._columns["speakers"].write(np.array([self._code(speaker) for speaker in speakers], dtype="<i4"))
@@ -182,13 +179,22 @@ class _Writer:
         draft.write_text(json.dumps(summary, indent=1), encoding="utf-8")
         draft.replace(self._folder / SUMMARY)
 
-    def _rest(self, path: str) -> str:
-        rest = path[len(self._path_prefix) :]
-        return "\0" + path if rest[:1] == "\0" else rest
+    def _rests(self, paths: Sequence[str]) -> list[str]:
+        """The paths without the common beginning; one that has another beginning whole, after a mark."""
+        prefix, size = self._path_prefix, len(self._path_prefix)
+        rests = [path[size:] for path in paths]
+        if min(rests)[:1] != "\0" and min(paths).startswith(prefix) and max(paths).startswith(prefix):
+            return rests
+        mark = "\0"
+        return [
+            rest if path.startswith(prefix) and rest[:1] != mark else mark + path
+            for path, rest in zip(paths, rests, strict=True)
+        ]
 
     def _texts(self, name: str, ends: str, texts: list[str]) -> None:
         coded = [text.encode(*CODING) for text in texts]
-        self._columns[ends].write(self._ends[name] + np.cumsum([len(text) for text in coded], dtype=np.int64))
+        lengths = np.fromiter(map(len, coded), np.int64, len(coded))
+        self._columns[ends].write(self._ends[name] + np.cumsum(lengths))
         self._columns[name].write(joined := b"".join(coded))
         self._ends[name] += len(joined)
 
@@ -209,17 +215,31 @@ class _Writer:
             (self._folder / f"{name}.npy").unlink()
 
 
-def _common_beginning(a: str, b: str) -> str:
-    """Of two texts; that of the first and the last in sorted order is that of all."""
-    return a[: next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))]
+def _beginning_of_paths(paths: Sequence[str], first_id: str) -> str:
+    """What all paths begin with, as far as the folder below which the first id names its file."""
+    first, last = min(paths), max(paths)
+    common = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    folder, below = (text[: text.rfind("/") + 1] for text in (paths[0], first_id))
+    same = 0
+    while same < min(len(folder), len(below)) and folder[-1 - same] == below[-1 - same]:
+        same += 1
+    return paths[0][: min(common, len(folder) - same)]
 
 
 def _texts(data: Column, ends: Column, first: int, last: int) -> list[str]:
     """The texts from number `first` to before `last`; each goes from the end of the one before to its own."""
     begin = int(ends[first - 1]) if first else 0
-    places = [begin, *ends[first:last].tolist()]
-    block = data[begin : places[-1]].tobytes()
-    return [block[a - begin : b - begin].decode(*CODING) for a, b in itertools.pairwise(places)]
+    places = (ends[first:last] - begin).tolist()
+    block = data[begin : begin + places[-1]].tobytes()
+    if block.isascii():
+        text = block.decode("ascii")
+        return [text[a:b] for a, b in zip([0, *places], places, strict=False)]
+    return [block[a:b].decode(*CODING) for a, b in zip([0, *places], places, strict=False)]
+
+
+def _numbers(column: np.ndarray) -> list[float | None]:
+    """The numbers of a column, None for NaN."""
+    return [None if number != number else number for number in column.tolist()]
 
 
 def hold(owner: object, path: Path) -> None:
