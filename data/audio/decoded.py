@@ -110,7 +110,7 @@ class DecodedClips:
             waves.append(
                 wave[None, first : first + length].clone()
             )  # [1, T]; a copy, because items may be changed in place
-        return Crop(within_full_scale(tuple(waves)), start, held.frames / held.samplerate)
+        return Crop(within_full_scale(tuple(waves)), int(start), held.frames / held.samplerate)
 
     def _each_clip(self, read: Callable[[AudioFile, _Held | None], _Held | None]) -> None:
         """`read` each clip: what is held of it, or None where that raised AudioReadError, which is kept."""

@@ -26,7 +26,7 @@ class Crop(NamedTuple):
 
     Attributes:
         waves: float32 [1, T], one for each rate that was asked for.
-        start: the region's first frame in the file or segment.
+        start: the region's first frame in the file or segment; the one before it where it begins between two.
         file_seconds: length of the whole file or segment.
     """
 
@@ -62,7 +62,7 @@ def read_crop(
         lengths = [length_at(rate, samples, rates[0]) for rate in rates]
         waves = read_resampled(file, start, lengths, rates, highpass_hz)
         file_seconds = file.frames / file.samplerate
-    return Crop(within_full_scale(waves), start, file_seconds)
+    return Crop(within_full_scale(waves), int(start), file_seconds)
 
 
 def read_whole(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 from typing import Protocol
 
@@ -10,7 +11,9 @@ from torchaudio.functional import highpass_biquad
 from torchaudio.transforms import Resample
 
 from data.audio.files import AudioFile
+from data.audio.interpolation import BETA, LOWPASS_WIDTH, ROLLOFF, half_width, interpolate
 
+KERNEL_NUMBERS = 1 << 21  # 8 MB; most filters between usual rates have a tenth of that
 HIGHPASS_LEAD_SECONDS = 0.1  # the high-pass filter starts this long before a crop, so that it has settled
 
 
@@ -24,43 +27,96 @@ class Timed(Protocol):
     def samplerate(self) -> int: ...
 
 
-def start_frame(file: Timed, samples: int, rates: tuple[int, ...], position: float) -> int:
-    """The first frame of the crop at `position`: a multiple of rate / gcd(rate, `rates`), so whole at each rate."""
-    step = file.samplerate // math.gcd(file.samplerate, *rates)
+def start_frame(file: Timed, samples: int, rates: tuple[int, ...], position: float) -> int | Fraction:
+    """Where the crop at `position` begins, in frames: evenly among the places that are whole samples at each rate.
+
+    They are whole frames too, multiples of rate / gcd(rate, `rates`), apart from files of an odd rate.
+    """
+    grid = math.gcd(*rates) if _is_odd(file.samplerate, tuple(rates)) else math.gcd(file.samplerate, *rates)
     room = file.frames - math.ceil(samples * file.samplerate / rates[0])
-    return 0 if room <= 0 else int(position * (room // step + 1)) * step
+    place = 0 if room <= 0 else int(position * (room * grid // file.samplerate + 1))
+    start = Fraction(place * file.samplerate, grid)
+    return start.numerator if start.denominator == 1 else start
 
 
 def read_resampled(
     file: AudioFile,
-    start: int,
+    start: int | Fraction,
     lengths: Sequence[int],
     rates: Sequence[int],
     highpass_hz: float | None,
 ) -> tuple[torch.Tensor, ...]:
     """Read mono waves [1, length], one for each rate, from frame `start` on; zeros follow the end of the file.
 
-    `start` has to be a whole sample at each rate.
+    `start` has to be a whole sample at each rate. A file of an odd rate, whose polyphase filter would need more than
+    KERNEL_NUMBERS numbers for one of `rates`, is resampled by `interpolate`, with the same filter and no error in rate.
     """
-    # The filters start `lead` frames before the crop, so that it equals a slice of the whole filtered file. `lead` is
-    # a common multiple of the resamplers' steps: a whole number of samples at every rate.
-    steps = [file.samplerate // math.gcd(file.samplerate, rate) for rate in rates]
-    margin = max(_filter_width(file.samplerate, rate) for rate in rates)
-    settle = round(HIGHPASS_LEAD_SECONDS * file.samplerate) if highpass_hz else 0
-    step = math.lcm(*steps)
-    lead = math.ceil((margin + settle) / step) * step
+    odd = _is_odd(file.samplerate, tuple(rates))
+    begin = math.floor(start)
+    lead, margin = _lead(file.samplerate, rates, begin, odd=odd, highpass_hz=highpass_hz)
     needed = max(math.ceil(length * file.samplerate / rate) for length, rate in zip(lengths, rates, strict=True))
-    stop, first = start + needed + margin, max(0, start - lead)
+    stop, first = begin + needed + margin, max(0, begin - lead)
     wave = torch.from_numpy(file.read(first, max(0, min(stop, file.frames) - first)))[None]  # [1, T]
     if highpass_hz:
         wave = _highpass(wave, file.samplerate, highpass_hz)
-    wave = torch.nn.functional.pad(wave, (first - (start - lead), max(0, stop - file.frames)))
+    wave = torch.nn.functional.pad(wave, (first - (begin - lead), max(0, stop - file.frames)))
+    if odd:
+        return _interpolated(wave, lead + start - begin, lengths, rates, old=file.samplerate)
     waves = []
     for length, rate in zip(lengths, rates, strict=True):
         resampled = wave if rate == file.samplerate else _resampler(file.samplerate, rate)(wave)
         offset = lead * rate // file.samplerate
         waves.append(resampled[:, offset : offset + length].contiguous())
     return tuple(waves)
+
+
+def _interpolated(
+    wave: torch.Tensor, place: int | Fraction, lengths: Sequence[int], rates: Sequence[int], *, old: int
+) -> tuple[torch.Tensor, ...]:
+    """Waves [1, length] at each of `rates` from frame `place` of `wave` on, which is at `old` Hz."""
+    factor = _decimation(old, rates)
+    fewer = _resampler(factor, 1)(wave) if factor > 1 else wave
+    waves = []
+    for length, rate in zip(lengths, rates, strict=True):
+        if rate == old:  # then `place` is whole
+            waves.append(wave[:, int(place) : int(place) + length].contiguous())
+        else:
+            first = Fraction(place) / factor
+            waves.append(interpolate(fewer, first, length, old=Fraction(old, factor), new=rate))
+    return tuple(waves)
+
+
+def _decimation(old: int, rates: Sequence[int]) -> int:
+    """By how much a much higher odd rate is divided before it is interpolated, for speed: to twice `rates` or more."""
+    return max(1, old // (2 * max(rates)))
+
+
+def _lead(old: int, rates: Sequence[int], begin: int, *, odd: bool, highpass_hz: float | None) -> tuple[int, int]:
+    """How many frames before a crop are read, and how many after it, so that it equals a slice of the filtered file.
+
+    Before a polyphase filter, this is a whole number of samples at every rate.
+    """
+    settle = round(HIGHPASS_LEAD_SECONDS * old) if highpass_hz else 0
+    if odd:
+        factor = _decimation(old, rates)
+        margin = factor * (max(half_width(Fraction(old, factor), rate) for rate in rates) + 2)
+        margin += _filter_width(factor, 1)
+        lead = margin + settle
+        return lead + (begin - lead) % factor, margin  # decimation takes the same frames for every crop
+    margin = max(_filter_width(old, rate) for rate in rates)
+    step = math.lcm(*(old // math.gcd(old, rate) for rate in rates))
+    return math.ceil((margin + settle) / step) * step, margin
+
+
+@lru_cache(maxsize=256)
+def _is_odd(old: int, rates: tuple[int, ...]) -> bool:
+    """Whether a polyphase filter from `old` to one of `rates` has too many numbers to be kept."""
+    return any(_kernel_numbers(old, new) > KERNEL_NUMBERS for new in rates if new != old)
+
+
+def _kernel_numbers(old: int, new: int) -> int:
+    common = math.gcd(old, new)
+    return new // common * (2 * half_width(old, new) + old // common)
 
 
 def _filter_width(old: int, new: int) -> int:
@@ -74,14 +130,14 @@ def _highpass(wave: torch.Tensor, rate: int, cutoff_hz: float) -> torch.Tensor:
     return highpass_biquad(wave / scale, rate, cutoff_hz) * scale
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def _resampler(old: int, new: int) -> Resample:
-    """A windowed-sinc resampler as steep as resampy's "kaiser_best" (the values are torchaudio's)."""
+    """A windowed-sinc resampler as steep as resampy's "kaiser_best"."""
     return Resample(
         old,
         new,
         resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=64,
-        rolloff=0.9475937167399596,
-        beta=14.769656459379492,
+        lowpass_filter_width=LOWPASS_WIDTH,
+        rolloff=ROLLOFF,
+        beta=BETA,
     )
