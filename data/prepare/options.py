@@ -15,17 +15,18 @@ from data.prepare.engines.ray_data import RayCluster
 from data.prepare.packing import BAD_FILES, CORPUS, FILTERED, Packed
 from data.shards.source import MANIFEST, ShardSource
 from data.sources.base import AudioSource, printable
-from data.sources.folder import FolderSource
-from data.sources.manifest import ManifestSource
+from data.sources.recognised import source_at
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     """Arguments for the source, the folder to make and the size of shards."""
-    parser.add_argument("source", type=Path, help="a folder of audio files or of shards, or a list such as a manifest")
+    parser.add_argument(
+        "source", type=Path, help="a folder of audio files or of shards, a list of files, or a data set"
+    )
     parser.add_argument("out", type=Path, help="the folder to make; after an interruption, run again to continue")
-    parser.add_argument("--split", help="only this split of the manifest")
+    parser.add_argument("--split", help="only this split of the list or data set")
     parser.add_argument("--shard-size", default="250M", help="bytes of source files in a shard (default: %(default)s)")
 
 
@@ -40,15 +41,10 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def find_source(path: Path, split: str | None) -> AudioSource:
-    """The corpus at `path`: a list, a folder of shards, or a folder of audio files."""
-    if path.is_file():
-        return ManifestSource(str(path), split)
-    if split is not None:
-        problem = f"needs a manifest, and {path} is not a file"
-        raise DataError("--split", split, problem, "leave it out, or give a manifest")
-    if (path / MANIFEST).is_file() and (path / CORPUS).is_file():
+    """The corpus at `path`: a folder of shards, or what `source_at` recognises."""
+    if split is None and (path / MANIFEST).is_file() and (path / CORPUS).is_file():
         return ShardSource(str(path))
-    return FolderSource(str(path))
+    return source_at(path, split)
 
 
 def choose_engine(options: argparse.Namespace, *, gpus: float = 0) -> Engine:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
 from data.errors import AudioReadError
+from data.shards.names import tar_name
 from data.shards.source import ShardRow
 from data.sources.base import Clip
 
@@ -84,7 +85,8 @@ def write_shard(
                             if isinstance(entry, Filtered):
                                 shard.filtered.append(entry)
                             else:
-                                shard.rows.append(_add(tar, entry, clip.speaker or "", path.name))
+                                recoded = clip.start is not None
+                                shard.rows.append(_add(tar, entry, clip.speaker or "", path.name, recoded=recoded))
                     except AudioReadError as error:
                         shard.bad[error.path] = error.reason
                         del shard.rows[rows:], shard.filtered[filtered:]
@@ -95,10 +97,12 @@ def write_shard(
     return shard._replace(bytes=path.stat().st_size) if shard.rows else shard
 
 
-def _add(tar: tarfile.TarFile, entry: Entry, speaker: str, shard: str) -> ShardRow:
+def _add(tar: tarfile.TarFile, entry: Entry, speaker: str, shard: str, *, recoded: bool) -> ShardRow:
     """Append a file to the tar file; returns its row for the manifest."""
     name, data, seconds, rate = entry
-    info = tarfile.TarInfo(name)  # without time and owner, so that the bytes are the same every time
+    info = tarfile.TarInfo(
+        tar_name(name, data, recoded=recoded)
+    )  # without time and owner, so that the bytes are the same every time
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
     offset = tar.offset - -len(data) // 512 * -512

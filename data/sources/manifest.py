@@ -12,7 +12,7 @@ from data.errors import AudioReadError, DataError
 from data.sources.base import AudioSource, Clip, clip_id
 from data.sources.columns.cache import cached_clips
 from data.sources.lists.entry import Entry
-from data.sources.lists.forms import entries, files_of
+from data.sources.lists.forms import entries, files_of, list_in
 
 VERSION = 1  # raise it when the same list gives other clips
 HEAD = 100  # entries that tell where the audio is
@@ -43,8 +43,8 @@ class ManifestSource(AudioSource):
     the names of Kaldi's utterances and Lhotse's cuts. An offset of 0 with the length of the file is the whole file.
 
     Args:
-        path: the list.
-        split: only the rows of this split; None for all rows.
+        path: the list; or a folder with a wav.scp, metadata.csv or metadata.jsonl, or with a list named after `split`.
+        split: only the rows of this split, or of the list of this name in the folder; None for all rows.
         root: the folder that paths are relative to; by default the list's.
         name: of the corpus, in front of the ids.
 
@@ -56,6 +56,8 @@ class ManifestSource(AudioSource):
         self, path: str, split: str | None = None, *, root: str | None = None, name: str | None = None
     ) -> None:
         self.path, self.split, self.name = Path(path).expanduser(), split, name
+        if self.path.is_dir():
+            self.path, self.split = list_in(self.path, split) or (self.path, split)
         self.root, self.root_is_given = Path(root).expanduser() if root else self.path.parent, bool(root)
 
     def clips(self) -> Sequence[Clip]:
@@ -80,6 +82,9 @@ class ManifestSource(AudioSource):
                 chunk = list(islice(chosen, CHUNK))
 
     def _check_path(self) -> None:
+        if self.path.is_dir():
+            problem = "has no wav.scp, metadata.csv or metadata.jsonl"
+            raise DataError("the folder", self.path, problem, "give a list of audio files as `path`")
         if not self.path.is_file():
             raise DataError("the manifest", self.path, "does not exist", "give a list of audio files as `path`")
 

@@ -1,6 +1,7 @@
 """Which form a list has: by its name, and where that says nothing by its first line."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from data.sources.lists.entry import Entry, plain_suffix, read_lines
@@ -36,3 +37,19 @@ def files_of(file: Path) -> list[Path]:
     """The list, and what is read along with it."""
     beside = KALDI_FILES if file.suffix.lower() == ".scp" else ()
     return [file, *(file.parent / name for name in beside if (file.parent / name).is_file())]
+
+
+def list_in(folder: Path, split: str | None) -> tuple[Path, str | None] | None:
+    """The list of a folder, and the split to choose from it: None where the list is that of the split.
+
+    Kaldi's wav.scp; a list named after the split, or metadata in a folder of that name; metadata of the folder.
+    """
+    named = [] if split is None else [split, f"{split}/metadata"]
+    for stem, suffix in product(named, (".tsv", ".csv", ".jsonl")):
+        for file in (folder / f"{stem}{suffix}", folder / f"{stem}{suffix}.gz"):
+            if file.is_file():
+                return file, None
+    if split is not None and (folder / split / "wav.scp").is_file():
+        return folder / split / "wav.scp", None
+    found = [folder / name for name in ("wav.scp", "metadata.csv", "metadata.jsonl") if (folder / name).is_file()]
+    return (found[0], split) if found else None

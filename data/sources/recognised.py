@@ -1,0 +1,45 @@
+"""Which source reads what a user names by its path alone: a list, a data set, or a folder of audio files."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from data.errors import DataError
+from data.sources.base import AudioSource
+from data.sources.folder import FolderSource
+from data.sources.huggingface import SUFFIXES, HuggingFaceSource, is_huggingface
+from data.sources.lists.forms import list_in
+from data.sources.manifest import ManifestSource
+
+
+def source_at(path: Path, split: str | None = None) -> AudioSource:
+    """The corpus at `path`: a list or a data set, by the file or in the folder of that name, else a folder of audio.
+
+    Raises DataError when `split` is given and a folder has no splits.
+    """
+    if path.is_file() and path.suffix not in SUFFIXES:
+        return ManifestSource(str(path), split)
+    if path.is_file() or (path.is_dir() and is_huggingface(path) and _has_audio(path)):
+        return HuggingFaceSource(str(path), split)
+    found = list_in(path, split) if path.is_dir() else None
+    if found is not None and (split is not None or _lists_audio(found[0])):
+        return ManifestSource(str(path), split)
+    if split is not None:
+        problem = f"needs a manifest or a data set, and {path} is neither"
+        raise DataError("--split", split, problem, "leave it out, or give a manifest")
+    return FolderSource(str(path))
+
+
+def _has_audio(folder: Path) -> bool:
+    """Whether the tables of a folder hold audio, as far as that can be told: features may lie beside recordings."""
+    try:
+        return find_spec("pyarrow") is None or next(HuggingFaceSource(str(folder)).iter_clips(), None) is not None
+    except DataError:
+        return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+
+
+def _lists_audio(file: Path) -> bool:
+    """Whether a list names audio; `metadata.csv` may be about anything. wav.scp is a list in any case."""
+    try:
+        return file.name == "wav.scp" or next(ManifestSource(str(file)).iter_clips(), None) is not None
+    except DataError:
+        return False
