@@ -18,7 +18,7 @@ from callbacks.channel.evaluation_callback import EvaluationCallback
 from callbacks.channel.scorer import ChannelScorer, check_unique, clip_of
 from callbacks.channel.transmission import channels_to_score
 from callbacks.metrics import PESQ, STOI, SpeechMetric
-from callbacks.output.loggers import log_folder, log_scalars, print_report
+from callbacks.output.loggers import log_folder, log_scalars, print_report, show_table
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.differences import Difference, compare
 from callbacks.scoring.pool import default_workers
@@ -143,6 +143,7 @@ class AgreementReport(EvaluationCallback):
         if trainer.is_global_zero:
             self.report = Report(self.agreement, rows, gaps, self._costs(pl_module), clips)
             write_report(folder, self.report)
+            show_table(trainer, "agreement", self.report.agreement, step=trainer.global_step)
             tables = format_report(self.report, self.metrics, confidence=self.bootstrap.confidence)
             print_report(tables, f"Every clip's counts: {folder / 'agreement.json'}.")
 

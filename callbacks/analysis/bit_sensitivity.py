@@ -18,8 +18,7 @@ from callbacks.figures.sensitivity import loss_label, sensitivity_figure
 from callbacks.metrics import SpeechMetric
 from callbacks.metrics.base import decimals
 from callbacks.metrics.checks import require
-from callbacks.output.files import write_csv
-from callbacks.output.loggers import log_folder, print_report, save_figure
+from callbacks.output.loggers import log_folder, print_report, save_figure, save_table
 from callbacks.scoring.scores import paired_gaps, speaker_count, stated_clips, withheld
 from callbacks.scoring.sensitivity import Sensitivity
 from codec.channels import BinarySymmetricChannel, SelectedBitsChannel
@@ -117,7 +116,7 @@ class BitSensitivity(ChannelEvaluation):
         if not trainer.is_global_zero or not self.clip_scores:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        write_csv(folder / "sensitivity.csv", self.sensitivities)
+        save_table(trainer, self.sensitivities, folder / "sensitivity.csv", tag="sensitivity/losses")
         over = stated_clips(len(self.clip_scores), speaker_count(self.clip_scores))
         title = f"Bits of one part flipped with probability {self.flips.error_rate:g}: mean over {over}"
         figure = sensitivity_figure(self.sensitivities, self.metrics, title=title)

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from callbacks.analysis.cost import PartCost, check_measurement, codec_costs
 from callbacks.channel.tables import aligned
 from callbacks.output.files import without_nan, write_json
-from callbacks.output.loggers import log_folder, print_report
+from callbacks.output.loggers import log_folder, print_report, show_table
 from codec.codec import NeuralCodec
 from codec.training.comparison_module import evaluated_systems
 
@@ -46,6 +46,7 @@ class CostReport(Callback):
         self.costs = codec_costs(dict(named.values()), seconds=self.seconds, repeats=self.repeats)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "costs.json", {"seconds": self.seconds, "costs": without_nan(self.costs)})
+        show_table(trainer, "costs", self.costs, step=trainer.global_step)
         print_report(format_costs(self.costs, seconds=self.seconds))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from callbacks.analysis.single_system import single_system
 from callbacks.channel.evaluation_callback import EvaluationCallback
 from callbacks.metrics.checks import require
-from callbacks.output.loggers import log_folder, print_report
+from callbacks.output.loggers import log_folder, print_report, show_table
 from codec.channels import CodeCounts, CodePrior
 from codec.layers.ranks import gather_objects
 from codec.quantizers import Quantizer
@@ -73,6 +73,7 @@ class PriorReport(EvaluationCallback):
         first.save(folder / FILE)
         prior = CodePrior(folder / FILE)
         self.results = entropies(prior, self._quantizer.codebook_sizes)
+        show_table(trainer, "prior", self.results, step=trainer.global_step)
         lines = [f"Codes of {frames} frames: {folder / FILE}"]
         lines += [
             f"  codebook {row.codebook}: {row.sent:.2f} bits a frame sent, {row.histogram:.2f} by the histograms of "

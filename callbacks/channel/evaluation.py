@@ -12,7 +12,7 @@ from torch import Tensor
 
 from callbacks.channel.document import evaluation_facts
 from callbacks.channel.evaluation_callback import EvaluationCallback
-from callbacks.channel.files import ClipAudio, Scored, show_in_tensorboard, write_results
+from callbacks.channel.files import ClipAudio, Scored, show_results, write_results
 from callbacks.channel.scorer import ChannelScorer, Clip, check_unique, clip_of, hash_order
 from callbacks.channel.tables import format_differences, format_table
 from callbacks.channel.transmission import channels_to_score
@@ -233,7 +233,7 @@ class ChannelEvaluation(EvaluationCallback):
         )
         scores = Scored(self.results, self.differences, self.clip_scores)
         figures = write_results(folder, scores, audio, metrics=self.metrics, facts=facts)
-        show_in_tensorboard(trainer, figures, audio, sample_rate=self._sample_rate, step=step)
+        show_results(trainer, scores, figures, audio, sample_rate=self._sample_rate, step=step)
         confidence = self.bootstrap.confidence
         paragraphs = [format_table(self.results, self.metrics, confidence=confidence)]
         if self.differences:

@@ -1,4 +1,4 @@
-"""A channel evaluation on disk and in TensorBoard: scores, figures and audio."""
+"""A channel evaluation on disk and in the loggers: scores, figures and audio."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from callbacks.figures.quality import quality_figure
 from callbacks.figures.spectrogram import spectrogram_figure
 from callbacks.metrics import SpeechMetric
 from callbacks.output.files import write_csv, write_json
-from callbacks.output.loggers import tensorboard_writers
+from callbacks.output.loggers import show_audio, show_image, show_table
 from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow, ClipScores, stated_clips
 
@@ -102,19 +102,23 @@ def _write_audio(media: Path, audio: Sequence[ClipAudio], *, sample_rate: int) -
     return index
 
 
-def show_in_tensorboard(
-    trainer: Trainer, images: Mapping[str, np.ndarray], audio: Sequence[ClipAudio], *, sample_rate: int, step: int
+def show_results(
+    trainer: Trainer,
+    scored: Scored,
+    images: Mapping[str, np.ndarray],
+    audio: Sequence[ClipAudio],
+    *,
+    sample_rate: int,
+    step: int,
 ) -> None:
-    """Give the figures and the audio to every TensorBoard logger."""
-    for writer in tensorboard_writers(trainer):
-        for name, image in images.items():
-            writer.add_image(f"channel/{name}", image, step, dataformats="HWC")
-        for number, clip in enumerate(audio):
-            for name, signal in {"original": clip.reference, **clip.decoded}.items():
-                clipped = np.clip(
-                    np.pad(signal, (0, max(0, 2 - len(signal)))), -1, 1
-                )  # TensorBoard refuses a single sample
-                writer.add_audio(f"channel/clip_{number}/{name}", clipped[None], step, sample_rate=sample_rate)
+    """Give figures, audio and tables to every logger that takes them."""
+    for name, image in images.items():
+        show_image(trainer, f"channel/{name}", image, step=step)
+    for number, clip in enumerate(audio):
+        for name, signal in {"original": clip.reference, **clip.decoded}.items():
+            show_audio(trainer, f"channel/clip_{number}/{name}", signal, sample_rate=sample_rate, step=step)
+    show_table(trainer, "channel/scores", scored.rows, step=step, leave_out=("reasons",))
+    show_table(trainer, "channel/differences", scored.differences, step=step)
 
 
 def _figures(rows: Sequence[ChannelRow]) -> dict[str, list[ChannelRow]]:

@@ -11,9 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.figures.levels import level_figure
-from callbacks.figures.panels import render
 from callbacks.metrics.checks import require_at_least
-from callbacks.output.loggers import log_reduced, tensorboard_writers
+from callbacks.output.loggers import log_reduced, show_figure
 from codec.quantizers.base import Quantizer
 
 KEY = "codebook_usage"
@@ -117,9 +116,12 @@ class CodebookUsage(Callback):
             values |= {f"codebook/{stage}/level_{i}_{level}": float(value) for level, value in enumerate(share)}
         log_reduced(trainer, pl_module, values)
         if stage == "val" and shares:
-            for writer in tensorboard_writers(trainer):
-                image = render(level_figure(shares, title="validation codes: levels used in each dimension"))
-                writer.add_image(f"codebook/{stage}/levels", image, trainer.global_step, dataformats="HWC")
+            show_figure(
+                trainer,
+                f"codebook/{stage}/levels",
+                lambda: level_figure(shares, title="validation codes: levels used in each dimension"),
+                step=trainer.global_step,
+            )
         counts.histogram.zero_()
 
 

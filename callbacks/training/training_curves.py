@@ -8,12 +8,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.figures.training import PANELS, training_figure
 from callbacks.metrics.checks import require_at_least
-from callbacks.output.loggers import log_folder, tensorboard_writers
+from callbacks.output.loggers import log_folder, show_figure
 from codec.training.transfers import fetch_values
 
 
 class TrainingCurves(Callback):
-    """Draws the logged values of training, at every validation and at the end, as `training.png` and in TensorBoard.
+    """Draws the logged values of training, at every validation and at the end, as `training.png` and in the loggers.
 
     Checkpoints hold the history, so that the curves of a resumed run begin with its first batch.
 
@@ -61,5 +61,4 @@ class TrainingCurves(Callback):
         figure = training_figure(self.history)
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / "training.png", dpi=110)
-        for writer in tensorboard_writers(trainer):
-            writer.add_figure("training/curves", figure, trainer.global_step, close=False)
+        show_figure(trainer, "training/curves", lambda: figure, step=trainer.global_step)

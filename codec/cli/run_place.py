@@ -29,7 +29,17 @@ from codec.checkpoints.run_lock import FolderInUse, hold, release
 ROOT, NAME = "runs", "run"  # of runs without a logger, or with one that states no folder or no name
 VERSION = re.compile(r"version_(\d+)")
 SPECIAL = ("auto", "last", "best")
-SPEED = frozenset(("compiled", "checkpointing", "num_workers", "pin_memory", "prefetch_factor", "persistent_workers"))
+FREE = frozenset(
+    (  # they change the speed, or files that a newer version finds by default
+        "extensions",
+        "compiled",
+        "checkpointing",
+        "num_workers",
+        "pin_memory",
+        "prefetch_factor",
+        "persistent_workers",
+    )
+)
 IDENTITY = ("model", "data", "seed_everything")  # blocks of a configuration that make a run the same
 RUN_FILE = "run.json"  # what the loggers' services call the run
 # How a logger's class calls the run's identifier at its service.
@@ -196,7 +206,7 @@ def _agrees(block: str, folder: Path, config: dict[str, Any]) -> bool:
 def same_settings(one: Any, other: Any) -> bool:
     """Whether two blocks of a configuration agree, as far as both state something; what changes speed alone is free."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return all(same_settings(one[key], other[key]) for key in (one.keys() & other.keys()) - SPEED)
+        return all(same_settings(one[key], other[key]) for key in (one.keys() & other.keys()) - FREE)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same_settings, one, other))
     return one == other
