@@ -3,6 +3,7 @@
 from data.datamodule import SpeechDataModule
 from data.datasets import Augmentation
 from data.errors import AudioReadError, DataError
+from data.shards.features import FeatureShards
 from data.shards.source import ShardSource
 from data.sources.base import AudioSource, Clip
 from data.sources.corpora import LibriSpeechSource, LibriTTSSource, VCTKSource
@@ -18,6 +19,7 @@ __all__ = [
     "Clip",
     "DataError",
     "DemoSource",
+    "FeatureShards",
     "FolderSource",
     "HuggingFaceSource",
     "LibriSpeechSource",

@@ -14,7 +14,7 @@ MAY_IMPORT = {"codec": {"codec"}, "data": {"data"}, "callbacks": {"callbacks", "
 ROOMS = {
     "codec": ("errors layers quantizers channels encoders decoders codec checkpoints training hub cli").split(),
     "callbacks": "metrics scoring figures output channel analysis training report".split(),
-    "data": "errors audio sampling sources datasets shards datamodule prepare".split(),
+    "data": "errors audio sampling sources datasets shards datamodule prepare features".split(),
 }
 ENTRIES = {"codec": 12, "callbacks": 10, "data": 10, "configs": 10}
 LINES = 300
