@@ -42,6 +42,7 @@ from codec.encoders import (
     SpectralEncoder,
     StudentEncoder,
     TeacherCache,
+    W2VBert,
     W2VBertEncoder,
 )
 from codec.errors import InvalidValue, MissingDependency, UnreadableFile, UserError
@@ -171,6 +172,7 @@ __all__ = [
     "UnreadableFile",
     "UserError",
     "VocosDecoder",
+    "W2VBert",
     "W2VBertEncoder",
     "WarmupLinearDecay",
     "ZeroLatent",

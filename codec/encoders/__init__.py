@@ -7,6 +7,7 @@ from codec.encoders.l3ac import StudentEncoder
 from codec.encoders.semantic import FusedEncoder, HubertEncoder, W2VBertEncoder
 from codec.encoders.spectral import MelEncoder, SpectralEncoder
 from codec.encoders.streaming import EncodedStream
+from codec.encoders.w2v_bert import W2VBert
 
 __all__ = [
     "AcousticEncoder",
@@ -18,5 +19,6 @@ __all__ = [
     "SpectralEncoder",
     "StudentEncoder",
     "TeacherCache",
+    "W2VBert",
     "W2VBertEncoder",
 ]

@@ -16,6 +16,9 @@ from data.sources.base import Clip
 
 STAT_THREADS = 16  # a shared file system answers many requests at once
 STAT_CLIPS = 4096
+CUT_CLIPS = 1 << 16
+# Of an id with an extension that needs no change:
+SIMPLE = re.compile(r"(?:[\w\- ][\w\- .]*/)*[\w\- ][\w\- .]*\.[\w\- ]+")
 
 
 class Task(NamedTuple):
@@ -29,7 +32,8 @@ class Task(NamedTuple):
 class Plan:
     """Clips in order, cut into shards where their files reach `shard_bytes`.
 
-    Holds 16 bytes for each clip, whatever `clips` holds of it, so that lists of many millions can be planned.
+    Holds 8 bytes for each clip, and some 80 while it is made, whatever `clips` holds of it: lists of many millions can
+    be planned.
 
     Args:
         clips: of the corpus, with ids that occur once.
@@ -72,12 +76,11 @@ class Plan:
 
     def name(self, place: int) -> str:
         """The name of clip `place` in its shard."""
-        return self._renamed.get(place) or str(self.wanted(place))
+        return self._renamed.get(place) or self.wanted(place)
 
-    def wanted(self, place: int) -> PurePosixPath:
+    def wanted(self, place: int) -> str:
         """The name of clip `place` if no clip before it has that: without control characters or a way out."""
-        path = _plain(self._clips[place].id)
-        return path if self._extension is None else path.with_suffix(self._extension)
+        return _wanted(self._clips[place].id, self._extension)
 
     def fingerprint(self) -> str:
         """SHA-256 of ids, sizes, lengths, speakers and segments of the clips, not of where their files are."""
@@ -92,17 +95,25 @@ class Plan:
     def _cut(sizes: np.ndarray, shard_bytes: int) -> list[int]:
         """The place of each shard's first clip, and the number of clips."""
         starts, total = [0], 0
-        for place, size in enumerate(sizes.tolist()):
-            if place > starts[-1] and total + size > shard_bytes:
-                starts.append(place)
-                total = 0
-            total += size
+        for first in range(0, len(sizes), CUT_CLIPS):
+            for place, size in enumerate(sizes[first : first + CUT_CLIPS].tolist(), start=first):
+                if place > starts[-1] and total + size > shard_bytes:
+                    starts.append(place)
+                    total = 0
+                total += size
         return [*starts, len(sizes)]
 
 
 def _known(name: str, clip: Clip, size: int) -> tuple:
     segment = () if clip.start is None else (clip.start,)
     return (name, clip.id, clip.seconds, clip.speaker, size, *segment)
+
+
+def _wanted(id: str, extension: str | None) -> str:
+    if SIMPLE.fullmatch(id):  # nearly all: the same as below, in a tenth of the time
+        return id if extension is None else id[: id.rindex(".")] + extension
+    path = _plain(id)
+    return str(path if extension is None else path.with_suffix(extension))
 
 
 def _plain(id: str) -> PurePosixPath:
@@ -115,7 +126,7 @@ def _renamed(plan: Plan) -> dict[int, str]:
 
     Only clips whose wanted names have a hash in common are compared by name, so that no set of all names is held.
     """
-    hashes = np.fromiter((_hash(str(plan.wanted(place))) for place in range(plan.total)), np.uint64, plan.total)
+    hashes = np.fromiter((_hash(plan.wanted(place)) for place in range(plan.total)), np.uint64, plan.total)
     ordered = np.sort(hashes)
     contested = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     while contested:
@@ -134,7 +145,7 @@ def _resolve(plan: Plan, places: Sequence[int]) -> dict[int, str]:
     taken: set[str] = set()
     renamed: dict[int, str] = {}
     for place in places:
-        path, wanted = _plain(plan.clip(place).id), plan.wanted(place)
+        path, wanted = _plain(plan.clip(place).id), PurePosixPath(plan.wanted(place))
         while str(wanted) in taken:
             wanted = path = path.with_name(f"{path.name}_{wanted.suffix}")
             renamed[place] = str(wanted)

@@ -16,6 +16,7 @@ FULL_SCALE = 1 - 2**-15  # the largest sample of 16 bits
 GATE_SECONDS = 0.4  # a block of ITU-R BS.1770
 LOUDNESS_SECONDS = 600  # measured at once; longer clips in parts, so that memory stays bounded
 SILENCE_LUFS = -70.0  # the absolute gate of BS.1770: quieter clips have no loudness
+HEADROOM = 0.4  # the weighting amplifies by up to 4 dB
 READ_FRAMES = 1 << 20
 
 
@@ -109,7 +110,8 @@ def _integrated(mono: torch.Tensor, rate: int) -> float:
     wanted = math.ceil(GATE_SECONDS * rate)
     if len(mono) < wanted:
         mono = mono.repeat(-(-wanted // len(mono)))
-    level = float(loudness(mono[None], rate))
+    scale = min(1.0, HEADROOM / max(mono.abs().max().item(), HEADROOM))  # torchaudio's filters clamp to [-1, 1]
+    level = float(loudness(scale * mono[None], rate)) - 20 * math.log10(scale)
     return max(level, SILENCE_LUFS) if math.isfinite(level) else SILENCE_LUFS
 
 
