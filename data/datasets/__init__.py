@@ -1,5 +1,6 @@
 """Map-style data sets: training crops, numbered by their draw and augmented, and whole clips for evaluation."""
 
+from data.datasets.checks import clip_seconds, readable_clips
 from data.datasets.crops import (
     NO_AUGMENTATION,
     AudioFormat,
@@ -7,9 +8,7 @@ from data.datasets.crops import (
     ClipDataset,
     CropDataset,
     ListedClips,
-    clip_seconds,
     noise_scale,
-    readable_clips,
 )
 from data.datasets.evaluation import clip_sampler, evaluation_dataset
 from data.datasets.listing import listed_clips

@@ -1,14 +1,10 @@
 """Map-style data sets: training crops, numbered by their draw and augmented, and whole clips for evaluation."""
 
-import itertools
 import math
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -16,20 +12,16 @@ from data.audio.bad_files import BadFiles
 from data.audio.decoded import DecodedClips
 from data.audio.reading import (
     Crop,
-    check_readable,
-    probe,
     read_crop,
     read_whole,
     within_full_scale,
 )
 from data.datasets.levels import CropGains, amplified, level_gain
 from data.errors import AudioReadError, DataError
-from data.sampling import ClipTable, Draw, Lengths, draw_uniforms
-from data.sources.base import AudioSource, Clip, ClipSequence, refuse_shortened, stated_seconds
+from data.sampling import ClipTable, Draw, draw_uniforms
+from data.sources.base import AudioSource, Clip, refuse_shortened
 
 MAX_ATTEMPTS = 100  # unreadable clips in one draw before it is an error
-READ_THREADS = 8
-READ_CHUNK = 4096  # clips given to the threads at once
 
 
 class AudioFormat(NamedTuple):
@@ -220,71 +212,6 @@ def noise_scale(speech: torch.Tensor, noise: torch.Tensor, *, snr_db: float) -> 
     if speech_power == 0.0 or noise_power == 0.0:
         return 0.0
     return math.sqrt(speech_power / noise_power / 10.0 ** (snr_db / 10.0))
-
-
-def clip_seconds(clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool) -> Lengths:
-    """The length of each clip in seconds, from the header where the source does not know it.
-
-    A file without a usable header is reported and gets 0 seconds, or raises AudioReadError when `strict`.
-    """
-
-    def seconds(clip: Clip) -> float:
-        info = probe(clip.path, clip.segment)
-        return info.frames / info.rate
-
-    stated = clips.stated_seconds() if isinstance(clips, ClipSequence) else stated_seconds(clips)
-    unknown = np.flatnonzero(np.isnan(stated))
-    if not len(unknown):
-        return stated
-    lengths = np.array(stated)
-    measured = _try_all(seconds, (clips[number] for number in unknown.tolist()), bad_files, strict)
-    for number, (_, found) in zip(unknown.tolist(), measured, strict=True):
-        lengths[number] = found or 0.0
-    return lengths
-
-
-def readable_clips(
-    clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool, max_seconds: float | None = None
-) -> tuple[Sequence[Clip], Sequence[float]]:
-    """The clips that decode without an error (to `max_seconds`), and their whole lengths in seconds.
-
-    Every rank decodes them all, so that all keep the same ones. The others are reported, or raise AudioReadError when
-    `strict`.
-    """
-
-    def seconds(clip: Clip) -> float:
-        found = check_readable(clip.path, segment=clip.segment, max_seconds=max_seconds)
-        refuse_shortened(clip, found)
-        return found
-
-    kept, lengths = array("q"), array("d")
-    for number, (_, length) in enumerate(_try_all(seconds, clips, bad_files, strict)):
-        if length is not None:
-            kept.append(number)
-            lengths.append(length)
-    if isinstance(clips, ClipSequence):
-        return clips.selected(np.array(kept)), lengths
-    return [clips[number] for number in kept], lengths
-
-
-def _try_all(
-    seconds: Callable[[Clip], float], clips: Iterable[Clip], bad_files: BadFiles, strict: bool
-) -> Iterator[tuple[Clip, float | None]]:
-    """Each clip and its `seconds`, in threads; None where it raised AudioReadError and the clip was reported."""
-
-    def attempt(clip: Clip) -> float | None:
-        try:
-            return seconds(clip)
-        except AudioReadError as error:
-            if strict:
-                raise
-            bad_files.report(error.path, error.reason)
-            return None
-
-    stream = iter(clips)
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        while chunk := list(itertools.islice(stream, READ_CHUNK)):
-            yield from zip(chunk, pool.map(attempt, chunk), strict=True)
 
 
 def _between(limits: tuple[float, float], uniform: float) -> float:

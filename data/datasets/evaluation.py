@@ -8,7 +8,8 @@ from torch.utils.data import Sampler
 
 from data.audio.bad_files import BadFiles
 from data.audio.pieces import LongClip, PieceReader
-from data.datasets.crops import READ_THREADS, AudioFormat, ClipDataset, readable_clips
+from data.datasets.checks import READ_THREADS, readable_clips
+from data.datasets.crops import AudioFormat, ClipDataset
 from data.datasets.pieces import PieceDataset, PieceSampler
 from data.errors import DataError
 from data.sampling import ShardSampler, UnsizedSampler

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.audio.bad_files import BadFiles
-from data.datasets.crops import ListedClips, clip_seconds
+from data.datasets.checks import clip_seconds
+from data.datasets.crops import ListedClips
 from data.sampling import ClipTable
 from data.sources.base import Clip, joined
 

@@ -14,6 +14,7 @@ from data.audio.members import member_path
 from data.errors import DataError
 from data.sources.base import AudioSource, Clip, clip_id
 from data.sources.columns.cache import cached_clips, listed
+from data.sources.columns.origin import LocalFiles, Origin, StoredObject
 
 MANIFEST = "manifest.tsv"
 VERSION = 1  # raise it when the same manifest gives other clips
@@ -63,9 +64,15 @@ class ShardSource(AudioSource):
     def clips(self) -> Sequence[Clip]:
         with self._explained():
             storage, path = fsspec.core.url_to_fs(self._manifest)
+            origin: Origin
             if isinstance(storage, LocalFileSystem):
-                return cached_clips([Path(path)], self._parsed, options=("ShardSource", VERSION, self.root, self.name))
-        return listed(self._parsed())
+                origin = LocalFiles([Path(path)])
+            else:
+                try:
+                    origin = StoredObject(self._manifest, storage, path)
+                except Exception:  # some storages tell nothing, or not what is wrong: reading will
+                    return listed(self._parsed())
+            return cached_clips(origin, self._parsed, options=("ShardSource", VERSION, self.root, self.name))
 
     def _parsed(self) -> Iterator[Clip]:
         """The clips, a line of the manifest at a time."""

@@ -11,6 +11,7 @@ from data.audio.reading import probe
 from data.errors import AudioReadError, DataError
 from data.sources.base import AudioSource, Clip, clip_id
 from data.sources.columns.cache import cached_clips
+from data.sources.columns.origin import LocalFiles
 from data.sources.lists.entry import Entry
 from data.sources.lists.forms import entries, files_of, list_in
 
@@ -65,7 +66,7 @@ class ManifestSource(AudioSource):
         parse = type(self).iter_clips
         place = (self.split, str(self.root), self.root_is_given, self.name)
         options = (parse.__module__, parse.__qualname__, VERSION, *place)
-        return cached_clips(files_of(self.path), self.iter_clips, options=options, usable=_some_exist)
+        return cached_clips(LocalFiles(files_of(self.path)), self.iter_clips, options=options, usable=_some_exist)
 
     def iter_clips(self) -> Iterator[Clip]:
         """The clips one by one, in bounded memory. Raises DataError, at the latest after the last one."""

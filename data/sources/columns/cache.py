@@ -7,7 +7,6 @@ tell that these are the same as before; where they do not, the contents are hash
 
 import contextlib
 import fcntl
-import hashlib
 import itertools
 import json
 import logging
@@ -18,7 +17,6 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +25,10 @@ from tqdm import tqdm
 from data.errors import DataError
 from data.sources.base import Clip
 from data.sources.columns.clip_list import SUMMARY, VERSION, ClipList, UnusableCache, write_clips
+from data.sources.columns.origin import Origin, digest
 
 SHORT = 10_000  # clips of a list that is kept in memory
 SMALL = 1 << 22  # bytes of a manifest that is read anew at each start, where its list is short
-SETTLED_NS = 2 * 10**9  # a manifest changed less than this before it was read may have changed again unnoticed
 DEAD_SECONDS = 24 * 3600  # after which a list that was not finished is removed
 QUIET_SECONDS = 5  # before progress is shown
 
@@ -40,18 +38,18 @@ Usable = Callable[[Sequence[Clip]], bool]
 
 
 def cached_clips(
-    files: Sequence[Path],
+    origin: Origin,
     parse: Parse,
     *,
     options: Sequence[Any],
     usable: Usable = bool,
 ) -> Sequence[Clip]:
-    """The clips that `parse` reads from `files`: a list where they are few, else columns.
+    """The clips that `parse` reads from `origin`: a list where they are few, else columns.
 
     Columns are written once and found again, also those of a short list from a large manifest.
 
     Args:
-        files: a manifest and what else `parse` reads.
+        origin: the manifest.
         parse: yields the clips; what it raises is raised here.
         options: all else that the clips depend on, such as the class, its version, its split and its root.
         usable: whether a list that was found still holds: one whose files are no longer there is made anew.
@@ -59,16 +57,16 @@ def cached_clips(
     Raises:
         DataError: The columns can be written nowhere.
     """
-    manifest = _Manifest(files, options, usable)
+    manifest = _Lists(origin, options, usable)
     found = manifest.cached()
     if found is None:
-        read = lambda: _progress(parse(), files[0])  # noqa: E731
+        read = lambda: _progress(parse(), origin.name)  # noqa: E731
         stream = iter(read())
-        clips = list(itertools.islice(stream, SHORT + 1)) if manifest.size <= SMALL else []
-        if manifest.size <= SMALL and len(clips) <= SHORT:
+        clips = list(itertools.islice(stream, SHORT + 1)) if origin.size <= SMALL else []
+        if origin.size <= SMALL and len(clips) <= SHORT:
             manifest.remove_old()
             return clips
-        with manifest.only_maker():
+        with only_one(f"{origin.name} {manifest.key}"):
             found = manifest.cached()  # another process may have made it in the meantime
             if found is None:
                 found = manifest.make(itertools.chain(clips, stream), read)
@@ -82,27 +80,25 @@ def listed(clips: Iterable[Clip]) -> Sequence[Clip]:
     return first if len(first) <= SHORT else _temporary(itertools.chain(first, stream))
 
 
-class _Manifest:
-    """A manifest as it is now, and the cached lists of its clips."""
+class _Lists:
+    """The cached lists of a manifest."""
 
-    def __init__(self, files: Sequence[Path], options: Sequence[Any], usable: Usable) -> None:
-        self._usable = usable
-        self._files, self._options = list(files), _digest(repr([VERSION, *options]).encode(), 6)
-        self._seen, self._seen_at = self._stat(), time.time_ns()
-        self.size = sum(size for size, *_ in self._seen)
+    def __init__(self, origin: Origin, options: Sequence[Any], usable: Usable) -> None:
+        self._origin, self._usable = origin, usable
+        self.key = digest(repr([VERSION, *options]).encode(), 6)
 
     def cached(self) -> ClipList | None:
         """The list made from the same contents with the same options, if there is one that is whole."""
-        for home in filter(Path.is_dir, self._homes()):
+        for home in filter(Path.is_dir, self._origin.homes):
             with contextlib.suppress(UnusableCache):
-                found = ClipList(home / f"{self._options}-{self._contents_known_to(home)}")
+                found = ClipList(home / f"{self.key}-{self._contents_known_to(home)}")
                 if self._usable(found):
                     return found
         return None
 
     def make(self, clips: Iterable[Clip], parse: Parse) -> ClipList:
         """Write the columns into the first place that takes them, or into a temporary folder."""
-        for home in self._homes():
+        for home in self._origin.homes:
             try:
                 home.mkdir(parents=True, exist_ok=True)
                 draft = Path(tempfile.mkdtemp(prefix=".making-", dir=home))
@@ -110,82 +106,57 @@ class _Manifest:
                 continue
             try:
                 write_clips(draft, clips)
-                if self._stat() != self._seen:  # it is not known which contents these are
+                if not self._origin.unchanged():  # it is not known which contents these are
                     clips = parse()
                     break
                 made = self._install(draft, home)
                 self.remove_old()
                 return made
             except OSError as error:
-                logger.warning("%s: no columns of %s: %s", home, self._files[0], error.strerror or error)
+                logger.warning("%s: no columns of %s: %s", home, self._origin.name, error.strerror or error)
                 clips = parse()
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
-        logger.warning("%s: no folder keeps its columns: it is listed again in each process", self._files[0])
+                with contextlib.suppress(OSError):  # unless it holds a list
+                    home.rmdir()
+        logger.warning("%s: no folder keeps its columns: it is listed again in each process", self._origin.name)
         try:
             return _temporary(clips)
         except OSError as error:
             problem = f"is too long for the room in {tempfile.gettempdir()} ({error.strerror or error})"
-            raise DataError("the manifest", self._files[0], problem, "make room, or set TMPDIR") from error
+            raise DataError("the manifest", self._origin.name, problem, "make room, or set TMPDIR") from error
 
     def remove_old(self) -> None:
         """Remove lists of earlier contents, unless a process has them open, and what dead processes left behind."""
-        for home in filter(Path.is_dir, self._homes()):
+        for home in filter(Path.is_dir, self._origin.homes):
             with contextlib.suppress(OSError):
                 for entry in filter(Path.is_dir, list(home.iterdir())):
                     contents = entry.name.partition("-")[2]
                     draft = entry.name.startswith(".making-")
-                    if _age(entry) > DEAD_SECONDS if draft else contents != self._contents and _unused(entry):
+                    if _age(entry) > DEAD_SECONDS if draft else contents != self._origin.contents and _unused(entry):
                         _discard(entry)
                 if not any(map(Path.is_dir, home.iterdir())):
                     shutil.rmtree(home)
 
-    @contextlib.contextmanager
-    def only_maker(self) -> Iterator[None]:
-        """Wait until no other process of this user and machine makes the same list."""
-        key = _digest(f"{self._files[0].absolute()} {self._options}".encode(), 8)
-        try:
-            path = Path(tempfile.gettempdir()) / f"clips-{os.getuid()}-{key}.lock"
-            file = open(path, "a")  # noqa: SIM115
-        except OSError:
-            yield
-            return
-        with file:
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    @cached_property
-    def _contents(self) -> str:
-        digest = hashlib.blake2b(digest_size=12)
-        for path in self._files:
-            with open(path, "rb", buffering=0) as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            digest.update(b"\0end\0")
-        return digest.hexdigest()
-
     def _contents_known_to(self, home: Path) -> str:
-        """The hash of the contents: as noted where the files are those of the note, else computed and noted."""
-        note = home / f"{self._options}.json"
+        """The hash of the contents: as noted for the same state, else computed and noted."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            noted = json.loads(note.read_text(encoding="utf-8"))
-            times = [moment for _, *moments, _ in self._seen for moment in moments]
-            if noted["files"] == self._seen and max(times) + SETTLED_NS < noted["at"]:
+            noted = json.loads((home / f"{self.key}.json").read_text(encoding="utf-8"))
+            if noted["state"] == self._origin.state and noted["trusted"]:
                 return str(noted["contents"])
         self._note(home)
-        return self._contents
+        return self._origin.contents
 
     def _note(self, home: Path) -> None:
-        text = json.dumps({"files": self._seen, "at": self._seen_at, "contents": self._contents})
+        known = {"state": self._origin.state, "trusted": self._origin.trusted, "contents": self._origin.contents}
         with contextlib.suppress(OSError):
-            draft = home / f".{self._options}-{os.getpid()}.tmp"
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(home / f"{self._options}.json")
+            draft = home / f".{self.key}-{os.getpid()}.tmp"
+            draft.write_text(json.dumps(known), encoding="utf-8")
+            draft.replace(home / f"{self.key}.json")
 
     def _install(self, draft: Path, home: Path) -> ClipList:
         """Give a folder of columns its name, unless another process has just made the same."""
-        folder = home / f"{self._options}-{self._contents}"
+        folder = home / f"{self.key}-{self._origin.contents}"
         draft.chmod(0o755)
         for _ in range(2):
             try:
@@ -202,18 +173,16 @@ class _Manifest:
         except UnusableCache as error:
             raise OSError(str(error)) from error
 
-    def _homes(self) -> list[Path]:
-        """The folders that may hold the lists, the best first."""
-        manifest = self._files[0].absolute()
-        homes = [manifest.parent / f".{manifest.name}.clips"]
-        with contextlib.suppress(RuntimeError):  # no home folder
-            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neural-speech-codec" / "clips"
-            homes.append(cache / f"{manifest.stem[:40]}-{_digest(os.fsencode(manifest), 8)}")
-        return homes
 
-    def _stat(self) -> list[list[int]]:
-        found = map(os.stat, self._files)
-        return [[stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] for stat in found]
+@contextlib.contextmanager
+def only_one(work: str) -> Iterator[None]:
+    """Wait until no other process of this user and machine does the same work."""
+    path = Path(tempfile.gettempdir()) / f"clips-{os.getuid()}-{digest(work.encode('utf-8', 'surrogatepass'), 8)}.lock"
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # no folder to write to, or a file system without locks
+            file = stack.enter_context(open(path, "a"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _temporary(clips: Iterable[Clip]) -> ClipList:
@@ -234,10 +203,12 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _progress(clips: Iterable[Clip], manifest: Path) -> Iterator[Clip]:
+def _progress(clips: Iterable[Clip], manifest: str) -> Iterator[Clip]:
     """The same clips; their number is shown when they take long. An OSError becomes a DataError."""
     pause = 0.5 if sys.stderr.isatty() else 30.0
-    bar = tqdm(desc=f"listing {manifest.name}", unit=" clips", delay=QUIET_SECONDS, mininterval=pause, leave=False)
+    bar = tqdm(
+        desc=f"listing {Path(manifest).name}", unit=" clips", delay=QUIET_SECONDS, mininterval=pause, leave=False
+    )
     try:
         with bar:
             bar.iterable = clips
@@ -266,7 +237,3 @@ def _discard(entry: Path) -> None:
 
 def _age(path: Path) -> float:
     return time.time() - path.stat().st_mtime
-
-
-def _digest(data: bytes, size: int) -> str:
-    return hashlib.blake2b(data, digest_size=size).hexdigest()

@@ -81,6 +81,28 @@ class ClipList(ClipSequence):
         for first in range(0, self._rows, CHUNK):
             yield from self._between(first, min(first + CHUNK, self._rows))
 
+    def extra(self, name: str) -> Column | None:
+        """A column that `add_extra` has added; None where there is none, or a damaged one."""
+        path = self.folder / f"{name}.npy"
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(path.with_suffix(".json").read_text()) == [VERSION, *fingerprint(path)]:
+                return Column(path)
+        return None
+
+    def add_extra(self, name: str, values: Iterable[np.ndarray]) -> None:
+        """Keep a column of float64 beside the others, given piece by piece. Raises OSError."""
+        path = self.folder / f"{name}.npy"
+        draft = path.with_name(f".{name}-{os.getpid()}.tmp")
+        try:
+            with ColumnWriter(draft, "<f8") as column:
+                for piece in values:
+                    column.write(piece)
+            known = json.dumps([VERSION, *fingerprint(draft)])
+            draft.replace(path)
+            path.with_suffix(".json").write_text(known)
+        finally:
+            draft.unlink(missing_ok=True)
+
     def __eq__(self, other: object) -> bool:
         return self.folder == other.folder if isinstance(other, ClipList) else super().__eq__(other)
 
