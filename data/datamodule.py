@@ -155,6 +155,9 @@ class SpeechDataModule(LightningDataModule):
                 module.on_epochs_known(self.epoch_length())
             if self.sources["val"]:
                 self._datasets["val"] = self._clip_dataset("val", self.val_clips, self.val_seconds)
+                overfit = getattr(self.trainer, "overfit_batches", 0)
+                if self.trainer is not None and isinstance(overfit, float) and overfit:
+                    self.trainer.limit_val_batches = self._clip_share("val", overfit)  # a clip at least
         else:
             role = {"validate": "val"}.get(stage, str(getattr(stage, "value", stage)))
             self._datasets[role] = self._clip_dataset(role)
@@ -254,6 +257,10 @@ class SpeechDataModule(LightningDataModule):
         dataset = self._datasets[role]
         assert isinstance(dataset, ClipDataset | PieceDataset)
         return self._loader(dataset, sampler=clip_sampler(dataset, *self._place()))
+
+    def _clip_share(self, role: str, share: float) -> int:
+        dataset: Any = self._datasets[role]
+        return max(1, int(share * (len(dataset) // self._place()[1])))
 
     def _loader(
         self, dataset: Dataset, *, sampler: Sampler | None = None, batch_sampler: Sampler | None = None

@@ -46,6 +46,15 @@ class CodebookUsage(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._counts = {}
 
+    def logged_names(self, pl_module: LightningModule) -> list[str]:
+        """Names of all values that `fit` logs here."""
+        if not hasattr(pl_module, "codec"):
+            return []
+        counts = _Counts(pl_module.codec.quantizer, torch.device("cpu"))  # type: ignore[union-attr, arg-type]
+        names = [f"{figure}_{k}" for k in counts.sizes for figure in ("usage", "perplexity")]
+        names += [f"level_{i}_{level}" for i, levels in enumerate(counts.levels) for level in range(levels)]
+        return [f"codebook/{stage}/{name}" for stage in ("train", "val") for name in names]
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the counts since the last log, summed over ranks, in the checkpoint."""
         counts = self._counts_of("train", pl_module).histogram

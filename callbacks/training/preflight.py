@@ -8,8 +8,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from callbacks.training.preflight_checks import CHECKS, NEED_DATA, after_sanity_check
+from callbacks.training.preflight_checks import CHECKS, NEED_DATA
 from callbacks.training.preflight_memory import device_memory
+from callbacks.training.preflight_monitors import after_sanity_check
 from callbacks.training.preflight_space import Finding
 from codec.errors import InvalidValue
 
@@ -75,7 +76,7 @@ class Preflight(Callback):
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._applies(trainer):
-            _refuse([finding.text for finding in after_sanity_check(trainer)])
+            _refuse(_problems(trainer, pl_module, [after_sanity_check]))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._waiting = True

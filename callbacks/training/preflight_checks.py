@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import random
 from collections.abc import Iterator
@@ -11,11 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from callbacks.channel.evaluation import ChannelEvaluation
 from callbacks.metrics import SpeechMetric, Unscorable
-from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.pool import usable_cores
-from callbacks.scoring.scores import summarise
+from callbacks.training.preflight_monitors import evaluations, monitors
 from callbacks.training.preflight_space import Finding, checkpoint_space
 from codec.errors import first_line
 
@@ -93,7 +90,7 @@ def discriminators(trainer: Any, module: Any) -> Iterator[Finding]:
 
 def metrics(trainer: Any, module: Any) -> Iterator[Finding]:
     """Compute every metric of validation on synthetic speech at the codec's output rate."""
-    for evaluation in _evaluations(trainer):
+    for evaluation in evaluations(trainer):
         rate = module.codec.output_sample_rate
         reference = speech_like(rate)
         degraded = reference + 0.01 * np.random.default_rng(1).standard_normal(len(reference)).astype(np.float32)
@@ -104,24 +101,6 @@ def metrics(trainer: Any, module: Any) -> Iterator[Finding]:
                     f"{metric.label} cannot be computed at {rate} Hz ({why}): install what it needs, or leave it out "
                     "of channels.metrics."
                 )
-
-
-def monitors(trainer: Any, module: Any) -> Iterator[Finding]:
-    """The values that callbacks monitor must be logged in validation, as far as this is known beforehand."""
-    known = [
-        row.key
-        for evaluation in _evaluations(trainer)
-        for row in summarise([], evaluation.channels, evaluation.metrics, repeats=1, bootstrap=Bootstrap(0, 0.95, 0))
-    ]
-    never = isinstance(trainer.val_check_interval, int) and 0 < trainer.max_steps < trainer.val_check_interval
-    for owner, monitor in _monitored(trainer):
-        if never:
-            yield Finding(
-                f"{owner} monitors {monitor}, but there is no validation in {trainer.max_steps} batches: set "
-                f"trainer.val_check_interval {trainer.val_check_interval} to that or less."
-            )
-        elif monitor.startswith("channel/") and monitor not in known:
-            yield _unknown(owner, monitor, known)
 
 
 def workers(trainer: Any, module: Any) -> Iterator[Finding]:
@@ -163,14 +142,6 @@ CHECKS = (
 NEED_DATA = (training_clips,)  # those that can run only after the data module's setup
 
 
-def after_sanity_check(trainer: Any) -> Iterator[Finding]:
-    """Monitored values of the module's own validation, whose names the sanity check has just shown."""
-    logged = [name for name in trainer.callback_metrics if name.startswith("val/")]
-    for owner, monitor in _monitored(trainer):
-        if monitor.startswith("val/") and monitor not in logged:
-            yield _unknown(owner, monitor, logged)
-
-
 def speech_like(sample_rate: int, seconds: float = 1.5) -> np.ndarray:
     """Harmonics of a gliding pitch under a syllable envelope: float32 [T], peak 0.5."""
     time = np.arange(int(seconds * sample_rate)) / sample_rate
@@ -188,18 +159,3 @@ def _failure(metric: SpeechMetric, reference: np.ndarray, degraded: np.ndarray, 
     except Exception as error:  # such as packages that cannot be imported
         return f"{type(error).__name__}: {first_line(error)}"
     return ""
-
-
-def _evaluations(trainer: Any) -> list[ChannelEvaluation]:
-    return [c for c in trainer.callbacks if isinstance(c, ChannelEvaluation) and c.fit_clips != 0]
-
-
-def _monitored(trainer: Any) -> list[tuple[str, str]]:
-    """(callback's name, monitored value) of each callback that monitors one."""
-    return [(type(c).__name__, c.monitor) for c in trainer.callbacks if isinstance(getattr(c, "monitor", None), str)]
-
-
-def _unknown(owner: str, monitor: str, known: list[str]) -> Finding:
-    nearest = difflib.get_close_matches(monitor, known, n=1, cutoff=0.0)
-    remedy = f"the nearest that is logged is {nearest[0]}" if nearest else "nothing like it is logged"
-    return Finding(f"{owner} monitors {monitor}, which no validation will log: {remedy}.")

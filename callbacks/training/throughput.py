@@ -41,6 +41,10 @@ class Throughput(Callback):
         self._batches, self._audio, self._busy, self._waited = 0, 0.0, 0.0, 0.0
         self._mark: float | None = None
 
+    def logged_names(self, pl_module: LightningModule) -> list[str]:
+        """Names of all values that `fit` logs here."""
+        return [f"throughput/{name}" for name in ("audio_seconds_per_second", "batches_per_second", "data_wait")]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._warm = False
         self._restart()

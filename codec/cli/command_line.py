@@ -12,32 +12,30 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from codec.checkpoints.files import SafeCheckpointIO
 from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolve_checkpoint
 from codec.checkpoints.run_folder import checkpoint_folder, hold_folders, run_folder
 from codec.checkpoints.run_lock import release_all
+from codec.cli.last_resort import FirstBatch, refusal
 from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.progress_bar import BatchProgressBar
 from codec.cli.run_place import SPECIAL as SPECIAL_CHECKPOINTS
 from codec.cli.run_place import Wish, note_services, place_run
-from codec.cli.trainer_options import complete_epoch_options
-from codec.errors import UserError, first_line
+from codec.cli.trainer_options import check_trainer_options, forget_empty_groups, listed_callbacks
+from codec.errors import UserError
 from codec.layers.ranks import wait_for_ranks
 from codec.training.csv_log import keep_metrics
 from codec.training.distributed.stop_signals import RunStopped
-from codec.training.distributed.supported import SEVERAL_DEVICES, check_options
-from codec.training.lightning_internals import starts_elsewhere, takes_several_devices
+from codec.training.distributed.supported_callbacks import check_callbacks
+from codec.training.lightning_internals import starts_elsewhere
 
 LOGGER = {
     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
     "init_args": {"save_dir": "runs", "name": "run", "version": ""},
 }
-# Options of the Trainer that the module handles itself: the Trainer's name, the module's name, the unset value.
-MODULES_OWN = (("gradient_clip_val", "gradient_clip", 0), ("accumulate_grad_batches", "accumulate", 1))
 
 
 class CodecCLI(CommandLine):
@@ -65,6 +63,7 @@ class CodecCLI(CommandLine):
         user_errors: tuple[type[Exception], ...] = (UserError,),
     ) -> None:
         self.usual_callbacks, self.user_errors = usual_callbacks, user_errors
+        self.first_batch = FirstBatch()
         super().__init__(
             model_class,
             datamodule_class,
@@ -93,7 +92,10 @@ class CodecCLI(CommandLine):
             "ignore", message=r"It is recommended to use `self\.log\(.*sync_dist"
         )  # reduced already
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-        for given in self.config_init[self.subcommand].trainer.callbacks or []:
+        given_callbacks = listed_callbacks(self.config_init[self.subcommand].trainer.callbacks)
+        if self.subcommand == "fit":
+            check_callbacks(given_callbacks)
+        for given in given_callbacks:
             key = next((name for name, usual in self.usual_callbacks.items() if type(given) is usual), None)
             if key is not None:
                 self._fail(f"trainer.callbacks repeats {type(given).__name__}, which is always on: set it under {key}.")
@@ -103,6 +105,7 @@ class CodecCLI(CommandLine):
         for index, callback in enumerate(callbacks):
             if type(callback) in (RichProgressBar, TQDMProgressBar):
                 callbacks[index] = BatchProgressBar()
+        callbacks.insert(0, self.first_batch)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = SafeCheckpointIO()
         return trainer
@@ -166,15 +169,11 @@ class CodecCLI(CommandLine):
     def before_instantiate_classes(self) -> None:
         """Refuse, in one sentence, what would fail later and less clearly."""
         options = self.option("trainer")
-        for name, other, unset in MODULES_OWN:
-            if options[name] not in (None, unset):
-                self._fail(
-                    f"trainer.{name} {options[name]:g} must be unset: use model.init_args.optimization.{other} instead."
-                )
-        if options.enable_checkpointing is False:
-            self._fail("trainer.enable_checkpointing False must be unset: runs always keep checkpoints.")
-        self._choose_strategy(options)
-        complete_epoch_options(options)
+        try:
+            check_trainer_options(options)
+        except UserError as error:
+            self._fail(str(error))
+        forget_empty_groups(self.option("model"))
         path = self.option("ckpt_path")
         if path and path not in SPECIAL_CHECKPOINTS:
             self._check_checkpoint(path)
@@ -188,17 +187,6 @@ class CodecCLI(CommandLine):
     def _configuration(self) -> dict[str, Any]:
         """The command's configuration as `SaveConfig` writes it."""
         return yaml.safe_load(self.subcommand_parser().dump(self.config[self.subcommand], skip_none=False))
-
-    def _choose_strategy(self, options: Any) -> None:
-        try:
-            check_options(options)
-            if options.strategy == "auto" and takes_several_devices(options):
-                options.strategy = SEVERAL_DEVICES
-        except UserError as error:
-            self._fail(str(error))
-        except (MisconfigurationException, TypeError) as error:  # as Lightning refuses numbers of devices
-            devices = f"trainer.accelerator {options.accelerator} with devices {options.devices}"
-            self._fail(f"{devices} cannot be used here: {first_line(error)}.")
 
     def _check_checkpoint(self, path: str) -> None:
         try:
@@ -215,10 +203,10 @@ class CodecCLI(CommandLine):
         try:
             super().instantiate_classes()
         except Exception as error:
-            mistake = next((e for e in _chain(error) if isinstance(e, self.user_errors)), None)
+            mistake = next((str(e) for e in _chain(error) if isinstance(e, self.user_errors)), None) or refusal(error)
             if mistake is None:
                 raise
-            self._fail(str(mistake))
+            self._fail(mistake)
         self.config[self.subcommand].trainer = self._stated  # what is saved names no version: the next run has its own
 
     def run(self, run: Callable[[], None]) -> None:
@@ -231,6 +219,11 @@ class CodecCLI(CommandLine):
             raise
         except self.user_errors as error:
             self._fail(str(error))
+        except Exception as error:
+            told = None if self.first_batch.reached else refusal(error)
+            if told is None:
+                raise
+            self._fail(told)
         finally:
             release_all()
 

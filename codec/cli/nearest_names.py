@@ -12,6 +12,8 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
 from codec.cli.lightning_internals import option_names
+from codec.training.codec_module import CodecModule
+from codec.training.distillation_module import DistillationModule
 
 RENAMED = {  # options of version 0.1, for the hint alone
     "discriminators": "adversary.discriminators",
@@ -39,7 +41,24 @@ class HelpfulParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and exit with status 2."""
-        super().error(message + nearest_names(message, self) if self.exit_on_error else message, ex)
+        told = plain_type_error(message) + nearest_names(message, self) if self.exit_on_error else message
+        super().error(told, ex)
+
+
+def plain_type_error(message: str) -> str:
+    """One sentence for a value of a wrong type, in place of a list of all types; other messages as they are."""
+    found = re.fullmatch(
+        r'Parser key "(?P<key>[\w.]+)":\s+(?:- Expected a path but .*\s+- )?Does not validate against any of the Union '
+        r"subtypes\s+Subtypes: \[(?P<types>.*)\]\s+Errors:\s+(?P<errors>(?:- Expected a .*\s+)+)"
+        r"Given value type: .*\s+Given value: (?P<value>.*)",
+        message.strip(),
+    )
+    if found is None:
+        return message
+    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", found["types"]).replace("NoneType", "null")
+    types = re.sub(r"typing\.Literal\[([^\]]*)\]", r"\1", types)
+    types = re.sub(r"\b(?:typing\.|(?:\w+\.)+(?=[A-Z]))", "", types)
+    return f"{found['key']} {found['value']} is not accepted: it takes {types}."
 
 
 def nearest_names(message: str, parser: ArgumentParser) -> str:
@@ -47,7 +66,11 @@ def nearest_names(message: str, parser: ArgumentParser) -> str:
     sentences = []
     for owner, wrong in _unknown_names(message):
         valid = _valid_names(owner, parser)
-        nearest = _renamed(wrong, valid) or difflib.get_close_matches(wrong, valid, n=1, cutoff=0.0)
+        nearest = (
+            _renamed(wrong, valid)
+            or _of_the_model(owner, wrong)
+            or difflib.get_close_matches(wrong, valid, n=1, cutoff=0.0)
+        )
         if nearest and nearest[0] != wrong:
             sentences.append(f"\nDid you mean '{nearest[0]}' instead of '{wrong}'?")
     return "".join(dict.fromkeys(sentences))
@@ -61,6 +84,17 @@ def _renamed(wrong: str, valid: list[str]) -> list[str]:
         if name in valid:
             return [name]
     return []
+
+
+def _of_the_model(owner: str, wrong: str) -> list[str]:
+    """The whole name of a model's option that was typed as `adversary.start` or `compiled`."""
+    if owner:
+        return []
+    known = {name for part in (CodecModule, DistillationModule) for name in _arguments(part)}
+    known |= {name.partition(".")[0] for name in known}
+    words = wrong.split(".")
+    found = any(".".join(words[: length + 1]) in known for length in range(len(words)))
+    return [f"model.init_args.{wrong}"] if found else []
 
 
 def _unknown_names(message: str) -> list[tuple[str, str]]:

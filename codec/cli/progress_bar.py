@@ -34,7 +34,8 @@ class BatchProgressBar(TQDMProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The values beside the bar; between two logs those of the last one."""
-        if trainer.training and self._shown and trainer.global_step % log_interval(trainer):
+        interval = log_interval(trainer)
+        if trainer.training and self._shown and (not interval or trainer.global_step % interval):
             return self._shown
         values = {name: value for name, value in trainer.callback_metrics.items() if "/" not in name}
         self._shown = super().get_metrics(trainer, pl_module) | fetch_values(values)

@@ -25,7 +25,7 @@ from codec.training.losses.adversarial import FeatureMatchingLoss, LeastSquaresL
 from codec.training.losses.base import Loss, LossInputs
 from codec.training.losses.distillation import DistillationLoss
 from codec.training.losses.reconstruction import MultiScaleMelLoss, ReconstructionLoss
-from codec.training.optimizers import Optimization, fuse
+from codec.training.optimizers import Optimization, check_optimizer, fuse
 from codec.training.restoring import StatedCodec
 from codec.training.schedules import Constant
 from codec.training.terms import GeneratorTerms
@@ -85,6 +85,7 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
         for term in (self.reconstruction_loss, self.adversarial_loss, self.feature_matching_loss):
             self._add_term(term)
         self.terms["quantizer"] = 1.0
+        losses = losses or ()  # null in YAML
         for further in losses:
             if isinstance(further, DistillationLoss):
                 raise InvalidValue(
@@ -135,7 +136,7 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         makers = (self.optimization.optimizer, self.adversary.optimizer)
         trained = self._trained_parameters()
-        return [fuse(make(parameters)) for make, parameters in zip(makers, trained, strict=False)]
+        return [fuse(check_optimizer(make(parameters))) for make, parameters in zip(makers, trained, strict=False)]
 
     def _trained_parameters(self) -> list[list[nn.Parameter]]:
         """The parameters of each optimizer."""

@@ -1,5 +1,6 @@
 """Optimizers of a training step: how they are made, fused where possible, and how their gradients are clipped."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,23 @@ class Optimization:
             raise InvalidValue("gradient_clip", self.gradient_clip, "must be a norm above 0, or 0 for no clipping")
         if self.accumulate < 1:
             raise InvalidValue("accumulate", self.accumulate, "must be at least 1 batch per optimizer step")
+
+
+def check_optimizer(optimizer: Optimizer) -> Optimizer:
+    """The optimizer, if a step of a module can be its step.
+
+    Raises:
+        InvalidValue: It evaluates the loss by itself, takes sparse gradients alone, or has an infinite learning rate.
+    """
+    name = type(optimizer).__name__
+    if isinstance(optimizer, torch.optim.LBFGS | torch.optim.SparseAdam):
+        reason = "evaluates the loss itself" if isinstance(optimizer, torch.optim.LBFGS) else "takes sparse gradients"
+        raise InvalidValue(f"The optimizer {name}", allowed=reason, remedy="take torch.optim.AdamW")
+    for group in optimizer.param_groups:
+        rate = float(group["lr"])
+        if not 0 <= rate < math.inf:
+            raise InvalidValue("lr", rate, f"of {name} must be a number of at least 0")
+    return optimizer
 
 
 def fuse(optimizer: Optimizer) -> Optimizer:

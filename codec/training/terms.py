@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
@@ -26,6 +26,7 @@ class GeneratorTerms(L.LightningModule):
     """
 
     codec: NeuralCodec
+    discriminators: nn.ModuleList
     reconstruction_loss: ReconstructionLoss
     adversarial_loss: AdversarialLoss
     feature_matching_loss: FeatureMatchingLoss
@@ -46,6 +47,16 @@ class GeneratorTerms(L.LightningModule):
         loss.attach(self.codec)
         self.terms[loss.name] = loss.weight
 
+    def logged_names(self) -> list[str]:
+        """Names of all values that `fit` logs of the module, for callbacks that monitor one."""
+        judged = {self.adversarial_loss.name, self.feature_matching_loss.name}
+        sides, terms = ["generator"], [name for name in self.terms if name not in judged]
+        if len(self.discriminators):
+            sides, terms = ["generator", "discriminator"], list(self.terms)
+        names = [f"{kind}/{side}" for kind in ("train", "gradient_norm", "learning_rate") for side in sides]
+        loss = self.reconstruction_loss.name
+        return [f"val/{loss}", loss, *(f"train/{name}" for name in terms), *names, "train/skipped_steps"]
+
     def _against(self, inputs: LossInputs) -> dict[str, Tensor]:
         """Unweighted terms of the generator's loss that discriminators decide."""
         return {loss.name: loss(inputs) for loss in (self.adversarial_loss, self.feature_matching_loss)}
@@ -59,5 +70,15 @@ class GeneratorTerms(L.LightningModule):
         return any(self.get_submodule(name).sees_discriminators for name in self.further_losses)
 
     def _weighted_sum(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The generator's loss from its unweighted terms."""
+        """The generator's loss from its unweighted terms.
+
+        Raises:
+            InvalidValue: A term is not a scalar.
+        """
+        for name in self.terms:
+            if name in values and values[name].ndim:
+                raise InvalidValue(
+                    f"The loss {name}", list(values[name].shape), "must be a scalar, not a tensor of this shape",
+                    "return its mean",
+                )  # fmt: skip
         return torch.stack([weight * values[name] for name, weight in self.terms.items() if name in values]).sum()

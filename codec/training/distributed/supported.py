@@ -5,11 +5,12 @@ from importlib import import_module
 from typing import Any
 
 from lightning import Trainer
-from lightning.pytorch.plugins import MixedPrecision, Precision
+from lightning.pytorch.plugins import AsyncCheckpointIO, MixedPrecision, Precision
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy, StrategyRegistry
 
 from codec.errors import InvalidValue
 from codec.training.distributed.ddp import AlternatingDDPStrategy
+from codec.training.distributed.supported_callbacks import check_callbacks
 from codec.training.lightning_internals import shards_clips_again
 
 SEVERAL_DEVICES = "ddp_alternating"  # what several devices choose by themselves
@@ -21,8 +22,9 @@ def check_trainer(trainer: Trainer | None) -> None:
     """Refuse a trainer that does not work; for the module's `setup`, where None stands for no trainer.
 
     Raises:
-        InvalidValue: Lightning would shard the clips that the data module has sharded already, the strategy averages
-            gradients itself (`ddp`, `fsdp`, `deepspeed`), or the precision converts the weights.
+        InvalidValue: See `check_callbacks`; or Lightning would shard the clips that the data module has sharded
+            already, the strategy averages gradients itself (`ddp`, `fsdp`, `deepspeed`), or the precision converts the
+            weights.
     """
     if trainer is None:
         return
@@ -35,6 +37,12 @@ def check_trainer(trainer: Trainer | None) -> None:
         raise unsupported_strategy(type(trainer.strategy).__name__)
     if not isinstance(trainer.precision_plugin, MixedPrecision) and type(trainer.precision_plugin) is not Precision:
         raise unsupported_precision(trainer.precision_plugin.precision)
+    if isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO):
+        raise InvalidValue(
+            "trainer.plugins", "AsyncCheckpointIO", "writes a checkpoint after the run has gone on without it",
+            "leave it out: a run must find its last checkpoint after a crash",
+        )  # fmt: skip
+    check_callbacks(trainer.callbacks)  # type: ignore[attr-defined]
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 import callbacks.training.preflight
 import callbacks.training.preflight_checks as checks
-from callbacks import CodecEMA, Preflight, RunCheckpoint
+from callbacks import CodebookUsage, CodecEMA, Preflight, RunCheckpoint, Throughput
 from callbacks.channel.evaluation import ChannelEvaluation
 from callbacks.metrics import PESQ, SISDR, SpeechMetric
+from callbacks.training.preflight_monitors import declared_names
 from callbacks.training.preflight_space import checkpoint_bytes, kept_checkpoints
 from codec import Adversary, CodecModule, MultiPeriodDiscriminator, MultiScaleMelLoss
 from data import FolderSource, SpeechDataModule
@@ -312,3 +313,41 @@ def on_ranks(root: Path, speech: Path) -> None:
 
 if __name__ == "__main__":
     on_ranks(Path(sys.argv[1]), Path(sys.argv[2]))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "nearest"),
+    [("val_mel", "val/mel"), ("train/generatr", "train/generator"), ("throughput/data", "throughput/data_wait"),
+     ("codebook/val/usage_9", "codebook/val/usage_0"), ("learning_rate/generater", "learning_rate/generator")],
+)  # fmt: skip
+@pytest.mark.parametrize("owner", [ModelCheckpoint, EarlyStopping, RunCheckpoint])
+def test_a_misspelt_name_is_found_without_a_sanity_check(
+    tmp_path: Path, speech: Path, monitor: str, nearest: str, owner: Any
+) -> None:
+    runner = trainer(tmp_path, owner(monitor=monitor), Throughput(), CodebookUsage(), num_sanity_val_steps=0)
+    with pytest.raises(ValueError) as error:
+        runner.fit(module(), datamodule=data(speech))
+    assert runner.global_step == 0
+    assert f"{owner.__name__} monitors {monitor}, which " in problems(error)[0]
+    assert problems(error)[0].endswith(f"the nearest that is logged is {nearest}.")
+
+
+def test_all_that_training_and_validation_log_can_be_monitored(tmp_path: Path, speech: Path) -> None:
+    """The declared names are those that are logged."""
+    others = [Throughput(1), CodebookUsage(1), evaluation()]
+    runner = trainer(tmp_path, *others, max_steps=2, val_check_interval=2)
+    trained = module(start=0)
+    runner.fit(trained, datamodule=data(speech))
+    known, complete = declared_names(runner, trained)
+    assert complete and set(known) == set(runner.callback_metrics)
+
+
+def test_callbacks_of_a_users_own_may_log_what_is_monitored(tmp_path: Path, speech: Path) -> None:
+    class Own(Callback):
+        def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            if not trainer.sanity_checking:
+                pl_module.log("val/own", 1.0)
+
+    runner = trainer(tmp_path, Own(), EarlyStopping("val/own"))
+    runner.fit(module(), datamodule=data(speech))
+    assert runner.global_step == 1
