@@ -27,7 +27,7 @@ from data.datasets import (
 from data.errors import DataError
 from data.sampling import DrawBatchSampler, EpochLength
 from data.sources.base import AudioSource, Clip, as_list, joined, spread_clips, unique_clips
-from data.sources.folder import FolderSource
+from data.sources.recognised import named_source
 
 Sources = AudioSource | list[AudioSource] | None
 STAGE_ROLES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
@@ -54,7 +54,7 @@ class SpeechDataModule(LightningDataModule):
         train: sources of the training crops.
         val: sources of the validation clips.
         test: sources of the test clips.
-        predict_from: sources of the clips for predict; a text is the path of a folder.
+        predict_from: sources of the clips for predict; a text is the path of a folder or of a list.
         sample_rate: of the model's input, in Hz.
         output_sample_rate: of the target, in Hz; None for `sample_rate`.
         hop_length: samples in a frame at `sample_rate`; a crop is a whole number of frames.
@@ -125,7 +125,7 @@ class SpeechDataModule(LightningDataModule):
             length_at(rate, self.crop_samples, sample_rate)
         self.audio_format = AudioFormat(rates, highpass_hz, loudness)
         self.sources = {"train": as_list(train), "val": as_list(val), "test": as_list(test)}
-        self.sources["predict"] = as_list(FolderSource(predict_from) if isinstance(predict_from, str) else predict_from)
+        self.sources["predict"] = as_list(named_source(predict_from) if isinstance(predict_from, str) else predict_from)
         self.batch_size, self.weights, self.seed, self.strict = batch_size, weights, seed, strict
         self.num_workers, self.pin_memory, self.in_memory = num_workers, pin_memory, in_memory
         self.val_clips, self.val_seconds, self.max_clip_seconds = val_clips, val_seconds, max_clip_seconds

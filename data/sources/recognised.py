@@ -16,6 +16,7 @@ def source_at(path: Path, split: str | None = None) -> AudioSource:
 
     Raises DataError when `split` is given and a folder has no splits.
     """
+    path = path.expanduser()
     if path.is_file() and path.suffix not in SUFFIXES:
         return ManifestSource(str(path), split)
     if path.is_file() or (path.is_dir() and is_huggingface(path) and _has_audio(path)):
@@ -27,6 +28,11 @@ def source_at(path: Path, split: str | None = None) -> AudioSource:
         problem = f"needs a manifest or a data set, and {path} is neither"
         raise DataError("--split", split, problem, "leave it out, or give a manifest")
     return FolderSource(str(path))
+
+
+def named_source(path: str) -> AudioSource:
+    """The corpus at a path: all audio of a folder, also where a list lies in it; or a list, or a file of a data set."""
+    return source_at(Path(path)) if Path(path).expanduser().is_file() else FolderSource(path)
 
 
 def _has_audio(folder: Path) -> bool:

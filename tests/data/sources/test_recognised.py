@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data import DataError, FolderSource, HuggingFaceSource, ManifestSource
+from data import DataError, FolderSource, HuggingFaceSource, ManifestSource, SpeechDataModule
 from data.sources.recognised import source_at
 from tests.data.sources.test_lists import put
 
@@ -53,3 +53,12 @@ def test_data_sets(tmp_path: Path) -> None:
     mixed = put(tmp_path / "mixed/a.txt", "", "a.wav").parent
     to_parquet(mixed / "features.parquet", table().select(["speaker_id"]))
     assert ids(mixed) == ["a.wav"]
+
+
+def test_predict_from_a_list(write: Write, tmp_path: Path) -> None:
+    write("talk.wav", 2.0)
+    rows = '{"path": "talk.wav", "offset": 0.5, "duration": 1}\n{"path": "talk.wav", "offset": 1.5}'
+    module = SpeechDataModule(predict_from=str(put(tmp_path / "list.jsonl", rows)), num_workers=0)
+    module.setup("predict")
+    found = {batch["id"][0]: batch["audio"].shape[-1] for batch in module.predict_dataloader()}
+    assert found == {"talk_0.500-1.500.wav": 16000, "talk_1.500-end.wav": 8000}
