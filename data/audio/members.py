@@ -148,8 +148,8 @@ def open_member(path: str) -> MemberFile | None:
 
 
 def local_file(path: str) -> str | None:
-    """The file on disk that holds a clip: itself or its shard; None for a shard in object storage."""
-    found = MEMBER.fullmatch(path) if ".tar/" in path else None
+    """The file on disk that holds a clip: itself or its shard; None for one in object storage."""
+    found = _member(path) or _row(path)
     return path if found is None else None if "://" in found[1] else found[1]
 
 

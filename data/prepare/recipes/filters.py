@@ -5,18 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torchaudio.functional import loudness
 
 from data.audio.files import AudioFile, opened
+from data.audio.loudness import ABSOLUTE_GATE, LoudnessMeter
 from data.errors import DataError
 from data.shards.writer import Filtered
 from data.sources.base import Clip
 
 FULL_SCALE = 1 - 2**-15  # the largest sample of 16 bits
-GATE_SECONDS = 0.4  # a block of ITU-R BS.1770
-LOUDNESS_SECONDS = 600  # measured at once; longer clips in parts, so that memory stays bounded
-SILENCE_LUFS = -70.0  # the absolute gate of BS.1770: quieter clips have no loudness
-HEADROOM = 0.4  # the weighting amplifies by up to 4 dB
 READ_FRAMES = 1 << 20
 
 
@@ -92,27 +88,11 @@ def clipped_share(file: AudioFile, start: int, frames: int) -> float:
 
 
 def lufs(file: AudioFile, start: int, frames: int) -> float:
-    """Integrated loudness of the mono mix in LUFS, at least −70 (ITU-R BS.1770, by torchaudio).
-
-    A clip shorter than one block of the standard is repeated; of one longer than ten minutes, the powers of its parts
-    are averaged.
-    """
-    part = LOUDNESS_SECONDS * file.samplerate
-    powers, weights = [], []
-    for done in range(0, frames, part):
-        mono = torch.from_numpy(file.read(start + done, min(part, frames - done)))  # [T]
-        weights.append(len(mono))
-        powers.append(10 ** (_integrated(mono, file.samplerate) / 10))
-    return 10 * math.log10(np.average(powers, weights=weights))
-
-
-def _integrated(mono: torch.Tensor, rate: int) -> float:
-    wanted = math.ceil(GATE_SECONDS * rate)
-    if len(mono) < wanted:
-        mono = mono.repeat(-(-wanted // len(mono)))
-    scale = min(1.0, HEADROOM / max(mono.abs().max().item(), HEADROOM))  # torchaudio's filters clamp to [-1, 1]
-    level = float(loudness(scale * mono[None], rate)) - 20 * math.log10(scale)
-    return max(level, SILENCE_LUFS) if math.isfinite(level) else SILENCE_LUFS
+    """Integrated loudness of the mono mix in LUFS, at least −70 (ITU-R BS.1770), in bounded memory."""
+    meter = LoudnessMeter(file.samplerate)
+    for done in range(0, frames, READ_FRAMES):
+        meter.push(torch.from_numpy(file.read(start + done, min(READ_FRAMES, frames - done)))[None])
+    return max(meter.loudness(), ABSOLUTE_GATE)
 
 
 def _option(name: str) -> str:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from data import FolderSource
+from data.audio.members import local_file
 from data.errors import DataError
 from data.prepare import FLAC, Filters, RayCluster, Recipe, main, pack
 from data.prepare.engines import ray_data
@@ -144,6 +145,20 @@ def test_a_machine_that_does_not_see_the_files_is_named_and_none_is_listed_as_ba
         answer = ray_data.make_row(row, job, str(tmp_path / "elsewhere"), str(tasks))
         assert "elsewhere is not seen by the Ray worker on" in str(ray_data.pickle.loads(answer["error"]))
     assert not list((tmp_path / "out").glob("shard-*"))
+
+
+@pytest.mark.parametrize(
+    ("path", "file"),
+    [
+        ("/c/a.wav", "/c/a.wav"),
+        ("/c/x.tar/s/a.wav#512+100", "/c/x.tar"),
+        ("/c/x.arrow/a.wav#512+100", "/c/x.arrow"),
+        ("/c/x.parquet/a.wav#0:3:audio~100", "/c/x.parquet"),
+        ("s3://c/x.tar/s/a.wav#512+100", None),
+    ],
+)
+def test_what_a_worker_must_see_is_the_file_that_holds_a_clip(path: str, file: str | None) -> None:
+    assert local_file(path) == file
 
 
 def test_a_shard_that_ends_its_worker_again_and_again_is_given_up(corpus: Path, tmp_path: Path) -> None:
