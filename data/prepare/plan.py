@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.audio.members import member_size
+from data.shards.names import AUDIO_SUFFIXES
 from data.sources.base import Clip
 
 STAT_THREADS = 16  # a shared file system answers many requests at once
@@ -111,9 +112,15 @@ def _known(name: str, clip: Clip, size: int) -> tuple:
 
 def _wanted(id: str, extension: str | None) -> str:
     if SIMPLE.fullmatch(id):  # nearly all: the same as below, in a tenth of the time
-        return id if extension is None else id[: id.rindex(".")] + extension
-    path = _plain(id)
-    return str(path if extension is None else path.with_suffix(extension))
+        return id if extension is None else _ending_in(id, extension)
+    path = str(_plain(id))
+    return path if extension is None else _ending_in(path, extension)
+
+
+def _ending_in(name: str, extension: str) -> str:
+    """The name with `extension` in place of that of an audio file, else after it: "ann-1.5" has no extension."""
+    stem, ending = os.path.splitext(name)
+    return f"{stem if ending.lower() in AUDIO_SUFFIXES else name}{extension}"
 
 
 def _plain(id: str) -> PurePosixPath:

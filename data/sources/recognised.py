@@ -9,14 +9,17 @@ from data.sources.folder import FolderSource
 from data.sources.huggingface import SUFFIXES, HuggingFaceSource, is_huggingface
 from data.sources.lists.forms import list_in
 from data.sources.manifest import ManifestSource
+from data.sources.tree import MEDIA_SUFFIXES
 
 
 def source_at(path: Path, split: str | None = None) -> AudioSource:
     """The corpus at `path`: a list or a data set, by the file or in the folder of that name, else a folder of audio.
 
-    Raises DataError when `split` is given and a folder has no splits.
+    Raises DataError when `split` is given and a folder has no splits, and for a single audio file.
     """
     path = path.expanduser()
+    if path.is_file() and path.suffix.lower() in MEDIA_SUFFIXES:
+        raise DataError("the file", path, "is audio, not a list", f"give its folder {path.parent}, or a list of files")
     if path.is_file() and path.suffix not in SUFFIXES:
         return ManifestSource(str(path), split)
     if path.is_file() or (path.is_dir() and is_huggingface(path) and _has_audio(path)):

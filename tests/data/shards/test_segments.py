@@ -62,6 +62,15 @@ def test_encoded_segments(listed: Path, tmp_path: Path) -> None:
     assert [clip.seconds for clip in clips[:2]] == [1.25, 2.0]
 
 
+def test_ids_with_points_stay_apart(write: Write, tmp_path: Path) -> None:
+    write("in/a.wav", 2.0)
+    rows = "".join(f"u.{n} a {n / 2} {n / 2 + 0.5}\n" for n in range(3))
+    (tmp_path / "in/wav.scp").write_text("a a.wav\n")
+    (tmp_path / "in/segments").write_text(rows)
+    assert main([str(tmp_path / "in"), str(tmp_path / "out"), "--format", "flac"]) == 0
+    assert [clip.id for clip in ShardSource(str(tmp_path / "out")).clips()] == ["u.0.flac", "u.1.flac", "u.2.flac"]
+
+
 def test_rows_of_a_data_set_are_packed(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     from tests.data.sources.test_huggingface import FILES, contents, table, to_parquet

@@ -43,6 +43,12 @@ def test_splits_that_are_files(tmp_path: Path) -> None:
         ManifestSource(str(tmp_path / "cv")).clips()
 
 
+def test_one_audio_file_is_no_list(tmp_path: Path) -> None:
+    (tmp_path / "a.WAV").touch()
+    with pytest.raises(DataError, match=r"a\.WAV is audio, not a list: give its folder"):
+        source_at(tmp_path / "a.WAV")
+
+
 def test_data_sets(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     from tests.data.sources.test_huggingface import save, table, to_parquet
