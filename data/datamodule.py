@@ -10,8 +10,10 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data.audio.bad_files import BadFiles, shared_record
+from data.audio.channels import MEAN, Channel, parse_channel
 from data.audio.decoded import DecodedClips, available_bytes
 from data.audio.lengths import crop_length, length_at
+from data.audio.notices import NOTICES
 from data.audio.workers import start_worker
 from data.datasets import (
     NO_AUGMENTATION,
@@ -24,6 +26,7 @@ from data.datasets import (
     evaluation_dataset,
     listed_clips,
 )
+from data.datasets.loading import GuardedDataset, SpeechLoader, collate
 from data.errors import DataError
 from data.sampling import DrawBatchSampler, EpochLength
 from data.sources.base import AudioSource, Clip, as_list, joined, spread_clips, unique_clips
@@ -73,6 +76,8 @@ class SpeechDataModule(LightningDataModule):
             says how many.
         piece_seconds: length of the pieces in which predict gets longer clips.
         highpass_hz: cut-off of a high-pass filter for all audio, in evaluation too; None for no filter.
+        channel: of files with several: their mean, the first, the loudest (of the whole file), or its number from 0 on.
+            A warning names files where the mean is 6 dB or more below the loudest.
         loudness: target in LUFS (EBU R 128) to which clips are amplified as far as their peaks allow; None to leave
             their levels. Batches of evaluation then have "gain_db" [1]; crops get the gain of their clips, or where
             these are longer of the 60 s around (`data.datasets.levels`).
@@ -109,6 +114,7 @@ class SpeechDataModule(LightningDataModule):
         piece_seconds: float = 60.0,
         highpass_hz: float | None = None,
         loudness: float | None = None,
+        channel: Channel = MEAN,
         augmentation: Augmentation = NO_AUGMENTATION,
         in_memory: bool = False,
     ) -> None:
@@ -123,7 +129,7 @@ class SpeechDataModule(LightningDataModule):
         rates = (sample_rate,) if output_sample_rate in (None, sample_rate) else (sample_rate, output_sample_rate)
         for rate in rates:
             length_at(rate, self.crop_samples, sample_rate)
-        self.audio_format = AudioFormat(rates, highpass_hz, loudness)
+        self.audio_format = AudioFormat(rates, highpass_hz, loudness, parse_channel("channel", channel))
         self.sources = {"train": as_list(train), "val": as_list(val), "test": as_list(test)}
         self.sources["predict"] = as_list(named_source(predict_from) if isinstance(predict_from, str) else predict_from)
         self.batch_size, self.weights, self.seed, self.strict = batch_size, weights, seed, strict
@@ -148,6 +154,7 @@ class SpeechDataModule(LightningDataModule):
         """List the clips of `stage`: "fit", "validate", "test" or "predict". Raises DataError for an empty corpus."""
         if self.bad_files is None:
             self.bad_files = shared_record(self.trainer)
+        NOTICES.folder = self.bad_files.folder
         if stage == "fit":
             self._datasets["train"] = self._train_dataset()
             module: Any = getattr(self.trainer, "lightning_module", None)
@@ -231,6 +238,7 @@ class SpeechDataModule(LightningDataModule):
                 self.crop_samples,
                 rates=self.audio_format.rates,
                 highpass_hz=self.audio_format.highpass_hz,
+                channel=self.audio_format.channel,
                 max_bytes=round(MEMORY_SHARE * free / ranks),
             )
             self._decoded = clips, decoded
@@ -268,15 +276,14 @@ class SpeechDataModule(LightningDataModule):
         order: dict[str, Any] = (
             {"batch_sampler": batch_sampler} if batch_sampler else {"sampler": sampler, "batch_size": 1}
         )
-        return DataLoader(
-            dataset,
+        return SpeechLoader(
+            GuardedDataset(dataset, self._record(), strict=self.strict),
             num_workers=self.num_workers,
             pin_memory=self._uses_gpu() if self.pin_memory is None else self.pin_memory,
             persistent_workers=self.num_workers > 0,
-            multiprocessing_context="fork"
-            if self.in_memory and self.num_workers
-            else None,  # clips are shared, not pickled
+            multiprocessing_context="fork" if self.in_memory and self.num_workers else None,  # shared, not pickled
             worker_init_fn=start_worker,
+            collate_fn=collate,
             **order,
         )
 

@@ -39,11 +39,12 @@ class BadFiles:
         logger.warning("bad audio file: %s: %s", path, reason)
 
     def __len__(self) -> int:
-        return len(os.listdir(self.folder)) if os.path.isdir(self.folder) else 0
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        return sum(not name.endswith(".note") for name in names)  # of `Notices`
 
     def reasons(self) -> dict[str, str]:
         """{path: reason} of every file reported so far, sorted by path."""
-        texts = [entry.read_text(encoding="utf-8") for entry in Path(self.folder).glob("*")]
+        texts = [entry.read_text(encoding="utf-8") for entry in Path(self.folder).glob("*") if not entry.suffix]
         return dict(sorted(json.loads(text) for text in texts if text))
 
 

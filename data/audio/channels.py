@@ -4,20 +4,21 @@ from typing import Literal
 
 import numpy as np
 
+from data.errors import DataError
+
 Channel = Literal["mean", "first", "loudest"] | int
 MEAN: Channel = "mean"
 LOST_DB = 6.0  # less than this below the loudest channel, the mean is what is expected of two good channels
 SILENT = 1e-3  # root mean square below which nothing is said about a loss
 
 
-def channel_choice(value: object) -> Channel:
-    """`value` as a choice of channel. Raises ValueError unless it is one."""
-    if value in ("mean", "first", "loudest"):
+def parse_channel(what: str, value: object) -> Channel:
+    """`value`, that of the option `what`, as a choice of channel. Raises DataError unless it is one."""
+    if value == "mean" or value == "first" or value == "loudest":
         return value
-    number = int(str(value))
-    if number < 0:
-        raise ValueError
-    return number
+    if not str(value).isdecimal():
+        raise DataError(what, value, "must be mean, first, loudest, or the number of a channel, from 0 on")
+    return int(str(value))
 
 
 def mean_loss_db(block: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from data.audio.channels import MEAN, Channel
 from data.audio.files import AudioFile, Segment, opened
 from data.audio.lengths import length_at
 from data.audio.reading import Crop, within_full_scale
@@ -55,6 +56,7 @@ class DecodedClips:
         rates: of the samples, in Hz.
         highpass_hz: cut-off of the high-pass filter; None for no filter.
         max_bytes: limit for all samples together.
+        channel: which of several channels.
 
     Raises:
         DataError: The samples take more than `max_bytes`; raised before any is decoded.
@@ -68,9 +70,10 @@ class DecodedClips:
         rates: tuple[int, ...],
         highpass_hz: float | None,
         max_bytes: int,
+        channel: Channel = MEAN,
     ) -> None:
         started = time.perf_counter()
-        self._rates, self._highpass_hz = rates, highpass_hz
+        self._rates, self._highpass_hz, self._channel = rates, highpass_hz, channel
         self._segments = [segment for _, segment in clips]
         self._files: dict[str, list[int]] = defaultdict(list)
         for number, (path, _) in enumerate(clips):
@@ -117,7 +120,7 @@ class DecodedClips:
 
         def read_file(path: str, numbers: list[int]) -> None:
             try:
-                with opened(path) as file:
+                with opened(path, channel=self._channel) as file:
                     for number in sorted(numbers, key=lambda number: (self._segments[number] or WHOLE).start):
                         read_clip(file, number)
             except AudioReadError as error:

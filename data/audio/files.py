@@ -95,12 +95,10 @@ class AudioFile:
     def _channel_number(self) -> int:
         """The channel to read; the loudest is found in up to LOUDNESS_BLOCKS blocks from all over the file."""
         if self._number is None:
-            self._number = 0 if self._channel == "first" else self._loudest()
             if isinstance(self._channel, int):
                 self._number = self._channel
-            if self._number >= self.channels:
-                reason = f"has no channel {self._number}: its channels are 0 to {self.channels - 1}"
-                raise AudioReadError(self.path, reason)
+            else:
+                self._number = self._loudest() if self._channel == "loudest" else 0
         return self._number
 
     def _loudest(self) -> int:
@@ -129,6 +127,8 @@ def opened(path: str | Path, segment: Segment | None = None, *, channel: Channel
             if not RATES[0] <= stream.samplerate <= RATES[1]:
                 problem = f"has a sample rate of {stream.samplerate} Hz, outside of {RATES[0]} to {RATES[1]} Hz"
                 raise AudioReadError(path, problem)
+            if isinstance(channel, int) and channel >= stream.channels:
+                raise AudioReadError(path, f"has no channel {channel}: its channels are 0 to {stream.channels - 1}")
             yield AudioFile(path, stream, channel).cut(segment)
         finally:
             stream.close()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from data.audio.channels import MEAN, Channel
 from data.audio.files import AudioFile, Segment, opened
 from data.audio.loudness import LoudnessMeter, gain_to
 from data.audio.resampling import HIGHPASS_LEAD_SECONDS, read_resampled
@@ -41,10 +42,11 @@ class PieceReader(NamedTuple):
     rates: tuple[int, ...]
     highpass_hz: float | None = None
     loudness: float | None = None
+    channel: Channel = MEAN
 
     def scan(self, path: str | Path, segment: Segment | None, seconds: float) -> LongClip:
         """Read a clip once in pieces of about `seconds`, for its peak and loudness. Raises AudioReadError."""
-        with opened(path, segment) as file:
+        with opened(path, segment, channel=self.channel) as file:
             step = file.samplerate // math.gcd(file.samplerate, *self.rates)
             frames = max(1, round(seconds * file.samplerate / step)) * step
             samples = self._samples(file, self.rates[0])
@@ -64,7 +66,7 @@ class PieceReader(NamedTuple):
 
     def read(self, path: str | Path, segment: Segment | None, clip: LongClip, number: int) -> tuple[torch.Tensor, ...]:
         """The waves float32 [1, T] of a piece, one for each rate. Raises AudioReadError."""
-        with opened(path, segment) as file:
+        with opened(path, segment, channel=self.channel) as file:
             waves = self._read(file, clip, number)
         factor = 10 ** (clip.gain_db / 20) / clip.peak
         return tuple(wave if factor == 1.0 else wave * factor for wave in waves)

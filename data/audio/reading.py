@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from data.audio.channels import MEAN, Channel
 from data.audio.files import Segment, opened
 from data.audio.lengths import length_at
 from data.audio.resampling import read_resampled, start_frame
@@ -49,15 +50,16 @@ def read_crop(
     position: float,
     segment: Segment | None = None,
     highpass_hz: float | None = None,
+    channel: Channel = MEAN,
 ) -> Crop:
-    """Seek to a place in the file and read `samples` samples at `rates[0]`, mixed to mono and resampled.
+    """Seek to a place in the file and read `samples` samples at `rates[0]`, one channel of them, resampled.
 
     `position` in [0, 1) chooses the start, evenly among the frames from which the whole crop fits into the file and
     which are whole samples at each of `rates`; so the waves equal slices of the whole resampled file. A file shorter
     than the crop is read from its start and followed by zeros. A `segment` is read as a file of these frames alone.
     Raises AudioReadError.
     """
-    with opened(path, segment) as file:
+    with opened(path, segment, channel=channel) as file:
         start = start_frame(file, samples, rates, position)
         lengths = [length_at(rate, samples, rates[0]) for rate in rates]
         waves = read_resampled(file, start, lengths, rates, highpass_hz)
@@ -72,9 +74,10 @@ def read_whole(
     segment: Segment | None = None,
     max_seconds: float | None = None,
     highpass_hz: float | None = None,
+    channel: Channel = MEAN,
 ) -> tuple[torch.Tensor, ...]:
     """Read a file or segment (to `max_seconds`): one float32 [1, T] wave for each rate. Raises AudioReadError."""
-    with opened(path, segment) as file:
+    with opened(path, segment, channel=channel) as file:
         seconds = file.frames / file.samplerate
         if max_seconds is not None:
             seconds = min(seconds, max_seconds)
@@ -83,9 +86,15 @@ def read_whole(
     return within_full_scale(waves)
 
 
-def check_readable(path: str | Path, *, segment: Segment | None = None, max_seconds: float | None = None) -> float:
+def check_readable(
+    path: str | Path,
+    *,
+    segment: Segment | None = None,
+    max_seconds: float | None = None,
+    channel: Channel = MEAN,
+) -> float:
     """Decode a file or segment in blocks (to `max_seconds`); returns its length in seconds. Raises AudioReadError."""
-    with opened(path, segment) as file:
+    with opened(path, segment, channel=channel) as file:
         frames = file.frames
         if max_seconds is not None:
             frames = min(frames, math.ceil(max_seconds * file.samplerate))

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.audio.bad_files import BadFiles
+from data.audio.channels import MEAN, Channel
 from data.audio.reading import check_readable, probe
 from data.errors import AudioReadError
 from data.sampling import Lengths
@@ -70,7 +71,12 @@ def _measured(
 
 
 def readable_clips(
-    clips: Sequence[Clip], bad_files: BadFiles, *, strict: bool, max_seconds: float | None = None
+    clips: Sequence[Clip],
+    bad_files: BadFiles,
+    *,
+    strict: bool,
+    max_seconds: float | None = None,
+    channel: Channel = MEAN,
 ) -> tuple[Sequence[Clip], Sequence[float]]:
     """The clips that decode without an error (to `max_seconds`), and their whole lengths in seconds.
 
@@ -79,7 +85,7 @@ def readable_clips(
     """
 
     def seconds(clip: Clip) -> float:
-        found = check_readable(clip.path, segment=clip.segment, max_seconds=max_seconds)
+        found = check_readable(clip.path, segment=clip.segment, max_seconds=max_seconds, channel=channel)
         refuse_shortened(clip, found)
         return found
 

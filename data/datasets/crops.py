@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from data.audio.bad_files import BadFiles
+from data.audio.channels import MEAN, Channel
 from data.audio.decoded import DecodedClips
 from data.audio.reading import (
     Crop,
@@ -31,11 +32,13 @@ class AudioFormat(NamedTuple):
         rates: of the model's input in Hz and, where it differs, of its target.
         highpass_hz: cut-off of the high-pass filter; None for no filter.
         loudness: to which clips are brought, in LUFS; None to leave their levels as they are.
+        channel: which of several channels.
     """
 
     rates: tuple[int, ...]
     highpass_hz: float | None = None
     loudness: float | None = None
+    channel: Channel = MEAN
 
     def item(self, waves: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
         """{"audio": [1, T]} of one wave, and "target" of a second one."""
@@ -107,8 +110,10 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
         self._speech, self._samples, self._format = speech, samples, audio_format
         self._seed, self._bad_files, self._strict = seed, bad_files, strict
         self._augmentation, self._noise, self._decoded = augmentation, noise, decoded
-        rates, highpass_hz, loudness = audio_format
-        self._gains = None if loudness is None else CropGains(loudness, rates=rates, highpass_hz=highpass_hz)
+        rates, highpass_hz, loudness, channel = audio_format
+        self._gains = None
+        if loudness is not None:
+            self._gains = CropGains(loudness, rates=rates, highpass_hz=highpass_hz, channel=channel)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         for attempt in range(MAX_ATTEMPTS):
@@ -137,6 +142,7 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
                 position=position,
                 segment=clip.segment,
                 highpass_hz=self._format.highpass_hz,
+                channel=self._format.channel,
             )
         refuse_shortened(clip, crop.file_seconds)
         wanted = self._samples / self._format.rates[0]
@@ -160,6 +166,7 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
                 rates=self._format.rates,
                 position=draw.noise_position,
                 segment=clip.segment,
+                channel=self._format.channel,
             ).waves
             scale = noise_scale(waves[0], noises[0], snr_db=_between(options.snr_db, draw.snr))
             waves = tuple(wave + scale * noise for wave, noise in zip(waves, noises, strict=True))
@@ -191,6 +198,7 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
             segment=clip.segment,
             max_seconds=self._max_seconds,
             highpass_hz=audio.highpass_hz,
+            channel=audio.channel,
         )
         if audio.loudness is None:
             return self.described(clip, waves)

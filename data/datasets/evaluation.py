@@ -46,7 +46,9 @@ def evaluation_dataset(
     Raises:
         DataError: no clip can be read.
     """
-    usable, lengths = readable_clips(clips, bad_files, strict=strict, max_seconds=max_seconds)
+    usable, lengths = readable_clips(
+        clips, bad_files, strict=strict, max_seconds=max_seconds, channel=audio_format.channel
+    )
     if not usable:
         problem = f"none of the {len(clips)} clips for {role} can be read"
         raise DataError(problem, remedy="see the warnings above")

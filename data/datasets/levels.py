@@ -2,6 +2,7 @@
 
 import torch
 
+from data.audio.channels import MEAN, Channel
 from data.audio.files import Segment
 from data.audio.loudness import gain_to, loudness_of
 from data.audio.reading import read_whole
@@ -33,10 +34,13 @@ class CropGains:
         target: loudness in LUFS.
         rates: at which crops are read.
         highpass_hz: as the crops are filtered.
+        channel: of which the crops are.
     """
 
-    def __init__(self, target: float, *, rates: tuple[int, ...], highpass_hz: float | None) -> None:
-        self._target, self._rates, self._highpass_hz = target, rates, highpass_hz
+    def __init__(
+        self, target: float, *, rates: tuple[int, ...], highpass_hz: float | None, channel: Channel = MEAN
+    ) -> None:
+        self._target, self._rates, self._highpass_hz, self._channel = target, rates, highpass_hz, channel
         self._known: dict[tuple[str, Segment | None], float] = {}
 
     def gain_db(self, clip: Clip, start: float, seconds: float) -> float:
@@ -50,6 +54,8 @@ class CropGains:
         if key not in self._known:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            waves = read_whole(clip.path, self._rates, segment=segment, highpass_hz=self._highpass_hz)
+            waves = read_whole(
+                clip.path, self._rates, segment=segment, highpass_hz=self._highpass_hz, channel=self._channel
+            )
             self._known[key] = level_gain(waves, self._rates[0], target=self._target)
         return self._known[key]

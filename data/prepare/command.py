@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Sequence
 
+from data.audio.channels import MEAN, parse_channel
 from data.errors import DataError
 from data.prepare.options import (
     add_corpus_options,
@@ -49,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         help="as-is copies the files (default); flac and opus are mono",
     )
     parser.add_argument(
+        "--channel", default="mean", help="of several: mean (default), first, loudest, or a number from 0 on"
+    )
+    parser.add_argument(
         "--segment",
         type=float,
         metavar="SECONDS",
@@ -88,4 +92,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         raise DataError("--format opus", allowed="needs a --sample-rate of Opus", remedy=f"give one of {rates}")
     filters = Filters(**{name: getattr(options, name) for name in Filters._fields})
     filters.check()
-    return Recipe(encoding, sample_rate, options.segment, filters)
+    channel = parse_channel("--channel", options.channel)
+    if encoding is None and channel != MEAN:
+        raise DataError("--channel", channel, "cannot go with --format as-is, which copies", "use --format flac")
+    return Recipe(encoding, sample_rate, options.segment, filters, channel)

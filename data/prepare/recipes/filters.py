@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from data.audio.channels import MEAN, Channel
 from data.audio.files import AudioFile, opened
 from data.audio.loudness import ABSOLUTE_GATE, LoudnessMeter
 from data.errors import DataError
@@ -48,11 +49,11 @@ class Filters(NamedTuple):
         if self.max_clipping is not None and not 0 <= self.max_clipping <= 1:
             raise DataError("--max-clipping", self.max_clipping, "must be a share of the samples from 0 to 1")
 
-    def refuse_clip(self, name: str, clip: Clip) -> Filtered | None:
+    def refuse_clip(self, name: str, clip: Clip, channel: Channel = MEAN) -> Filtered | None:
         """As `refuse`, for a whole clip."""
         if self == Filters():
             return None
-        with opened(clip.path, clip.segment) as file:
+        with opened(clip.path, clip.segment, channel=channel) as file:
             return self.refuse(name, file, 0, file.frames)
 
     def refuse(self, name: str, file: AudioFile, start: int, frames: int) -> Filtered | None:

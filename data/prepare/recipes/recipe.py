@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.audio.channels import MEAN, Channel
 from data.audio.files import opened
 from data.audio.library import import_soundfile
 from data.audio.members import open_member
@@ -47,12 +48,14 @@ class Recipe(NamedTuple):
         sample_rate: in Hz.
         segment_seconds: cut longer recordings into pieces of at most this length; needs an encoding.
         filters: what is left out.
+        channel: which of several channels is encoded; files that are copied keep all.
     """
 
     encoding: Encoding | None = None
     sample_rate: int | None = None
     segment_seconds: float | None = None
     filters: Filters = Filters()
+    channel: Channel = MEAN
 
     @property
     def extension(self) -> str | None:
@@ -66,6 +69,8 @@ class Recipe(NamedTuple):
             known["segment_seconds"] = self.segment_seconds
         if self.filters != Filters():
             known["filters"] = {name: value for name, value in self.filters._asdict().items() if value is not None}
+        if self.channel != MEAN:
+            known["channel"] = self.channel
         return known
 
     def entries(self, name: str, clip: Clip) -> Iterator[Entry | Filtered]:
@@ -80,10 +85,10 @@ class Recipe(NamedTuple):
             seconds = check_readable(clip.path, segment=clip.segment)
         else:
             rate = self.sample_rate or rate
-            samples = read_whole(clip.path, (rate,), segment=clip.segment)[0][0].numpy()  # [T]
+            samples = read_whole(clip.path, (rate,), segment=clip.segment, channel=self.channel)[0][0].numpy()  # [T]
             seconds = len(samples) / rate
         refuse_shortened(clip, seconds)
-        refused = self.filters.refuse_clip(name, clip)
+        refused = self.filters.refuse_clip(name, clip, self.channel)
         if refused:
             yield refused
             return
@@ -95,7 +100,7 @@ class Recipe(NamedTuple):
 
     def _pieces(self, name: str, clip: Clip, limit: float) -> Iterator[Entry | Filtered]:
         assert self.encoding is not None, "pieces are encoded"
-        with opened(clip.path, clip.segment) as file:
+        with opened(clip.path, clip.segment, channel=self.channel) as file:
             refuse_shortened(clip, file.frames / file.samplerate)
             rate = self.sample_rate or file.samplerate
             for start, frames in pieces(file, limit, rate):

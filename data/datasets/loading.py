@@ -1,0 +1,66 @@
+"""The loader of all stages: errors of workers arrive as they were raised, and an evaluation goes on without a clip."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from data.audio.bad_files import BadFiles
+from data.audio.notices import NOTICES
+from data.errors import AudioReadError, DataError
+
+
+class Failure(NamedTuple):
+    """An error on its way from a worker to the process that trains."""
+
+    error: DataError
+
+
+class GuardedDataset(Dataset[Any]):
+    """The items of another data set. An error becomes a `Failure`; a file that cannot be read is None.
+
+    Such a file was readable at the start of the evaluation: it is reported to `bad_files` and left out, or with
+    `strict` a `Failure` too.
+    """
+
+    def __init__(self, dataset: Any, bad_files: BadFiles, *, strict: bool) -> None:
+        self._dataset, self._bad_files, self._strict = dataset, bad_files, strict
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        NOTICES.folder = self._bad_files.folder
+        try:
+            return self._dataset[index]
+        except AudioReadError as error:
+            if self._strict:
+                return Failure(error)
+            self._bad_files.report(error.path, error.reason)
+            return None
+        except DataError as error:
+            return Failure(error)
+
+
+class SpeechLoader(DataLoader):
+    """A loader of a `GuardedDataset`: raises the error of a `Failure`, and passes over what could not be read.
+
+    So the ranks of an evaluation may have fewer batches than their loaders' lengths; nothing in it waits for the others
+    before its end.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, Failure):
+                raise batch.error
+            if batch is not None:
+                yield batch
+
+
+def collate(items: list[Any]) -> Any:
+    """A batch of items; the `Failure` among them, if there is one; None of an item that could not be read."""
+    for item in items:
+        if isinstance(item, Failure):
+            return item
+    readable = [item for item in items if item is not None]
+    return default_collate(readable) if readable else None
