@@ -14,7 +14,6 @@ from data.audio.channels import MEAN, Channel, parse_channel
 from data.audio.decoded import DecodedClips, available_bytes
 from data.audio.lengths import crop_length, length_at
 from data.audio.notices import NOTICES
-from data.audio.workers import start_worker
 from data.datasets import (
     NO_AUGMENTATION,
     AudioFormat,
@@ -26,7 +25,7 @@ from data.datasets import (
     evaluation_dataset,
     listed_clips,
 )
-from data.datasets.loading import GuardedDataset, SpeechLoader, collate
+from data.datasets.loading import GuardedDataset, guarded_loader
 from data.errors import DataError
 from data.sampling import DrawBatchSampler, EpochLength
 from data.sources.base import AudioSource, Clip, as_list, joined, spread_clips, unique_clips
@@ -273,18 +272,13 @@ class SpeechDataModule(LightningDataModule):
     def _loader(
         self, dataset: Dataset, *, sampler: Sampler | None = None, batch_sampler: Sampler | None = None
     ) -> DataLoader:
-        order: dict[str, Any] = (
-            {"batch_sampler": batch_sampler} if batch_sampler else {"sampler": sampler, "batch_size": 1}
-        )
-        return SpeechLoader(
+        return guarded_loader(
             GuardedDataset(dataset, self._record(), strict=self.strict),
+            sampler=sampler,
+            batch_sampler=batch_sampler,
             num_workers=self.num_workers,
             pin_memory=self._uses_gpu() if self.pin_memory is None else self.pin_memory,
-            persistent_workers=self.num_workers > 0,
-            multiprocessing_context="fork" if self.in_memory and self.num_workers else None,  # shared, not pickled
-            worker_init_fn=start_worker,
-            collate_fn=collate,
-            **order,
+            forks=self.in_memory,  # clips are shared, not pickled
         )
 
     def _place(self) -> tuple[int, int]:

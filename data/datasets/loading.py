@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from data.audio.bad_files import BadFiles
 from data.audio.notices import NOTICES
+from data.audio.workers import start_worker
 from data.errors import AudioReadError, DataError
 
 
@@ -55,6 +56,29 @@ class SpeechLoader(DataLoader):
                 raise batch.error
             if batch is not None:
                 yield batch
+
+
+def guarded_loader(
+    dataset: GuardedDataset,
+    *,
+    sampler: Sampler | None = None,
+    batch_sampler: Sampler | None = None,
+    num_workers: int,
+    pin_memory: bool,
+    forks: bool,
+) -> SpeechLoader:
+    """The batches of `batch_sampler`, or those of `sampler` with one item each; `forks` makes the workers by forking."""
+    order: dict[str, Any] = {"sampler": sampler, "batch_size": 1}
+    return SpeechLoader(
+        dataset,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        multiprocessing_context="fork" if forks and num_workers else None,
+        worker_init_fn=start_worker,
+        collate_fn=collate,
+        **({"batch_sampler": batch_sampler} if batch_sampler else order),
+    )
 
 
 def collate(items: list[Any]) -> Any:
