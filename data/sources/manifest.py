@@ -14,6 +14,7 @@ from data.sources.columns.cache import cached_clips
 from data.sources.columns.origin import LocalFiles
 from data.sources.lists.entry import Entry
 from data.sources.lists.forms import entries, files_of, list_in
+from data.sources.tree import MEDIA_SUFFIXES
 
 VERSION = 1  # raise it when the same list gives other clips
 HEAD = 100  # entries that tell where the audio is
@@ -107,7 +108,7 @@ class ManifestSource(AudioSource):
 
     def _place(self, head: list[Entry]) -> "_Place":
         """Where the audio is: the first of the usual places that has some of the first entries. Raises DataError."""
-        bare = not any(PurePosixPath(entry.path).suffix for entry in head)
+        bare = not any(PurePosixPath(entry.path).suffix.lower() in MEDIA_SUFFIXES for entry in head)
         suffixes = ("", *GUESSED_SUFFIXES) if bare else ("",)
         roots = [self.root]
         if not self.root_is_given and all(entry.id for entry in head):  # of Kaldi and Lhotse: where those ran

@@ -46,6 +46,17 @@ def test_names_of_columns(tmp_path: Path, path: str, speaker: str) -> None:
         assert found(put(tmp_path / f"list{suffix}", table)) == wanted
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_one_json_document(tmp_path: Path, indent: int | None) -> None:
+    rows = [{"wav": "a.wav", "length": 2.5, "spk_id": "ann"}, {"wav": "b.wav", "offset": 1, "duration": 0.5}]
+    wanted = [("a.wav", None, "ann", None), ("b_1.000-1.500.wav", 0.5, None, 1.0)]
+    assert found(put(tmp_path / "list.json", json.dumps(rows, indent=indent), "a.wav", "b.wav")) == wanted
+    named = dict(zip(("utt1", "utt2"), rows, strict=True))
+    assert found(put(tmp_path / "named.json", json.dumps(named, indent=indent))) == wanted
+    with pytest.raises(DataError, match=r"line 1 is .*, not an object"):
+        found(put(tmp_path / "list.json", "[3]"))
+
+
 def test_split_and_milliseconds(tmp_path: Path) -> None:
     text = "clip\tduration[ms]\tsubset\na.mp3\t1500\ttrain\nb.mp3\t0\ttest\n"
     path = put(tmp_path / "durations.tsv", text, "a.mp3", "b.mp3")
