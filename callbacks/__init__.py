@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from callbacks.analysis.bit_sensitivity import BitSensitivity
     from callbacks.analysis.cost_report import CostReport
     from callbacks.analysis.error_spread import ErrorSpread
+    from callbacks.analysis.level_response import LevelResponse
     from callbacks.analysis.prior_report import PriorReport
     from callbacks.channel.evaluation import ChannelEvaluation
     from callbacks.metrics import PESQ, SISDR, STOI, LevelDifference, MelDistance, SpeechMetric, Unscorable
@@ -34,6 +35,7 @@ _HOMES = {
     "CostReport": "callbacks.analysis.cost_report",
     "ErrorSpread": "callbacks.analysis.error_spread",
     "LevelDifference": "callbacks.metrics",
+    "LevelResponse": "callbacks.analysis.level_response",
     "MelDistance": "callbacks.metrics",
     "PESQ": "callbacks.metrics",
     "PredictionWriter": "callbacks.output.prediction_writer",
@@ -61,6 +63,7 @@ __all__ = [
     "CostReport",
     "ErrorSpread",
     "LevelDifference",
+    "LevelResponse",
     "MelDistance",
     "PredictionWriter",
     "Preflight",

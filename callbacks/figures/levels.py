@@ -1,13 +1,14 @@
-"""How often a scalar quantizer uses each of its levels."""
+"""How often a scalar quantizer uses each of its levels; how loud a codec's output is at each level of its input."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from callbacks.figures.panels import BLUE, hide, panels, set_title
+from callbacks.figures.quality import COLOURS, MARKERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,4 +36,35 @@ def level_figure(shares: Sequence[np.ndarray], *, title: str) -> Figure:
     figure.text(0.5, 0.12 / figure.get_figheight(), "level", ha="center", fontsize=10)
     figure.text(0.16 / figure.get_figwidth(), 0.5, "share of codes (%)", rotation=90, va="center", fontsize=10)
     set_title(figure, f"{title} (dashed: uniform)")
+    return figure
+
+
+class LevelPoint(Protocol):
+    """A codec's output level over its input level, in dB, at one peak of the input."""
+
+    codec: str
+    peak_dbfs: float
+    mean: float
+    low: float
+    high: float
+
+
+def response_figure(rows: Sequence[LevelPoint], *, title: str) -> Figure:
+    """Level of the output over that of the input against the input's peak: a line for each codec, with its interval."""
+    figure, axes = panels(1, 1, panel=(5.0, 2.8), gaps=(0, 0), margins=(0.8, 0.2, 0.6, 0.6))
+    axis = axes[0]
+    names = list(dict.fromkeys(row.codec for row in rows))
+    for number, name in enumerate(names):
+        found = sorted((row for row in rows if row.codec == name), key=lambda row: row.peak_dbfs)
+        x, colour = [row.peak_dbfs for row in found], COLOURS[number % len(COLOURS)]
+        axis.fill_between(x, [r.low for r in found], [r.high for r in found], color=colour, alpha=0.15, linewidth=0)
+        marker = f"{MARKERS[number % len(MARKERS)]}-"
+        axis.plot(x, [r.mean for r in found], marker, color=colour, markersize=4, linewidth=1.2, label=name)
+    axis.axhline(0, color="#555555", linewidth=0.8, linestyle="--")
+    axis.set_xlabel("peak of the input (dBFS)")
+    axis.set_ylabel("output over input (dB)")
+    axis.grid(alpha=0.3)
+    if len(names) > 1:
+        axis.legend(fontsize=8, frameon=False)
+    set_title(figure, title)
     return figure

@@ -18,6 +18,7 @@ PAIRS = [
     (["fsq"], ["rvq"], 16),
     (["fsq", "overlays/fsq_32bit"], ["rvq", "overlays/rvq_32bit"], 32),
     (["quickstart"], ["quickstart", "small/quickstart_rvq"], 16),
+    (["small/fsq"], ["small/fsq", "small/rvq"], 16),
 ]
 
 
@@ -48,10 +49,16 @@ def layered(names: list[str]) -> dict[str, Any]:
     return config
 
 
+def run_name(names: list[str]) -> str:
+    """Of the last file: its own, after its folder's where that is a name of its own."""
+    path = Path(names[-1])
+    return path.name if path.name.startswith("quickstart") or path.parent.name != "small" else f"small_{path.name}"
+
+
 @pytest.mark.parametrize(("fsq", "rvq", "bits"), PAIRS)
 def test_pairs_differ_in_the_quantizer_alone(fsq, rvq, bits):
     configs = [layered(names) for names in (fsq, rvq)]
-    assert [take(config, RUN) for config in configs] == [Path(fsq[-1]).name, Path(rvq[-1]).name]
+    assert [take(config, RUN) for config in configs] == [run_name(fsq), run_name(rvq)]
     quantizers = [take(config, QUANTIZER) for config in configs]
     assert configs[0] == configs[1]
     built = [build(quantizer, Quantizer) for quantizer in quantizers]
@@ -76,3 +83,11 @@ def test_all_rvq_configurations_share_one_kind_of_codebook():
         books += take(layered(names), QUANTIZER)["init_args"]["codebooks"]
     assert len(books) == 2 + 4 + 2
     assert all(book == books[0] for book in books)
+
+
+def test_the_small_recipes_are_trained_at_many_levels():
+    """Teacher and student, FSQ and RVQ alike; continued and fine-tuned runs are laid over these."""
+    gains = [read(name)["data"]["augmentation"]["gain_db"] for name in ("small/fsq", "small/student")]
+    assert gains[0] == gains[1] and gains[0][0] <= -12 and gains[0][1] >= 3
+    for overlay in ("small/rvq", "small/aware", "small/continued", "small/student_aware"):
+        assert "augmentation" not in read(overlay).get("data", {})
