@@ -64,6 +64,13 @@ class ClipSequence(Sequence[Clip]):
         """The length of each clip: float64, and NaN where the source does not state it; an array, or sliced to one."""
         return stated_seconds(self)
 
+    def known_unique(self) -> bool:
+        """Whether an earlier run has found that no two of the clips have the same id."""
+        return False
+
+    def note_unique(self) -> None:
+        """Keep for later runs that no two of the clips have the same id."""
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):
             return NotImplemented
@@ -137,6 +144,8 @@ def as_list(sources: AudioSource | Sequence[AudioSource] | None) -> list[AudioSo
 
 def unique_clips(clips: Sequence[Clip]) -> Sequence[Clip]:
     """The same clips. Raises DataError when two have the same id. Needs 8 bytes of memory for each."""
+    if isinstance(clips, ClipSequence) and clips.known_unique():
+        return clips
     hashes = np.sort(np.fromiter((hash(clip.id) for clip in clips), dtype=np.int64, count=len(clips)))
     suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
     repeated = Counter(clip.id for clip in clips if hash(clip.id) in suspects) if suspects else Counter()
@@ -144,6 +153,8 @@ def unique_clips(clips: Sequence[Clip]) -> Sequence[Clip]:
     if several:
         problem = f"{len(several)} clip ids occur twice, such as {several[0]!r}"
         raise DataError(problem, remedy="give the sources different `name`s")
+    if isinstance(clips, ClipSequence):
+        clips.note_unique()
     return clips
 
 

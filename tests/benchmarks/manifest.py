@@ -63,14 +63,14 @@ def be_rank(manifest: str) -> None:
     write_manifest(small, 20_000)
     speech_of(str(small))  # what is loaded once is not counted
     shutil.rmtree(small.parent)
-    before, started = memory(), time.perf_counter()
+    before, started, worked = memory(), time.perf_counter(), time.process_time()
     speech = speech_of(manifest)
-    listed = time.perf_counter() - started
+    listed, worked = time.perf_counter() - started, time.process_time() - worked
     for index in range(CHOICES):
         assert speech.clips[speech.table.choose(draw_uniforms(0, index, 0).clip)].path
     chosen = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3 - before["RSS"]
-    print(json.dumps([listed, chosen, peak]), flush=True)
+    print(json.dumps([listed, worked, chosen, peak]), flush=True)
     sys.stdin.readline()
     after = memory()
     print(json.dumps([after[name] - before[name] for name in MEMORY]), flush=True)
@@ -87,7 +87,7 @@ def speech_of(manifest: str) -> ListedClips:
 
 
 def run_ranks(manifest: Path, count: int) -> tuple[list[float], list[float]]:
-    """The slowest [seconds to list, to choose too, peak in MB] and the largest growth of each kind of memory."""
+    """The slowest [seconds to list, of the CPU, to choose too, peak in MB] and the largest growth of each kind of memory."""
     command = [sys.executable, "-m", "tests.benchmarks.manifest", "--rank", str(manifest)]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     ranks = [subprocess.Popen(command, **pipes) for _ in range(count)]
@@ -136,8 +136,8 @@ def measure(lines: int, counts: list[int], folder: Path) -> None:
 
 def row(lines: str, what: str, times: list[float], grown: list[float]) -> None:
     """One line of the table."""
-    texts = [f"{value:.2f}" for value in times[:2]] + [f"{value:.0f}" for value in times[2:]]
-    cells = [lines, what, *(texts or ["", "", ""]), *(f"{value:.0f}" for value in grown)]
+    texts = [f"{value:.2f}" for value in times[:3]] + [f"{value:.0f}" for value in times[3:]]
+    cells = [lines, what, *(texts or [""] * 4), *(f"{value:.0f}" for value in grown)]
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
@@ -154,7 +154,15 @@ def main() -> None:
         return be_rank(options.rank)
     if options.trainer:
         return be_trainer(options.trainer, options.processes[0], options.method)
-    heads = ["lines", "what", "list [s]", "list and choose [s]", "peak [MB]", *(f"{name} [MB]" for name in MEMORY)]
+    heads = [
+        "lines",
+        "what",
+        "list [s]",
+        "list, CPU [s]",
+        "list and choose [s]",
+        "peak [MB]",
+        *(f"{name} [MB]" for name in MEMORY),
+    ]
     print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for lines in options.lines:

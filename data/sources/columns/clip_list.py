@@ -103,6 +103,13 @@ class ClipList(ClipSequence):
         finally:
             draft.unlink(missing_ok=True)
 
+    def known_unique(self) -> bool:
+        return self.extra("unique") is not None
+
+    def note_unique(self) -> None:
+        with contextlib.suppress(OSError):  # such as a folder of another user
+            self.add_extra("unique", [])
+
     def __eq__(self, other: object) -> bool:
         return self.folder == other.folder if isinstance(other, ClipList) else super().__eq__(other)
 

@@ -116,6 +116,18 @@ def test_views_of_columns_are_views_of_the_clips() -> None:
 
 
 @pytest.mark.usefixtures("few")
+def test_ids_are_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = long_manifest(tmp_path)
+    unique_clips(ManifestSource(str(path)).clips())
+    clips = ManifestSource(str(path)).clips()
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipList, "__iter__", None)
+        unique_clips(clips)
+    with pytest.raises(DataError, match="12 clip ids occur twice"):
+        unique_clips(joined([clips, clips]))
+
+
+@pytest.mark.usefixtures("few")
 def test_second_start_reads_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = long_manifest(tmp_path)
     calls = parsed(monkeypatch)
