@@ -87,7 +87,7 @@ def speech_of(manifest: str) -> ListedClips:
 
 
 def run_ranks(manifest: Path, count: int) -> tuple[list[float], list[float]]:
-    """The slowest [seconds to list, of the CPU, to choose too, peak in MB] and the largest growth of each kind of memory."""
+    """The slowest [seconds to list, of the CPU, to choose too, peak in MB], and the largest growth of each memory."""
     command = [sys.executable, "-m", "tests.benchmarks.manifest", "--rank", str(manifest)]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     ranks = [subprocess.Popen(command, **pipes) for _ in range(count)]
