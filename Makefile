@@ -31,6 +31,7 @@ results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and wri
 	$(SCORE) configs/small/student.yaml --model.init_args.init_from small_student $(CORPUS) $(OWN) pretrained/student
 	$(SCORE) configs/small/fsq.yaml --config configs/evaluate/sensitivity.yaml $(CORPUS) \
 	    --model.init_args.init_from small_fsq $(OWN) pretrained/bits
+	$(SCORE) configs/evaluate/levels.yaml $(CORPUS)
 	for run in $(TUNED); do test -f $$run/checkpoints/last.ckpt || { \
 	    echo "No $$run, which make fine-tuning trains: the logged scores of section 5 stay as they are."; exit 0; }; done; \
 	    $(SCORE) configs/evaluate/fine_tuning.yaml $(CORPUS)
@@ -38,7 +39,8 @@ results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and wri
 	set -e; keep() { test -f runs/pretrained/$$1/$${2%% *} || return 0; mkdir -p docs/results/$$1; \
 	    for file in $$2; do cp runs/pretrained/$$1/$$file docs/results/$$1/; done; }; \
 	    for run in $(EVALUATED); do keep $$run "channel.csv channel.json differences.csv"; done; \
-	    keep student "agreement.csv agreement.json"; keep bits "sensitivity.csv error_spread.json"
+	    keep student "agreement.csv agreement.json"; keep bits "sensitivity.csv error_spread.json"; \
+	    keep levels "levels.csv levels.svg"
 	$(RUN) -m callbacks.report.results docs/results -o RESULTS.md $(if $(SKIP),--leave-out $(SKIP)) $(if $(WHY),--why "$(WHY)")
 	$(RUN) docs/config_table.py
 
