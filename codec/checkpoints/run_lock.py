@@ -29,7 +29,7 @@ class FolderInUse(UserError):
     """A folder that a living run writes to."""
 
 
-def hold(path: Path, *, what: str, grace: float = GRACE) -> None:
+def hold(path: Path, *, what: str, grace: float | None = None) -> None:
     """Hold a lock file until `release` or the end of this process, however it ends; again is no error.
 
     Where files cannot be locked, as on some network file systems, it warns and goes on.
@@ -37,7 +37,7 @@ def hold(path: Path, *, what: str, grace: float = GRACE) -> None:
     Args:
         path: of the lock file, which states the process that holds it; its folder is made.
         what: the thing that it protects, for the messages.
-        grace: seconds to wait for another process that holds it.
+        grace: seconds to wait for another process that holds it, `GRACE` where not given.
 
     Raises:
         FolderInUse: another process holds it.
@@ -47,7 +47,7 @@ def hold(path: Path, *, what: str, grace: float = GRACE) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _locked(path, until=time.monotonic() + grace)
+        descriptor = _locked(path, until=time.monotonic() + (GRACE if grace is None else grace))
     except OSError as error:
         rank_zero_warn(f"{what} cannot be locked ({first_line(error)}): start no second run there.")
         return

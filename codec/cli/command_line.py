@@ -1,6 +1,7 @@
 """The command line: links the codec's rates to the data, adds the usual callbacks, finds and checks checkpoints."""
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,8 @@ from codec.checkpoints.files import SafeCheckpointIO
 from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolve_checkpoint
 from codec.checkpoints.run_folder import checkpoint_folder, hold_folders, run_folder
 from codec.checkpoints.run_lock import release_all
-from codec.cli.last_resort import FirstBatch, refusal
+from codec.cli.failing_parts import FailedParts, failed_part
+from codec.cli.last_resort import SHOW, FirstBatch, refusal
 from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.progress_bar import BatchProgressBar
@@ -200,10 +202,17 @@ class CodecCLI(CommandLine):
 
     def instantiate_classes(self) -> None:
         """Build everything; a part that refuses its arguments ends the command with its own sentence."""
+        parts = FailedParts()
+        self.parser.add_instantiator(parts, object, subclasses=True)
         try:
             super().instantiate_classes()
         except Exception as error:
-            mistake = next((str(e) for e in _chain(error) if isinstance(e, self.user_errors)), None) or refusal(error)
+            chain = [*_chain(parts.last[1] if parts.last else None), *_chain(error)]
+            mistake = next((str(e) for e in chain if isinstance(e, self.user_errors)), None)
+            made = hasattr(self, "config_init")  # then the trainer itself has failed
+            if mistake is None and not made and not os.environ.get(SHOW):
+                mistake = str(failed_part(*(parts.last or ("The model or the data", error))))
+            mistake = mistake or refusal(error)
             if mistake is None:
                 raise
             self._fail(mistake)

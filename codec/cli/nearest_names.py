@@ -11,6 +11,7 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
+from codec.cli.failing_parts import unloadable_part
 from codec.cli.lightning_internals import option_names
 from codec.training.codec_module import CodecModule
 from codec.training.distillation_module import DistillationModule
@@ -40,7 +41,10 @@ class HelpfulParser(LightningArgumentParser):
     """Adds the nearest valid name to an error about an unknown option or class."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the message and exit with status 2."""
+        """Print the message and exit with status 2; of a class that does not load, the cause alone."""
+        unloadable = unloadable_part(message) if self.exit_on_error else None
+        if unloadable is not None:
+            super().error(str(unloadable), ex)
         told = plain_type_error(message) + nearest_names(message, self) if self.exit_on_error else message
         super().error(told, ex)
 

@@ -108,3 +108,25 @@ def test_python_is_one_that_the_metadata_allows():
     from packaging.specifiers import SpecifierSet
 
     assert ".".join(map(str, sys.version_info[:2])) in SpecifierSet(metadata()["requires-python"])
+
+
+LOGGERS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow", "CometLogger": "comet-ml"}
+EACH = f"""
+import sys, train
+for logger in {sorted(LOGGERS)}:
+    sys.argv = ["train.py", "fit", "--config", "configs/quickstart.yaml", "--trainer.accelerator", "cpu",
+                "--trainer.logger", "lightning.pytorch.loggers." + logger]
+    try:
+        train.main()
+    except SystemExit as end:
+        print(logger, end.code, file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_a_logger_without_its_package_names_it():
+    said = run_without([package.replace("-", "_") for package in [*LOGGERS.values(), "mlflow_skinny"]], EACH).stderr
+    for logger, package in LOGGERS.items():
+        assert f"{logger} needs {package}" in said and f"pip install '{package}" in said, said
+        assert f"{logger} 2" in said.splitlines()
+    assert "Traceback" not in said

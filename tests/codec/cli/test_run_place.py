@@ -19,10 +19,10 @@ from tests.support.training import quiet_trainer
 LOGGERS = "lightning.pytorch.loggers"
 CONFIG = {"model": {"width": 3, "compiled": False}, "data": {"train": "a", "num_workers": 2}, "seed_everything": 0}
 HOLD = """
-import sys, time
-from pathlib import Path
-from codec.checkpoints.run_lock import hold
-hold(Path(sys.argv[1]), what="it")
+import fcntl, os, sys, time
+os.makedirs(os.path.dirname(sys.argv[1]))
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
 print("held", flush=True)
 time.sleep(60)
 """

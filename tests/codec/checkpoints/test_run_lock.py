@@ -1,0 +1,144 @@
+"""A run's folder has one writer: the second is refused in one sentence, a dead one holds nothing."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from torch.utils.data import DataLoader
+
+from callbacks import RunCheckpoint
+from codec.checkpoints import run_lock
+from codec.checkpoints.run_lock import FolderInUse, hold, is_held, release, release_all
+from tests.support.paths import ROOT
+from tests.support.training import VoiceData, quiet_trainer, tiny_module
+
+HOLD = """
+import fcntl, json, os, sys, time
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+json.dump({"pid": os.getpid(), "host": "a", "since": "2026-01-01 00:00:00"}, file)
+file.flush()
+print("held", flush=True)
+time.sleep(60)
+"""
+FORK = """
+import os, sys, time
+from pathlib import Path
+from codec.checkpoints.run_lock import hold
+hold(Path(sys.argv[1]), what="it")
+if os.fork() == 0:
+    os.close(1)
+    time.sleep(20)
+    os._exit(0)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _short_grace(monkeypatch):
+    monkeypatch.setattr(run_lock, "GRACE", 0.2)
+    yield
+    release_all()
+
+
+@contextmanager
+def another(lock, code=HOLD):
+    """Another process that holds the lock; killed at the end."""
+    with subprocess.Popen([sys.executable, "-c", code, str(lock)], cwd=ROOT, stdout=-1) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class Clips(VoiceData):
+    """Its validation clips in one loader."""
+
+    def val_dataloader(self):
+        return DataLoader(super().val_dataloader(), batch_size=None)
+
+
+def fit(folder, **changes):
+    saver = RunCheckpoint(1, dirpath=str(folder / "checkpoints"))
+    settings = {
+        "max_steps": 1,
+        "callbacks": [saver],
+        "enable_checkpointing": True,
+        "default_root_dir": folder,
+    } | changes
+    trainer = quiet_trainer(**settings)
+    trainer.fit(tiny_module(), Clips())
+    return trainer
+
+
+def test_a_second_run_is_refused_and_a_killed_one_is_not_in_the_way(tmp_path):
+    lock = tmp_path / "checkpoints.lock"
+    with another(lock) as process:
+        with pytest.raises(FolderInUse) as refused:
+            fit(tmp_path)
+        assert is_held(lock)
+        sentence = str(refused.value)
+        assert str(tmp_path) in sentence and f"process {process.pid} on " in sentence and "since 20" in sentence
+        assert "name of its own" in sentence and "\n" not in sentence
+        assert not (tmp_path / "checkpoints").exists()
+        fit(tmp_path, fast_dev_run=True)  # which writes nothing
+        reader = quiet_trainer(default_root_dir=tmp_path, callbacks=[RunCheckpoint(1)], enable_checkpointing=True,
+                               limit_val_batches=1.0)  # fmt: skip
+        reader.validate(tiny_module(), Clips().val_dataloader())
+        process.kill()  # as by -9
+        process.wait()
+    assert not is_held(lock)
+    fit(tmp_path)
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+    assert json.loads(lock.read_text())["pid"] == os.getpid()
+    assert not is_held(lock) and not run_lock._held  # given up at the end
+
+
+def test_one_that_is_just_ending_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_lock, "GRACE", 30.0)
+    lock = tmp_path / "a.lock"
+    with another(lock) as process:
+        threading.Timer(0.5, process.kill).start()
+        started = time.monotonic()
+        hold(lock, what="it")
+        assert time.monotonic() - started < 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
+def test_a_worker_of_a_killed_run_does_not_hold_its_lock(tmp_path):
+    lock = tmp_path / "a.lock"
+    with another(lock, FORK) as process:
+        process.kill()
+        process.wait()
+        hold(lock, what="it")
+
+
+def test_again_in_one_process_is_no_error_and_release_gives_it_up(tmp_path):
+    lock = tmp_path / "a.lock"
+    hold(lock, what="it")
+    hold(lock, what="it")
+    release(lock)
+    release(lock)
+    with another(lock):
+        assert is_held(lock)
+
+
+def test_a_file_system_without_locks_costs_a_warning(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run_lock.fcntl, "flock", flock)
+    with pytest.warns(UserWarning, match=r"the folder cannot be locked \(.*No locks available"):
+        hold(tmp_path / "a.lock", what="the folder")
+    assert not is_held(tmp_path / "a.lock")
+    with run_lock.locked_folder(tmp_path):
+        pass
