@@ -1,7 +1,11 @@
 """Checkpoint files: complete or not at all, damage of any byte found, the newest undamaged one chosen."""
 
 import errno
+import gc
 import os
+import resource
+import signal
+import sys
 import zlib
 
 import pytest
@@ -236,3 +240,42 @@ def test_weights_alone_are_no_state_to_go_on_from(tmp_path):
     assert newest_checkpoint(tmp_path, resumable=False).name == "last.ckpt"
     with pytest.warns(UserWarning, match=r"last\.ckpt holds weights alone: passed over for batch=1\.ckpt"):
         assert newest_checkpoint(tmp_path, resumable=True).name == "batch=1.ckpt"
+
+
+@pytest.mark.parametrize("room", [0, 1000, 100_000])
+def test_a_write_without_room_gives_the_file_systems_error_and_leaves_no_other(tmp_path, monkeypatch, room):
+    """At any place of the file; what a writer or a buffer says while unwinding is neither raised nor printed."""
+    left = []
+    monkeypatch.setattr(sys, "unraisablehook", left.append)
+    path = save(tmp_path / "a.ckpt")
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(OSError) as failed:
+            SafeCheckpointIO().save_checkpoint({"state_dict": {"a": torch.ones(100_000)}}, path)
+        failed = failed.value
+        assert failed.errno == errno.EFBIG
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    del failed
+    gc.collect()
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
+    assert [str(each.exc_value) for each in left] == []
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, BufferError, SystemError])
+def test_the_file_systems_error_is_found_behind_any_other(tmp_path, monkeypatch, kind):
+    def write(*_):
+        try:
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            finally:
+                raise ValueError("while closing")
+        finally:
+            raise kind("Existing exports of data: object cannot be re-sized")
+
+    monkeypatch.setattr(torch, "save", write)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path / "a.ckpt")
