@@ -27,7 +27,7 @@ from data.prepare.recipes.features import FeatureJob, first_line
 from data.prepare.recipes.filters import Filters
 from data.sources.base import AudioSource
 
-DTYPES = ("float16", "float32", "int16", "int32", "int64")
+DTYPES = ("float16", "float32", "int16", "uint16", "int32", "int64")
 
 
 def extract(source: AudioSource, out: Path, job: FeatureJob, **options: Any) -> Packed:
