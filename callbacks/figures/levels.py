@@ -42,11 +42,16 @@ def level_figure(shares: Sequence[np.ndarray], *, title: str) -> Figure:
 class LevelPoint(Protocol):
     """A codec's output level over its input level, in dB, at one peak of the input."""
 
-    codec: str
-    peak_dbfs: float
-    mean: float
-    low: float
-    high: float
+    @property
+    def codec(self) -> str: ...
+    @property
+    def peak_dbfs(self) -> float: ...
+    @property
+    def mean(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
 
 
 def response_figure(rows: Sequence[LevelPoint], *, title: str) -> Figure:
