@@ -67,7 +67,7 @@ def guarded_loader(
     pin_memory: bool,
     forks: bool,
 ) -> SpeechLoader:
-    """The batches of `batch_sampler`, or those of `sampler` with one item each; `forks` makes the workers by forking."""
+    """The batches of `batch_sampler`, or those of `sampler` with one item each; `forks` says how workers are made."""
     order: dict[str, Any] = {"sampler": sampler, "batch_size": 1}
     return SpeechLoader(
         dataset,
