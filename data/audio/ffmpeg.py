@@ -59,7 +59,11 @@ class AvDecoder:
             raise AudioReadError(path, "holds no sound" if known else NOT_AUDIO)
         self._stream = self._container.streams.audio[0]
         self._blocks = self._decode()
-        self._rest = next(self._blocks, None)  # the decoder knows rate and channels after its first frame
+        try:
+            self._rest = next(self._blocks, None)  # the decoder knows rate and channels after its first frame
+        except BaseException:
+            self.close()
+            raise
         if self._rest is None:
             self.close()
             raise AudioReadError(path, "empty: no samples, or none that can be decoded")

@@ -105,7 +105,11 @@ class Stream:
         self.samplerate, self.channels = self._decoder.samplerate, self._decoder.channels
         stated = self._decoder.frames if frames is None else frames
         self.counted = stated is None
-        self.frames = self._count() if stated is None else stated
+        try:
+            self.frames = self._count() if stated is None else stated
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, start: int, frames: int) -> np.ndarray:
         """`frames` frames from frame `start` on, float32 [T, C]; fewer where the file ends."""
