@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,7 +10,7 @@ import torch.distributed as dist
 import yaml
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
@@ -23,9 +22,9 @@ from codec.cli.failing_parts import FailedParts, failed_part
 from codec.cli.last_resort import SHOW, FirstBatch, refusal
 from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
-from codec.cli.progress_bar import BatchProgressBar
 from codec.cli.run_place import SPECIAL as SPECIAL_CHECKPOINTS
 from codec.cli.run_place import Wish, note_services, place_run
+from codec.cli.terminal import plain_output, silence_libraries, tell_values
 from codec.cli.trainer_options import check_trainer_options, forget_empty_groups, listed_callbacks
 from codec.errors import UserError
 from codec.layers.ranks import wait_for_ranks
@@ -90,10 +89,7 @@ class CodecCLI(CommandLine):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with a progress bar that counts batches and checkpoints that survive a crash."""
-        warnings.filterwarnings(
-            "ignore", message=r"It is recommended to use `self\.log\(.*sync_dist"
-        )  # reduced already
-        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        silence_libraries()
         given_callbacks = listed_callbacks(self.config_init[self.subcommand].trainer.callbacks)
         if self.subcommand == "fit":
             check_callbacks(given_callbacks)
@@ -104,9 +100,7 @@ class CodecCLI(CommandLine):
         trainer = super().instantiate_trainer(**kwargs)
         keep_metrics(trainer.loggers)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        for index, callback in enumerate(callbacks):
-            if type(callback) in (RichProgressBar, TQDMProgressBar):
-                callbacks[index] = BatchProgressBar()
+        plain_output(callbacks, own=given_callbacks)
         callbacks.insert(0, self.first_batch)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = SafeCheckpointIO()
@@ -129,6 +123,8 @@ class CodecCLI(CommandLine):
         if self.subcommand == "predict":  # the writer has them; Lightning would keep all in memory
             chosen = self.config_init.predict
             chosen.return_predictions = bool(chosen.return_predictions)
+        if self.subcommand in ("test", "validate"):  # their tables are printed by what makes them
+            self.config_init[self.subcommand].verbose = False
         self.model.config = json.loads(json.dumps(self.option("model").as_dict(), default=str))
 
     def _checkpoint_folder(self) -> Path:
@@ -222,6 +218,8 @@ class CodecCLI(CommandLine):
         """Run the subcommand; a mistake of the user ends it with one sentence and status 2."""
         try:
             run()
+            if self.subcommand in ("test", "validate"):
+                tell_values(self.trainer)
             _leave_together()
         except RunStopped:  # on all ranks at the same batch
             _leave_together()

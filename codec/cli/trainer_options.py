@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import torch
@@ -61,11 +62,21 @@ def check_trainer_options(options: Any) -> None:
             "trainer.barebones", True, "must be unset, since runs always log and keep checkpoints",
             "throughput logs the speed of training",
         )  # fmt: skip
+    _write_enums_out(options.callbacks)
     _check_numbers(options)
     _check_profiler(options.profiler)
     _check_machine(options)
     _choose_strategy(options)
     _complete_epoch_options(options)
+
+
+def _write_enums_out(callbacks: Any) -> None:
+    """Put words in the place of enums among callbacks' arguments (`Timer` has one): YAML cannot hold them."""
+    for block in callbacks if isinstance(callbacks, list) else [callbacks]:
+        arguments: Any = getattr(block, "init_args", None)
+        for name, value in vars(arguments).items() if arguments is not None else ():
+            if isinstance(value, Enum):
+                arguments[name] = value.value
 
 
 def _check_numbers(options: Mapping[str, Any]) -> None:

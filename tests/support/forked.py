@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-import shlex
 import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,30 +25,63 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def command_line(words: Sequence[str] | str, folder: Path, *, limit: float = 120.0) -> Outcome:
-    """`python train.py WORDS…` in `folder`, as a child of this process.
+def command_lines(
+    commands: Sequence[Sequence[str]], folder: Path, *, at_once: int = 2, limit: float = 120.0
+) -> list[Outcome]:
+    """`python train.py WORDS…` for each command, as children of this process, some at a time.
 
-    The process must not have run a backward pass nor have other threads at work, which a fork would lose.
+    Each works in a folder of its own below `folder`. The process must not have run a backward pass, whose threads a
+    fork would lose.
     """
-    given = shlex.split(words) if isinstance(words, str) else list(words)
+    waiting, running, ended = list(range(len(commands))), dict[int, _Child](), dict[int, Outcome]()
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            number = waiting.pop(0)
+            running[number] = _fork(list(commands[number]), folder / str(number), limit)
+        for number, child in list(running.items()):
+            outcome = child.outcome()
+            if outcome is not None:
+                ended[number] = outcome
+                del running[number]
+        time.sleep(0.02)
+    return [ended[number] for number in range(len(commands))]
+
+
+class _Child(NamedTuple):
+    process: int
+    log: Path
+    start: float
+    limit: float
+
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it runs. It is ended at its limit."""
+        found, status = os.waitpid(self.process, os.WNOHANG)
+        seconds = time.monotonic() - self.start
+        if not found and seconds < self.limit:
+            return None
+        if not found:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process, signal.SIGKILL)
+            os.waitpid(self.process, 0)
+        return Outcome(
+            os.waitstatus_to_exitcode(status) if found else HANGS, self.log.read_text(errors="replace"), seconds
+        )
+
+
+def _fork(words: list[str], folder: Path, limit: float) -> _Child:
+    folder.mkdir(parents=True, exist_ok=True)
 
     def run() -> None:
-        sys.argv = [str(ROOT / "train.py"), *given]
+        sys.argv = [str(ROOT / "train.py"), *words]
         sys.modules["__main__"].__spec__ = None  # other ranks are started by the script's name
         train.main()
 
-    return forked(run, folder, limit=limit)
-
-
-def forked(function: Callable[[], None], folder: Path, *, limit: float = 120.0) -> Outcome:
-    """Call a function in a forked child that works in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    log, start = folder / "output.txt", time.monotonic()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        child = os.fork()
     if not child:
-        _run_and_exit(function, folder, log)
-    status = _wait(child, start + limit)
-    return Outcome(status, log.read_text(errors="replace"), time.monotonic() - start)
+        _run_and_exit(run, folder, folder / "output.txt")
+    return _Child(child, folder / "output.txt", time.monotonic(), limit)
 
 
 def _run_and_exit(function: Callable[[], None], folder: Path, log: Path) -> None:
@@ -71,15 +104,3 @@ def _run_and_exit(function: Callable[[], None], folder: Path, log: Path) -> None
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)
-
-
-def _wait(child: int, deadline: float) -> int:
-    while time.monotonic() < deadline:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return HANGS

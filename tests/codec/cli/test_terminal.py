@@ -1,0 +1,105 @@
+"""What a command shows: a line of progress now and then, sizes, no advertisements; the last resort for errors."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.callbacks import ModelSummary, RichModelSummary, TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from codec.cli import terminal
+from codec.cli.last_resort import FirstBatch, refusal
+from codec.cli.nearest_names import plain_type_error
+from tests.support.training import VoiceData, quiet_trainer, tiny_module
+
+
+def test_redirected_progress_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 10**6, 3))  # three seconds pass at each look
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: float(next(now)))
+    quiet_trainer(max_steps=12, enable_progress_bar=True, callbacks=[terminal.ProgressLines()]).fit(
+        tiny_module(discriminator_start=100), VoiceData()
+    )
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Training: batch ")]
+    assert 2 <= len(lines) <= 5
+    assert lines[-1].startswith("Training: batch 12 of 12, ") and "mel " in lines[-1]
+
+
+def test_bars_stay_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = []
+    for terminals in (True, False):
+        monkeypatch.setattr(terminal.sys.stdout, "isatty", lambda answer=terminals: answer, raising=False)
+        shown: list[Any] = [TQDMProgressBar(), RichModelSummary()]
+        terminal.plain_output(shown, own=[])
+        kinds.append([type(callback).__name__ for callback in shown])
+    assert kinds == [["BatchProgressBar", "Sizes"], ["ProgressLines", "Sizes"]]
+    own = ModelSummary(max_depth=3)
+    shown = [own]
+    terminal.plain_output(shown, own=[own])
+    assert shown == [own]
+
+
+def test_sizes_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    quiet_trainer(max_steps=1, callbacks=[terminal.Sizes()]).fit(tiny_module(), VoiceData())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "codec.encoder", "codec.quantizer", "codec.decoder", "discriminators", "parameters"
+    ]  # fmt: skip
+
+
+def test_advertisements_are_dropped_and_messages_stay(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    before = list(logger.filters)
+    try:
+        terminal.silence_libraries()
+        with caplog.at_level(logging.INFO):
+            rank_zero_info("💡 Tip: try litlogger")
+            rank_zero_info("GPU available: False, used: False")
+    finally:
+        logger.filters = before
+    assert [record.getMessage() for record in caplog.records] == ["GPU available: False, used: False"]
+
+
+def raised(function: Any) -> Exception:
+    try:
+        function()
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def own_mistake() -> None:
+    raise TypeError("a mistake of ours")
+
+
+def test_errors_of_libraries_about_options_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    error = raised(lambda: quiet_trainer(val_check_interval=1.5))
+    assert isinstance(error, MisconfigurationException)
+    assert "1.5 for val_check_interval" in str(refusal(error)) and "CODEC_TRACEBACK" in str(refusal(error))
+    missing = refusal(raised(lambda: (tmp_path / "none" / "file").write_text("")))
+    assert missing is not None and missing.startswith(f"{tmp_path}/none/file cannot be used (No such file")
+    assert refusal(raised(own_mistake)) is None
+    monkeypatch.setenv("CODEC_TRACEBACK", "1")
+    assert refusal(error) is None
+
+
+def test_the_first_batch_is_noticed() -> None:
+    callback = FirstBatch()
+    quiet_trainer(max_steps=0, callbacks=[callback]).fit(tiny_module(), VoiceData())
+    assert not callback.reached
+    quiet_trainer(max_steps=1, callbacks=[callback]).fit(tiny_module(), VoiceData())
+    assert callback.reached
+
+
+def test_a_wrong_type_is_one_sentence() -> None:
+    message = (
+        'Parser key "trainer.devices":\n  Does not validate against any of the Union subtypes\n'
+        "  Subtypes: [list[int], <class 'str'>, typing.Literal['a', 'b'], <class 'NoneType'>]\n  Errors:\n"
+        "    - Expected a <class 'list'>\n    - Expected a <class 'NoneType'>\n"
+        "  Given value type: <class 'dict'>\n  Given value: {}\n"
+    )
+    assert plain_type_error(message) == "trainer.devices {} is not accepted: it takes list[int], str, 'a', 'b', null."
+    assert plain_type_error("another") == "another"
