@@ -29,7 +29,7 @@ from data.sources.base import Clip
 
 ATTEMPTS = 4  # a shard that ends its worker this often is given up
 CONNECT_SECONDS = 10
-PROBE_SECONDS = 120
+PROBE_SECONDS = 300
 STORE_BYTES = 200 * 10**6  # of a cluster of its own: rows are small
 
 
@@ -59,7 +59,7 @@ class RayCluster(Engine):
         if first is None:
             return
         with _connected(self) as ray, _spooled(itertools.chain([first], waiting), out) as (file, rows):
-            _silence(ray)
+            _set_up(ray)
             _probe(ray, out, first)
             given = pickle.dumps(job), str(out), str(file)
             shards = ray.data.from_items(rows, override_num_blocks=len(rows)).map(**self._map(ray, given))
@@ -161,11 +161,12 @@ def _connected(engine: RayCluster) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
-def _silence(ray: ModuleType) -> None:
-    """Leave the terminal to one bar and one sentence."""
+def _set_up(ray: ModuleType) -> None:
+    """Leave the terminal to one bar and one sentence, and a shard as much time as it takes."""
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # by default half an hour, which features of one shard can take
 
 
 def _refuse_unreachable(address: str) -> None:
