@@ -11,6 +11,7 @@ from codec.encoders.base import Encoder
 from codec.encoders.streaming import EncodedStream
 from codec.errors import InvalidValue
 from codec.layers.construction import Constructed
+from codec.layers.inputs import check_latents, check_place, checked_audio, refuse_other_types
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import checked_codes, code_bits
 
@@ -72,7 +73,7 @@ class NeuralCodec(Constructed, nn.Module):
         self.output_sample_rate = sample_rate * decoder.hop_length // encoder.hop_length
 
     def encode(self, audio: Tensor) -> Tensor:
-        """Encode audio `[B, 1, T]` to codes, int64 `[B, K, ⌈T / hop_length⌉]`."""
+        """Encode audio `[B, 1, T]` to codes, int64 `[B, K, ⌈T / hop_length⌉]`; raises as `encode_latents` does."""
         return self.quantizer(self.encode_latents(audio)).codes
 
     def encode_stream(
@@ -101,14 +102,19 @@ class NeuralCodec(Constructed, nn.Module):
             self.encoder, self.quantizer, audio, frame_rate=self.frame_rate, chunk=chunk, before=before, after=after
         )
 
-    def encode_latents(self, audio: Tensor) -> Tensor:
+    def encode_latents(self, audio: Tensor, *, check_values: bool = True) -> Tensor:
         """Latents before quantization `[B, D, F]` of audio `[B, 1, T]`.
 
+        Args:
+            audio: float32 in [−1, 1]; other float types are converted.
+            check_values: read the audio's peak, which waits for a GPU. `forward`, and so training, does without it, and
+                compiled or exported code never reads it.
+
         Raises:
-            InvalidValue: audio of another shape.
+            InvalidValue: no tensor, integers or complex numbers, another shape, another device than the encoder's, a
+                value that is not finite, or a peak above 10.
         """
-        if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
-            raise InvalidValue("audio of shape", list(audio.shape), "must be [B, 1, T] with T of at least 1")
+        audio = checked_audio(audio, self.encoder if check_values else None)
         return self.encoder(self.encoder.whole_frames(audio))[..., : -(-audio.shape[-1] // self.hop_length)]
 
     def decode(self, codes: Tensor, erased: Tensor | None = None, *, length: int | None = None) -> Tensor:
@@ -123,13 +129,20 @@ class NeuralCodec(Constructed, nn.Module):
             float32 `[B, 1, length]` at `output_sample_rate`.
 
         Raises:
-            InvalidValue: see `codec.quantizers.codes.checked_codes`.
+            InvalidValue: another device than the decoder's, or see `codec.quantizers.codes.checked_codes` and
+                `decode_latents`.
         """
+        check_place(codes, self.decoder, name="codes")
         codes = checked_codes(codes, self.quantizer.codebook_sizes, erased)
         return self.decode_latents(self.quantizer.decode(codes, erased), length=length)
 
     def decode_latents(self, latents: Tensor, *, length: int | None = None) -> Tensor:
-        """Reconstruct audio `[B, 1, length]` from quantized latents `[B, D, F]`."""
+        """Reconstruct audio `[B, 1, length]` from quantized latents `[B, D, F]`.
+
+        Raises:
+            InvalidValue: latents of another shape, or a `length` below 1 or above F decoder hops.
+        """
+        check_latents(latents, self.quantizer.dim, self.decoder.hop_length, length=length)
         return self.decoder(latents)[..., :length]
 
     def decode_stream(
@@ -166,11 +179,16 @@ class NeuralCodec(Constructed, nn.Module):
             transmit: sends codes `[B, K, F]` over a channel and returns the latents received, `[B, D, F]`. The decoder
                 gets these; their gradient passes straight through to the latents before the channel.
         """
-        z_e = self.encode_latents(audio)
+        z_e = self.encode_latents(audio, check_values=False)
         z_q, codes, loss = self.quantizer(z_e)
         if transmit is not None:
             z_q = z_q + (transmit(codes) - z_q).detach()
         return CodecOutput(self.decoder(z_q)[..., : self.output_length(audio.shape[-1])], codes, z_e, z_q, loss)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "NeuralCodec":
+        """Move the weights; conversion to another type than float32 (`half()`) is an InvalidValue."""
+        refuse_other_types(fn, type(self).__name__)
+        return super()._apply(fn, recurse)
 
     def output_length(self, length: int) -> int:
         """Samples at the output rate for `length` samples at the input rate, rounded up."""

@@ -24,7 +24,14 @@ def pretrained() -> list[str]:
 
 
 def resolve_checkpoint(path: str | Path) -> Path:
-    """The file that a path means: itself, or a pretrained codec for its bare name, such as `small_fsq`."""
+    """The file that a path means: itself, or a pretrained codec for its bare name, such as `small_fsq`.
+
+    Raises:
+        InvalidValue: it is no text and no path.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        remedy = f"give a file, or one of the names {', '.join(pretrained())}"
+        raise InvalidValue("checkpoint of type", type(path).__name__, "must be a path that is not empty", remedy)
     return PRETRAINED / f"{path}.safetensors" if str(path) in pretrained() and not Path(path).is_file() else Path(path)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from codec.decoders.base import Decoder
 from codec.errors import InvalidValue
+from codec.layers.inputs import check_place, require_tensor
 from codec.layers.windows import Window, Windows
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import checked_codes
@@ -44,6 +45,8 @@ class DecodedStream:
             allowed = f"must be at least 1 frame, before {self.before} and after {self.after} 0 or more"
             raise InvalidValue("chunk", chunk, allowed)
         self.quantizer, self.decoder, self.frame_rate, self.chunk = quantizer, decoder, frame_rate, chunk
+        if not isinstance(codes, Iterable):
+            require_tensor(codes, "codes")
         self.pieces = self._checked(codes).split(chunk, -1) if isinstance(codes, Tensor) else codes
 
     @property
@@ -82,5 +85,6 @@ class DecodedStream:
         return audio[..., window.start * hop : (window.start + window.size) * hop]
 
     def _checked(self, codes: Tensor) -> Tensor:
-        """Codes as int64; raises InvalidValue if they do not fit the quantizer."""
+        """Codes as int64; raises InvalidValue if they do not fit the quantizer or are elsewhere."""
+        check_place(codes, self.decoder, name="codes")
         return checked_codes(codes, self.quantizer.codebook_sizes)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from codec.encoders.base import Encoder
 from codec.errors import InvalidValue
+from codec.layers.inputs import checked_audio, require_tensor
 from codec.layers.windows import Window, Windows
 from codec.quantizers.base import Quantizer
 
@@ -47,6 +48,8 @@ class EncodedStream:
             raise InvalidValue("chunk", self.chunk, allowed)
         self.encoder, self.quantizer, self.frame_rate = encoder, quantizer, frame_rate
         step = self.chunk * encoder.hop_length
+        if not isinstance(audio, Iterable):
+            require_tensor(audio, "audio")
         self.pieces = self._checked(audio).split(step, -1) if isinstance(audio, Tensor) else audio
 
     @property
@@ -83,7 +86,6 @@ class EncodedStream:
             return self.quantizer(latents[..., first : first - (-window.size // hop)]).codes
 
     def _checked(self, audio: Tensor) -> Tensor:
-        """The audio; raises InvalidValue for another shape than `[B, 1, n]`."""
-        if audio.ndim != 3 or audio.shape[1] != 1:
-            raise InvalidValue("audio of shape", list(audio.shape), "must be [B, 1, n]")
-        return audio
+        """A piece `[B, 1, n]`, possibly empty, as float32; raises InvalidValue as `NeuralCodec.encode` does."""
+        empty = isinstance(audio, Tensor) and audio.ndim == 3 and audio.shape[1:] == (1, 0)
+        return audio if empty else checked_audio(audio, self.encoder)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from codec.checkpoints.files import FORMAT_VERSION
-from codec.errors import UnreadableFile
+from codec.errors import InvalidValue, UnreadableFile
 from codec.training.distributed.averaging import average_over_ranks, overlapped_average
 from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding, shard_like
 from codec.training.distributed.supported import check_trainer
@@ -81,7 +81,14 @@ class AlternatingOptimization(L.LightningModule):
         return [Float32Precision()]
 
     def on_fit_start(self) -> None:
-        """Silence Lightning's advice to save before the optimizer step: here the state after a batch is saved."""
+        """Silence Lightning's advice to save before the optimizer step: here the state after a batch is saved.
+
+        Raises:
+            InvalidValue: weights were made where nothing can be trained.
+        """
+        if any(weight.is_inference() for weight in self.parameters()):
+            remedy = "build or load the codec outside of it"
+            raise InvalidValue("A module made under torch.inference_mode", allowed="cannot be trained", remedy=remedy)
         warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
 
     # -- one batch ---------------------------------------------------------------------------------------------

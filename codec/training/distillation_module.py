@@ -121,7 +121,7 @@ class DistillationModule(CodecModule):
     def teach(self, audio: Tensor) -> Latents:
         """The teacher's latents of audio `[B, 1, T]`, before and after quantization, both `[B, D, F]`."""
         if self.cache is None:
-            z_e = self.teacher.encode_latents(audio)
+            z_e = self.teacher.encode_latents(audio, check_values=False)
         else:
             encoder, frames = self.teacher.encoder, -(-audio.shape[-1] // self.teacher.hop_length)
             z_e = self.cache(encoder, encoder.whole_frames(audio))[..., :frames]
