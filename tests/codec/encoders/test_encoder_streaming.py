@@ -122,7 +122,7 @@ def test_what_is_no_audio_is_refused():
     assert list(codec.encode_stream([])) == []
     with pytest.raises(ValueError, match="chunk 0 must"):
         codec.encode_stream(sound(3), chunk=0)
-    with pytest.raises(ValueError, match=r"\[B, 1, n\]"):
+    with pytest.raises(ValueError, match=r"\[B, 1, T\]"):
         codec.encode_stream(torch.zeros(1, 2, 80))
     with pytest.raises(ValueError, match="follows pieces of 2 clips"):
         list(codec.encode_stream([sound(3), sound(3, clips=1)]))
