@@ -292,7 +292,7 @@ def test_no_last_checkpoint_is_no_reason_to_score_untrained_weights(monkeypatch,
     assert capsys.readouterr().err.rstrip().endswith("train first, or give its path as ckpt_path.")
 
 
-class Built(Exception):
+class Built(BaseException):
     """Raised instead of building anything."""
 
 
