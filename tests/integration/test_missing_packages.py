@@ -19,7 +19,10 @@ from tests.support.packages import (
 
 ABSENT = ["jsonargparse", "soundfile", "safetensors", "transformers", "pesq", "pystoi", "matplotlib", "tensorboard",
           "optuna"]  # fmt: skip
-NOT_HERE = {"triton": "comes with torch where there are GPUs, the only place that imports it"}
+NOT_HERE = {
+    "triton": "comes with torch where there are GPUs, the only place that imports it",
+    "neptune": "of the users who have chosen its logger, which Lightning imports first",
+}
 BROUGHT = {"safetensors": ["transformers"]}  # a package that cannot be there either
 WATCHERS = "CodecEMA, CodebookUsage, RunCheckpoint, Throughput"
 TRAINING = f"""
