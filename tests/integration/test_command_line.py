@@ -308,6 +308,7 @@ def options(monkeypatch, tmp_path):
             raise Built
 
         monkeypatch.setattr("lightning.pytorch.cli.LightningCLI.instantiate_classes", stop)
+        monkeypatch.setenv("NODE_RANK", "0")  # as on one of several nodes
         with pytest.raises(Built):
             run(monkeypatch, "fit", "--config", CONFIGS / "fsq.yaml", "--trainer.accelerator", "cpu", *words)
         return found[0]
