@@ -134,11 +134,11 @@ def test_bad_file_is_reported_as_by_seeking(
 ) -> None:
     path = write("corpus/short.wav", 0.19) if kind == "short" else bad_file(kind)
     source: AudioSource = corpus
-    if listed:  # the length is known, so the first to open the file is who draws or decodes it
-        rows = [
-            f"{clip.id}\t{8.0 if clip.path == str(path) else soundfile.info(clip.path).duration}\n"
-            for clip in corpus.clips()
-        ]
+    if listed or kind == "folder":  # a list may name a folder; a source of a folder looks inside
+        # With the lengths known, the first to open the file is who draws or decodes it.
+        ids = sorted({*(clip.id for clip in corpus.clips()), path.relative_to(corpus.root).as_posix()})
+        lengths = [8.0 if corpus.root / id == path else soundfile.info(corpus.root / id).duration for id in ids]
+        rows = [f"{id}\t{length if listed else ''}\n" for id, length in zip(ids, lengths, strict=True)]
         (corpus.root / "list.tsv").write_text("path\tseconds\n" + "".join(rows))
         source = ManifestSource(str(corpus.root / "list.tsv"))
     seeking, memory = pair(source)
