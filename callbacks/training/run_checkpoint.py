@@ -75,13 +75,11 @@ class RunCheckpoint(Checkpoint):
         best: int = 3,
         dirpath: str | None = None,
     ) -> None:
-        if every_n_batches < 1 or recent < 2 or best < 1 or mode not in ("max", "min"):
-            raise InvalidValue(
-                "every_n_batches",
-                every_n_batches,
-                f"must be at least 1, recent {recent} at least 2, best {best} at least 1 and mode {mode!r} one of "
-                "'max', 'min'",
-            )
+        for name, number, least in (("every_n_batches", every_n_batches, 1), ("recent", recent, 2), ("best", best, 1)):
+            if number < least:
+                raise InvalidValue(name, number, f"must be at least {least}")
+        if mode not in ("max", "min"):
+            raise InvalidValue("mode", repr(mode), "must be 'max' or 'min'")
         self.every_n_batches, self.recent = every_n_batches, recent
         self.monitor, self.mode, self.best, self.dirpath = monitor, mode, best, dirpath
         self.scores: dict[int, float] = {}  # by batch

@@ -37,6 +37,12 @@ def failed_part(name: str, error: BaseException) -> UserError:
     if isinstance(error, ImportError):
         return _missing(name, error)
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    if name.endswith(".MLFlowLogger") and places and Path(places[-1].filename).name == "file_store.py":
+        return InvalidValue(
+            name, None, "may not keep its runs in a folder, which MLflow advises against since 3.17",
+            "set the environment variable MLFLOW_ALLOW_FILE_STORE=true, or give a database or server as "
+            "trainer.logger.init_args.tracking_uri, such as sqlite:///mlflow.db",
+        )  # fmt: skip
     where = f", {Path(places[-1].filename).name} line {places[-1].lineno}" if places else ""
     reason = f"{type(error).__name__}: {first_line(error, limit=REASON)}{where}"
     return InvalidValue(name, None, f"cannot be made ({reason})", "correct its init_args, or give another class_path")

@@ -58,14 +58,12 @@ class Codebook(Constructed, nn.Module, ABC):
         kmeans_rounds: int = 10,
     ) -> None:
         super().__init__()
-        if size < 2 or dim < 1 or kmeans_rounds < 0:
-            raise InvalidValue(
-                f"size {size}, dim {dim} and kmeans_rounds {kmeans_rounds}",
-                allowed="must be at least 2, 1 and 0",
-                remedy="take 256, 8 and 10",
-            )
-        if not 0.0 <= decay < 1.0 or not 0.0 <= restart_below < 1.0:
-            raise InvalidValue(f"decay {decay} and restart_below {restart_below}", allowed="must lie in [0, 1)")
+        for name, number, least in (("size", size, 2), ("dim", dim, 1), ("kmeans_rounds", kmeans_rounds, 0)):
+            if number < least:
+                raise InvalidValue(name, number, f"must be at least {least}")
+        for name, share in (("decay", decay), ("restart_below", restart_below)):
+            if not 0.0 <= share < 1.0:
+                raise InvalidValue(name, share, "must lie in [0, 1)")
         self.size, self.dim, self.decay = size, dim, decay
         self.restart_below, self.kmeans_rounds = restart_below, kmeans_rounds
         self._begun = False  # known on the host: a later batch does not ask the device whether it is the first

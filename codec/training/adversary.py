@@ -43,8 +43,9 @@ class Adversary:
     simultaneous: bool = False
 
     def __post_init__(self) -> None:
-        if self.start < 0 or self.crop < 0:
-            raise InvalidValue("adversary.start", f"{self.start} and adversary.crop {self.crop}", "must be 0 or more")
+        for name, number in (("start", self.start), ("crop", self.crop)):
+            if number < 0:
+                raise InvalidValue(f"adversary.{name}", number, "must be 0 or more")
 
     def random_stretch(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """The same random stretch of both `[B, 1, T]` signals, `crop` samples long."""

@@ -73,11 +73,9 @@ class DistillationModule(CodecModule):
         init_parts: Sequence[str] = ("codec.encoder",),
         compiled: bool = False,
     ) -> None:
-        if distillation_start < 0 or distillation_ramp < 0:
-            raise InvalidValue(
-                "distillation_start", f"{distillation_start} and distillation_ramp {distillation_ramp}",
-                "must be 0 or more",
-            )  # fmt: skip
+        for name, number in (("distillation_start", distillation_start), ("distillation_ramp", distillation_ramp)):
+            if number < 0:
+                raise InvalidValue(name, number, "must be 0 or more")
         teacher_codec = load_codec(teacher).requires_grad_(False)
         check_encoder(encoder, teacher_codec)
         super().__init__(

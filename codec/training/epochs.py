@@ -70,18 +70,22 @@ def count_epochs_in_batches(trainer: Trainer, length: EpochLength) -> str:
     found = _limits(trainer)
     earlier = _CONVERTED.get(trainer)
     stated = earlier.stated if earlier is not None and earlier.by_batches == found else found
+    if 0 in (stated.max_steps, trainer.max_epochs):
+        return "No batch is trained, as max_steps or max_epochs is 0."
     batches = epoch_batches(length.batches, stated.limit_train_batches)
     said = (
         f"An epoch is {length.batches} batches: {_duration(length.seconds)} of speech in batches of "
         f"{_duration(length.batch_seconds)}"
     )
-    if not batches or trainer.fast_dev_run:  # type: ignore[attr-defined]
+    if not batches:
+        return f"{said}. None is trained, as limit_train_batches is 0."
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return f"{said}."
     by_batches = in_batches(stated, batches, max_epochs=trainer.max_epochs)
     _set_limits(trainer, by_batches)
     _CONVERTED[trainer] = Converted(stated, by_batches)
-    shortened = f", of which {batches} are used" if batches != length.batches else ""
-    return f"{said}{shortened}.{_end(by_batches.max_steps, batches)}"
+    used = f", of which {batches} {'is' if batches == 1 else 'are'} used" if batches != length.batches else ""
+    return f"{said}{used}.{_end(by_batches.max_steps, batches)}"
 
 
 def epoch_batches(batches: int, limit: int | float) -> int:

@@ -63,3 +63,11 @@ def test_a_logger_that_lightning_has_ended(sentence):
 def test_a_mistyped_name_still_has_its_hint(sentence):
     assert sentence("--trainer.logger", "lightning.pytorch.loggers.CSVLoger") == (
         "Did you mean 'CSVLogger' instead of 'CSVLoger'?")  # fmt: skip
+
+
+def test_mlflow_in_a_folder_names_the_variable(sentence, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    said = sentence("--trainer.logger", "lightning.pytorch.loggers.MLFlowLogger", "--trainer.max_steps", "-2")
+    if "max_steps" not in said:  # MLflow before 3.17 takes a folder
+        assert "MLFLOW_ALLOW_FILE_STORE=true" in said and "sqlite:///mlflow.db" in said

@@ -233,7 +233,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
 def test_impossible_settings_are_refused():
     for wrong in ({"size": 1}, {"dim": 0}, {"kmeans_rounds": -1}, {"decay": 1.0}, {"restart_below": 1.0}):
         name, value = next(iter(wrong.items()))
-        with pytest.raises(ValueError, match=rf"{name} {value}"):
+        with pytest.raises(ValueError, match=rf"^{name} {value} must"):
             LearnedCodebook(**wrong)
 
 

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from codec import UserError
-from codec.training.epochs import ENDLESS, Limits, epoch_batches, in_batches
+from codec.training.epochs import ENDLESS, Limits, count_epochs_in_batches, epoch_batches, in_batches
 from data import FolderSource, SpeechDataModule
 from tests.support.training import quiet_trainer, tiny_module
 
@@ -78,6 +78,23 @@ def test_options_about_epochs_count_epochs(
     record = fit(speech, **options)
     assert record.validations == validations
     assert len(record.batches) == batches
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_epochs": 0}, "max_epochs is 0"),
+        ({"max_steps": 0}, "max_epochs is 0"),
+        ({"max_steps": 3, "limit_train_batches": 0}, "limit_train_batches is 0"),
+        ({"max_epochs": 2, "limit_train_batches": 1}, "of which 1 is used. Training ends after 2 batches, 2 epochs."),
+    ],
+)
+def test_the_sentence_about_epochs(speech: Path, options: dict[str, Any], said: str) -> None:
+    data = corpus(speech)
+    data.setup("fit")
+    trainer = quiet_trainer(**({"max_epochs": None} | options))
+    sentence = count_epochs_in_batches(trainer, data.epoch_length())
+    assert said in sentence and "no end" not in sentence
 
 
 def test_a_whole_number_of_epochs_is_the_least(speech: Path) -> None:
