@@ -79,6 +79,10 @@ test: install lint  ## Style, types and the quick tests.
 test-all: install lint  ## Style, types and all tests.
 	$(PYTEST)
 
+.PHONY: versions
+versions: system  ## Imports, a small run and the tests on PYTHON, one or several, without extras and with each; 20 minutes.
+	$(firstword $(PYTHON)) tests/support/versions.py $(PYTHON) $(if $(EXTRAS),--extras $(EXTRAS))
+
 lint: install
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -114,7 +118,7 @@ $(STAMP): pyproject.toml | system
 
 # pesq is compiled at installation: it needs a C compiler and Python's headers.
 system:
-	@command -v cc >/dev/null && $(PYTHON) -c 'import os, sysconfig, venv, ensurepip; \
+	@command -v cc >/dev/null && $(firstword $(PYTHON)) -c 'import os, sysconfig, venv, ensurepip; \
 	    assert os.path.exists(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || { \
 	    echo "Installing system packages: build-essential python3-dev python3-venv"; \
 	    SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \

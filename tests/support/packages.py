@@ -61,22 +61,7 @@ for absent, code in CASES:
         ended.append([status, output.read()])
 print(json.dumps(ended))
 """
-# Imports every module of the rooms; prints each that fails with its error's class and text.
-EVERY_MODULE = """
-import importlib, json, pkgutil, sys
-failed = {}
-for room in ("codec", "data", "callbacks"):
-    package = importlib.import_module(room)
-    for module in pkgutil.walk_packages(package.__path__, room + "."):
-        if module.name.endswith("__main__"):
-            continue
-        try:
-            importlib.import_module(module.name)
-        except Exception as error:
-            failed[module.name] = [type(error).__name__, str(error)]
-import train
-print(json.dumps(failed))
-"""
+EVERY_MODULE = (ROOT / "tests/support/every_module.py").read_text(encoding="utf-8")
 
 
 class Ended(NamedTuple):
