@@ -1,4 +1,4 @@
-"""Tables as CSV and documents as JSON, in which NaN (no value) is an empty cell or null."""
+"""Tables as CSV and documents as JSON, in which NaN (no value) is an empty cell or null; endings of media files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+# Endings of media files, the same as `data.sources.tree.MEDIA_SUFFIXES`, which this package does not import.
+AUDIO_SUFFIXES = frozenset(
+    ".3g2 .3ga .3gp .8svx .aac .ac3 .adts .aif .aifc .aiff .alac .amr .ape .asf .au .avi .avr .awb .bwf .caf .dff .dsf"
+    " .dts .eac3 .flac .flv .gsm .ircam .m2ts .m4a .m4b .m4r .m4v .mka .mkv .mov .mp1 .mp2 .mp3 .mp4 .mpa .mpc .mpeg"
+    " .mpc2k .mpg .mpga .nist .oga .ogg .ogv .ogx .oma .opus .paf .pcm .pvf .qcp .ra .rf64 .rm .shn .sln .snd .spc .sph .spx"
+    " .svx .tak .tta .ulaw .voc .vox .vqf .w64 .wav .wave .weba .webm .wma .wmv .wv .wve .xwma".split()
+)
 
 
 def write_csv(path: Path, rows: Sequence[NamedTuple], *, leave_out: Sequence[str] = ()) -> None:

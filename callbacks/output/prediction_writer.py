@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from callbacks.metrics.checks import require
+from callbacks.output.files import AUDIO_SUFFIXES
 from callbacks.output.predicted_files import (
     Counts,
     GrowingFiles,
@@ -24,8 +25,6 @@ from callbacks.output.predicted_files import (
 from codec.errors import InvalidValue
 from codec.layers.ranks import gather_objects
 from codec.training.comparison_module import ComparisonModule
-
-AUDIO_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".w64", ".wav"})
 
 
 class PredictionWriter(Callback):

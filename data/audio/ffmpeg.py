@@ -104,11 +104,16 @@ class AvDecoder:
 
     def _refuse_shortened(self) -> None:
         """Raise AudioReadError where the sound ends long before the container says."""
-        if self._stream.duration is None or self._stream.time_base is None:
-            return
-        stated, found = float(self._stream.duration * self._stream.time_base), self._done / self.samplerate
+        stated, found = self._stated_seconds(), self._done / self.samplerate
         if found < 0.9 * stated - 0.2:
             raise AudioReadError(self._path, f"truncated: {found:.2f} s of the {stated:.2f} s that its header states")
+
+    def _stated_seconds(self) -> float:
+        """The length in the header of the stream, or else of a container of one stream; 0 where neither states it."""
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        alone = len(self._container.streams) == 1
+        return (self._container.duration or 0) / self._av.time_base if alone else 0.0
 
 
 def _sentence(error: Exception) -> str:

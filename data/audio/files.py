@@ -18,6 +18,7 @@ from data.errors import AudioReadError
 
 RATES = 1_000, 1_000_000  # Hz; beyond them is a damaged header, not sound
 LOUDNESS_BLOCKS = 30  # of a second each, at most: from these the loudest channel is found
+NO_MPEG_FRAMES = "not a regular file"  # libsndfile's word for it; what is no file is refused before
 ROUNDED_SECONDS = 0.1  # lists round their times: by this much a segment may reach beyond the end of its file
 
 
@@ -135,6 +136,8 @@ def opened(path: str | Path, segment: Segment | None = None, *, channel: Channel
     except library.LibsndfileError as error:
         if error.code == UNRECOGNISED_FORMAT:
             reason = NOT_AUDIO
+        elif NO_MPEG_FRAMES in error.error_string:
+            reason = "truncated or damaged: no MPEG frames that can be decoded"
         else:
             reason = f"truncated or damaged: {error.error_string.strip()}"
         raise AudioReadError(path, reason) from error

@@ -42,13 +42,18 @@ def open_stream(path: str) -> AnyStream:
     known = _known.get(key) or _remember(key, _look_at(path))
     if known.layout.refusal:
         raise AudioReadError(path, known.layout.refusal)
+    stream = _open(path, key, known)
     if known.layout.notice:
         NOTICES.say("odd header", path, f"{known.layout.notice}; read to its end")
+    return stream
+
+
+def _open(path: str, key: Key, known: Known) -> AnyStream:
     if known.ffmpeg:
         return _single(key, known, partial(_av_decoder, path, known=True))
     parts = known.layout.parts
     if not parts:
-        return _plain(key, known, partial(_sound_decoder, path))
+        return _plain(key, known, partial(_sound_decoder, path, estimated=known.layout.estimated))
     openers = [partial(_sound_decoder, path, pieces) for pieces in parts]
     return _single(key, known, openers[0]) if len(openers) == 1 else _joined(key, known, openers)
 
@@ -87,23 +92,39 @@ def _remember(key: Key, known: Known) -> Known:
 
 
 def _plain(key: Key, known: Known, opener: Callable[[], Decoder]) -> AnyStream:
-    """A file as it is; FFmpeg, where it is installed, is tried with what soundfile does not recognise."""
+    """A file as it is; FFmpeg, where it is installed, is tried with what soundfile does not recognise or not read."""
     library = import_soundfile()
     try:
         return _single(key, known, opener)
     except library.LibsndfileError as error:
-        if error.code != UNRECOGNISED_FORMAT:
+        unrecognised = error.code == UNRECOGNISED_FORMAT
+        if not unrecognised and not _is_foreign_ogg(key[0]):
             raise
-    stream = _single(key, known, partial(_av_decoder, key[0], known=False))
+        try:
+            stream = _single(key, known, partial(_av_decoder, key[0], known=False))
+        except AudioReadError:
+            if unrecognised:
+                raise
+            raise error from None
     _remember(key, _known.get(key, known)._replace(ffmpeg=True))
     return stream
+
+
+def _is_foreign_ogg(path: str) -> bool:
+    """Whether a file is Ogg with FLAC, of which libsndfile reads some, or Speex."""
+    file = _binary(path)
+    try:
+        head = bytes_at(file, 0, 36)
+    finally:
+        _close(file)
+    return head[:4] == b"OggS" and head[28:].startswith((b"\x7fFLAC", b"Speex   "))
 
 
 def _single(key: Key, known: Known, opener: Callable[[], Decoder]) -> Stream:
     stream = Stream(opener, known.lengths[0] if known.lengths else None, inexact=known.layout.inexact[0])
     if stream.counted:
         _remember(key, known._replace(lengths=(stream.frames,)))
-        if not known.ffmpeg:
+        if not known.ffmpeg and not known.layout.estimated:
             NOTICES.say("odd header", key[0], "its header states no length; read to its end")
     return stream
 
@@ -129,10 +150,10 @@ def _joined(key: Key, known: Known, openers: Sequence[Callable[[], Decoder]]) ->
     return JoinedStream(streams, lengths)
 
 
-def _sound_decoder(path: str, pieces: tuple[Piece, ...] = ()) -> SoundDecoder:
+def _sound_decoder(path: str, pieces: tuple[Piece, ...] = (), *, estimated: bool = False) -> SoundDecoder:
     if pieces:
         return SoundDecoder(PiecedFile(_binary(path), pieces))
-    return SoundDecoder(open_member(path) or os.fsencode(path))  # names need not be UTF-8
+    return SoundDecoder(open_member(path) or os.fsencode(path), estimated=estimated)  # names need not be UTF-8
 
 
 def _av_decoder(path: str, *, known: bool) -> AvDecoder:

@@ -4,13 +4,14 @@ import re
 from typing import Literal, NamedTuple
 
 from data.audio.binary import Binary, Piece, Span, bytes_at, file_size
-from data.audio.mpeg import whole_mpeg
-from data.audio.ogg import find_links
+from data.audio.mpeg import lacks_length, whole_mpeg
+from data.audio.ogg import find_gap, find_links
 
 JUNK_BYTES = 256  # after the sound: tags and filling of this size are common
 FILLING_BYTES = 1 << 12
 STREAMED_BYTES = 2**31 - 2**16  # sizes of about 2 or 4 GiB are those of a file written to a pipe: all there is
 MIXED = "joined from streams of several sample rates: cut it into one file for each"
+NIST_SIZES = b"sample_count", b"sample_n_bytes", b"channel_count"
 TAGS = b"TAG", b"ID3", b"APETAGEX"
 
 
@@ -22,12 +23,14 @@ class Layout(NamedTuple):
         notice: what is wrong with the header, if something is.
         refusal: why the file cannot be used, if it cannot.
         inexact: for each part, in how many of its last frames libsndfile does not find the place that it seeks.
+        estimated: whether libsndfile's number of frames is an estimate.
     """
 
     parts: tuple[tuple[Piece, ...], ...] = ()
     notice: str = ""
     refusal: str = ""
     inexact: tuple[int, ...] = (0,)
+    estimated: bool = False
 
 
 class Chunks(NamedTuple):
@@ -72,22 +75,42 @@ def find_layout(file: Binary) -> Layout:
     if head[:4] == b"OggS":
         links = find_links(file)
         if len(links) == 1:
-            return Layout(inexact=(links[0].last_page,))
+            return Layout(notice=find_gap(file), inexact=(links[0].last_page,))
         notice = f"it is joined from {len(links)} streams, and its header tells of one"
         return Layout(tuple((link.span,) for link in links), notice, inexact=tuple(link.last_page for link in links))
     if head[:3] == b"ID3" or head[:1] == b"\xff":
         whole = whole_mpeg(file)
         if whole is None:
-            return Layout()
+            return Layout(estimated=lacks_length(file))
         return Layout(refusal=MIXED) if whole.mixed else Layout((whole.pieces,), whole.notice)
     if head[:4] == b".snd":
         start, size = int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big")
         return _sized(file, SizeField(start, size, Span(8, 4), "big"), None)
+    if head[:7] == b"NIST_1A":
+        return _nist(file)
     kind = CONTAINERS.get(head[:4])
     if kind is None or (head[:4] == b"FORM" and head[8:11] != b"AIF"):
         return Layout()
     field = _sound_chunk(file, kind)
     return Layout() if field is None else _sized(file, field, kind)
+
+
+def _nist(file: Binary) -> Layout:
+    """A SPHERE file, of which libsndfile reads the sound to the end of the file, whatever the header states."""
+    fields = dict(re.findall(rb"^(\w+) -\S+ (\S+)", bytes_at(file, 0, FILLING_BYTES), re.MULTILINE))
+    try:
+        start = int(bytes_at(file, 8, 8))
+        frames, width, channels = (int(fields[name]) for name in NIST_SIZES)
+    except (KeyError, ValueError):
+        return Layout()
+    stated, present = frames * width * channels, file_size(file) - start
+    if fields.get(b"sample_coding", b"pcm") not in (b"pcm", b"ulaw", b"mu-law", b"alaw") or stated <= 0:
+        return Layout()
+    if present < stated:
+        return Layout(refusal=f"truncated: {present} of {stated} bytes of sound are there")
+    if not _follows(file, start + stated, start + present, None):
+        return Layout(notice=f"its header states {stated} bytes of sound, and {present} are there")
+    return Layout(((Span(0, start + stated),),)) if present > stated else Layout()
 
 
 def _sound_chunk(file: Binary, kind: Chunks) -> SizeField | None:

@@ -67,6 +67,12 @@ def whole_mpeg(file: Binary) -> WholeMpeg | None:
     return WholeMpeg((information, *spans), notice, len(rates) > 1)
 
 
+def lacks_length(file: Binary) -> bool:
+    """Whether a file begins with a frame of layer I or II, for which no header states the number of frames."""
+    head = bytes_at(file, _after_tag(file, 0), 2)
+    return len(head) == 2 and head[0] == 0xFF and head[1] & 0xE4 == 0xE4
+
+
 def _frame(data: bytes, at: int) -> Frame | None:
     """The frame of layer III whose header begins at `data[at]`; None where there is none."""
     if len(data) < at + 4 or data[at] != 0xFF or data[at + 1] & 0xE6 != 0xE2:

@@ -7,6 +7,7 @@ from data.audio.binary import Binary, Span, bytes_at, file_size
 
 SEARCHED_BYTES = 1 << 22  # files up to this size are searched for joined streams, of larger ones both ends are compared
 BLOCK = 1 << 20
+JUNK_BYTES = 256  # after the last page
 TWO_PAGES = 1 << 17
 FIRST_PAGE = re.compile(rb"OggS\0[\x02\x03\x06]")
 PAGE = re.compile(rb"OggS\0[\0-\x07]")
@@ -40,6 +41,25 @@ def _first_pages(file: Binary, total: int) -> list[int]:
         starts += [begin + found.start() for found in FIRST_PAGE.finditer(data)]
     before = [-1, *starts]
     return [start for start, last in zip(starts, before, strict=False) if last < 0 or start != _page_end(file, last)]
+
+
+def find_gap(file: Binary) -> str:
+    """What is missing in a file of one stream, up to SEARCHED_BYTES: pages inside it, or its end. Empty for nothing."""
+    total, page = file_size(file), 0
+    if total > SEARCHED_BYTES:
+        return ""
+    data, last = bytes_at(file, 0, total), False
+    while page < total:
+        if data[page : page + 4] != b"OggS" or page + 27 > total:
+            if last or total - page <= JUNK_BYTES:
+                break
+            return f"its pages are damaged after byte {page}, and the sound there is missing"
+        segments = data[page + 26]
+        last = bool(data[page + 5] & 4)
+        page += 27 + segments + sum(data[page + 27 : page + 27 + segments])
+    if page > total:
+        return "it is cut inside a page, and the sound after it is missing"
+    return "" if last else "its last page is missing, and the sound there may be"
 
 
 def _page_end(file: Binary, start: int) -> int:

@@ -45,9 +45,12 @@ class Decoder(Protocol):
 
 
 class SoundDecoder:
-    """libsndfile as a `Decoder`; `file` is a path or a binary file, and is closed where it can be."""
+    """libsndfile as a `Decoder`; `file` is a path or a binary file, and is closed where it can be.
 
-    def __init__(self, file: Any) -> None:
+    `estimated` where libsndfile's number of frames is no more than an estimate, and so is the place that it seeks.
+    """
+
+    def __init__(self, file: Any, *, estimated: bool = False) -> None:
         self._file = file
         try:
             self._sound = _sequential()(file)
@@ -55,9 +58,9 @@ class SoundDecoder:
             _release(file)
             raise
         self.samplerate, self.channels = self._sound.samplerate, self._sound.channels
-        self.frames = self._sound.frames if self._sound.frames < NO_LENGTH else None
+        self.frames = self._sound.frames if self._sound.frames < NO_LENGTH and not estimated else None
         able = import_soundfile().SoundFile.seekable(self._sound)
-        self.seekable = able and self._sound.subtype not in NOT_SEEKABLE
+        self.seekable = able and not estimated and self._sound.subtype not in NOT_SEEKABLE
 
     def read(self, frames: int) -> np.ndarray:
         return self._sound.read(frames, dtype="float32", always_2d=True)
@@ -105,6 +108,7 @@ class Stream:
         self.samplerate, self.channels = self._decoder.samplerate, self._decoder.channels
         stated = self._decoder.frames if frames is None else frames
         self.counted = stated is None
+        self._seekable = self._decoder.seekable
         try:
             self.frames = self._count() if stated is None else stated
         except BaseException:
@@ -113,17 +117,16 @@ class Stream:
 
     def read(self, start: int, frames: int) -> np.ndarray:
         """`frames` frames from frame `start` on, float32 [T, C]; fewer where the file ends."""
-        moved = start != self._position
-        if self._decoder.seekable:
-            if moved:
-                self._seek(start)
+        if self._seekable and start == self._position:
             block = self._decoder.read(frames)
-            if moved and len(block) < frames:  # libsndfile may fail to seek in a file that has been read from
-                self._restart()
-                self._seek(start)
-                block = self._decoder.read(frames)
-            self._position = start + len(block)
+            self._position += len(block)
             return block
+        if self._seekable:
+            try:
+                return self._read_at(start, frames)
+            except RuntimeError:  # libsndfile's: a damaged header may prevent no more than seeking
+                self._seekable = False
+                self._restart()
         kept = self._kept(start)
         self._advance(start + len(kept))
         block = self._decoder.read(max(0, frames - len(kept)))
@@ -135,6 +138,17 @@ class Stream:
     def close(self) -> None:
         """Release the file."""
         self._decoder.close()
+
+    def _read_at(self, start: int, frames: int) -> np.ndarray:
+        """`read` by seeking."""
+        self._seek(start)
+        block = self._decoder.read(frames)
+        if len(block) < frames:  # libsndfile may fail to seek in a file that has been read from
+            self._restart()
+            self._seek(start)
+            block = self._decoder.read(frames)
+        self._position = start + len(block)
+        return block
 
     def _seek(self, start: int) -> None:
         place = min(start, max(0, self.frames - self._inexact))

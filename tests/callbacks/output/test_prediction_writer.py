@@ -13,12 +13,15 @@ import pytest
 import soundfile
 import torch
 
+from callbacks.output.files import AUDIO_SUFFIXES
 from callbacks.output.prediction_writer import PredictionWriter, folder_name
 from codec.channels.index_maps import GrayMap
 from codec.channels.link import Link
 from codec.codec import NeuralCodec
 from codec.training.codec_module import CodecModule
 from codec.training.comparison_module import ComparisonModule, System
+from data.sources.folder import AUDIO_EXTENSIONS, FFMPEG_EXTENSIONS
+from data.sources.tree import MEDIA_SUFFIXES
 from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
 from tests.support.speech import speech_like
 
@@ -48,6 +51,15 @@ def test_files_mirror_the_folders_and_hold_audio_and_codes(tmp_path: Path, modul
     assert np.abs(audio - decoded[0, 0].detach().clamp(-1, 1).numpy()).max() < 2**-14
     assert (int(archive["sample_rate"]), int(archive["hop_length"]), int(archive["length"])) == (16_000, 320, 4800)
     assert archive["codebook_sizes"].tolist() == [256]
+
+
+def test_the_ending_of_every_file_that_is_looked_for_is_replaced(tmp_path: Path, module: CountingModule) -> None:
+    assert AUDIO_SUFFIXES == MEDIA_SUFFIXES
+    assert {*AUDIO_EXTENSIONS, *FFMPEG_EXTENSIONS} <= AUDIO_SUFFIXES
+    predict(tmp_path, module, ["a.caf", "b.SPH", "c.rf64", "d.webm", "e.v2"])
+    assert {path.name for path in (tmp_path / "out").glob("*.wav")} == {
+        f"{name}.wav" for name in ["a", "b", "c", "d", "e.v2"]
+    }
 
 
 def test_two_files_of_one_name_keep_their_extensions_apart(tmp_path: Path, module: CountingModule) -> None:

@@ -18,6 +18,11 @@ from data.errors import AudioReadError
 RATE, FRAMES = 16000, 40000
 
 
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NOTICES, "_said", {})
+
+
 def encoded(format: str, subtype: str, frames: int = FRAMES, *, seed: int = 0, **options: float) -> bytes:
     """A mono file of low-pass noise."""
     samples = np.cumsum(0.1 * np.random.default_rng(seed).standard_normal(frames))
@@ -200,3 +205,82 @@ def test_many_odd_files_are_not_all_named(write: Callable[..., Path], caplog: py
     for number in range(60):
         NOTICES.say("test", f"{number}.wav", "odd")
     assert 15 < len(caplog.records) < 25 and "further ones are not named" in caplog.text
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_frames_of_mpeg_layer_ii_are_counted(tmp_path: Path, parts: int, caplog: pytest.LogCaptureFixture) -> None:
+    """No header states their number, and libsndfile's estimate is too high."""
+    av, rate, buffer = pytest.importorskip("av"), 32000, io.BytesIO()
+    with av.open(buffer, "w", format="mp2") as file:
+        stream = file.add_stream("mp2", rate=rate, layout="mono")
+        stream.bit_rate = 64_000
+        noise = np.random.default_rng(0).integers(-9000, 9000, (1, 26 * 1152 - 481), dtype=np.int16)
+        block = av.AudioFrame.from_ndarray(noise, format="s16", layout="mono")
+        block.sample_rate, block.pts = rate, 0
+        for packet in [*stream.encode(block), *stream.encode(None)]:
+            file.mux(packet)
+    (tmp_path / "a.mp2").write_bytes(parts * buffer.getvalue())
+    assert check_readable(tmp_path / "a.mp2") == parts * 26 * 1152 / rate
+    whole = read_whole(tmp_path / "a.mp2", (rate,))[0]
+    crop = read_crop(tmp_path / "a.mp2", 8000, rates=(rate,), position=0.8)
+    assert torch.equal(crop.waves[0], whole[:, crop.start : crop.start + 8000]) and not caplog.records
+
+
+@pytest.mark.parametrize("damage", ["cut", "more", "tag"])
+def test_the_length_in_a_sphere_header_counts(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    data = encoded("NIST", "PCM_16")
+    changed = {"cut": data[:-1000], "more": data + 3000 * b"\1\2", "tag": data + bytes(100)}[damage]
+    (tmp_path / "a.sph").write_bytes(changed)
+    if damage == "cut":
+        with pytest.raises(AudioReadError, match="truncated: 79000 of 80000 bytes"):
+            check_readable(tmp_path / "a.sph")
+    else:
+        frames = FRAMES + (3000 if damage == "more" else 0)
+        assert check_readable(tmp_path / "a.sph") == frames / RATE
+        assert caplog.text.count("header states 80000 bytes") == (1 if damage == "more" else 0)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0.5, 0.6), (0.9, 1.0)])
+def test_missing_pages_of_an_ogg_file_are_refused_or_named(
+    tmp_path: Path, first: float, last: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = encoded("OGG", "VORBIS", 10 * FRAMES)
+    (tmp_path / "a.ogg").write_bytes(data[: int(first * len(data))] + data[int(last * len(data)) :])
+    try:
+        assert 0 < check_readable(tmp_path / "a.ogg") < 10 * FRAMES / RATE
+        assert caplog.text.count("a.ogg") == 1 and "is missing" in caplog.text
+    except AudioReadError as error:
+        assert "truncated" in str(error)
+
+
+def test_flac_in_ogg_that_libsndfile_does_not_read(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    noise = np.random.default_rng(0).integers(-9000, 9000, (1, 44100), dtype=np.int16)
+    with av.open(str(tmp_path / "a.oga"), "w", format="ogg") as file:
+        stream = file.add_stream("flac", rate=44100, layout="mono")
+        for start in range(0, 44100, 4410):
+            block = av.AudioFrame.from_ndarray(noise[:, start : start + 4410], format="s16", layout="mono")
+            block.sample_rate, block.pts = 44100, start
+            file.mux(stream.encode(block))
+        file.mux(stream.encode(None))
+    whole = read_whole(tmp_path / "a.oga", (44100,))[0]
+    assert np.array_equal(np.round(whole.numpy() * 2**15), noise)
+
+
+def test_what_is_no_mpeg_is_refused_in_words_that_are_true(tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"\xff\xfb" + bytes(9000))
+    (tmp_path / "b.mp3").write_bytes(bytes(9000))
+    for name in ("a.mp3", "b.mp3"):
+        with pytest.raises(AudioReadError) as caught:
+            check_readable(tmp_path / name)
+        assert "pipe" not in str(caught.value)
+
+
+def test_a_header_that_prevents_seeking_alone_loses_nothing(tmp_path: Path) -> None:
+    data = encoded("FLAC", "PCM_16")
+    (tmp_path / "a.flac").write_bytes(data)
+    (tmp_path / "b.flac").write_bytes(data[:8] + bytes(range(100, 108)) + data[16:])  # sizes of blocks and frames
+    for name in ("a.flac", "b.flac"):
+        assert check_readable(tmp_path / name) == FRAMES / RATE
+    crops = [read_crop(tmp_path / name, 8000, rates=(RATE,), position=0.7) for name in ("a.flac", "b.flac")]
+    assert crops[0].start == crops[1].start and torch.equal(crops[0].waves[0], crops[1].waves[0])
