@@ -15,8 +15,8 @@ import numpy as np
 AUDIO_SUFFIXES = frozenset(
     ".3g2 .3ga .3gp .8svx .aac .ac3 .adts .aif .aifc .aiff .alac .amr .ape .asf .au .avi .avr .awb .bwf .caf .dff .dsf"
     " .dts .eac3 .flac .flv .gsm .ircam .m2ts .m4a .m4b .m4r .m4v .mka .mkv .mov .mp1 .mp2 .mp3 .mp4 .mpa .mpc .mpeg"
-    " .mpc2k .mpg .mpga .nist .oga .ogg .ogv .ogx .oma .opus .paf .pcm .pvf .qcp .ra .rf64 .rm .shn .sln .snd .spc .sph .spx"
-    " .svx .tak .tta .ulaw .voc .vox .vqf .w64 .wav .wave .weba .webm .wma .wmv .wv .wve .xwma".split()
+    " .mpc2k .mpg .mpga .nist .oga .ogg .ogv .ogx .oma .opus .paf .pcm .pvf .qcp .ra .rf64 .rm .shn .sln .snd .spc .sph"
+    " .spx .svx .tak .tta .ulaw .voc .vox .vqf .w64 .wav .wave .weba .webm .wma .wmv .wv .wve .xwma".split()
 )
 
 
