@@ -14,7 +14,7 @@ import yaml
 
 import train
 from callbacks import RunCheckpoint
-from codec.cli.command_line import BatchProgressBar
+from codec.cli.progress_bar import BatchProgressBar
 from tests.integration.kill_harness import ROOT, Run, compare, configuration, differences, logged, make_speech
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
 

@@ -129,7 +129,9 @@ def predict(monkeypatch, tmp_path, speech, systems):
 def test_the_command_scores_the_systems(monkeypatch, tmp_path, speech, name):
     monkeypatch.chdir(tmp_path)
     command(monkeypatch, tmp_path, speech, [{"name": "FSQ 16", "codec": block(16_000)}], name)
-    assert (tmp_path / "channel.csv").is_file()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("channel.csv")] == [
+        "runs/run/version_0/channel.csv"  # without a logger
+    ]
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
