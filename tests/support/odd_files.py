@@ -130,8 +130,5 @@ def _foreign() -> Iterator[tuple[str, bytes, bool | None]]:
             frame.sample_rate, frame.pts = rate, 0
             for packet in [*stream.encode(frame), *stream.encode(None)]:
                 file.mux(packet)
-        usable = (
-            True if suffix != "mp2" else None
-        )  # layer II without a stated length: libsndfile estimates too many frames
-        yield f"ffmpeg.{suffix}", buffer.getvalue(), usable
+        yield f"ffmpeg.{suffix}", buffer.getvalue(), True
         yield f"ffmpeg-cut.{suffix}", buffer.getvalue()[: len(buffer.getvalue()) // 2], None
