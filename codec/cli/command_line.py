@@ -160,6 +160,8 @@ class CodecCLI(CommandLine):
         found = newest_checkpoint(folder, resumable=fit, keep=True) if wanted != "best" else None
         if found is None and not (fit and wanted == "auto"):
             remedy = "start with --ckpt_path auto" if fit else "train first"
+            if wanted == "best" and not fit and any(folder.glob("*.ckpt")):
+                remedy = "it is kept by a fit with checkpoint.monitor; take --ckpt_path last"
             self._fail(f"There is no {wanted} checkpoint in {folder}: {remedy}, or give its path as ckpt_path.")
         rank_zero_info(f"No checkpoint in {folder}: a fresh start." if found is None else f"Going on from {found}.")
         return None if found is None else str(found)
@@ -225,6 +227,8 @@ class CodecCLI(CommandLine):
             _leave_together()
             raise
         except self.user_errors as error:
+            if error.__cause__ is not None and os.environ.get(SHOW):
+                raise
             self._fail(str(error))
         except Exception as error:
             told = None if self.first_batch.reached else refusal(error)

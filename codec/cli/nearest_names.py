@@ -45,7 +45,10 @@ class HelpfulParser(LightningArgumentParser):
         unloadable = unloadable_part(message) if self.exit_on_error else None
         if unloadable is not None:
             super().error(str(unloadable), ex)
-        told = plain_type_error(message) + nearest_names(message, self) if self.exit_on_error else message
+        told = message
+        if self.exit_on_error:
+            told = plain_type_error(message)
+            told = (wrong_class(message) if told == message else None) or told + nearest_names(message, self)
         super().error(told, ex)
 
 
@@ -63,6 +66,24 @@ def plain_type_error(message: str) -> str:
     types = re.sub(r"typing\.Literal\[([^\]]*)\]", r"\1", types)
     types = re.sub(r"\b(?:typing\.|(?:\w+\.)+(?=[A-Z]))", "", types)
     return f"{found['key']} {found['value']} is not accepted: it takes {types}."
+
+
+def wrong_class(message: str) -> str | None:
+    """One sentence for a class that is not of the kind that an option takes; None for other messages."""
+    other = ("is not accepted", "has no attribute", "No module named", "unrecognized arguments")
+    if any(words in message for words in other):
+        return None
+    named = re.findall(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)", message)
+    named += re.findall(r"Expected '([\w.]+)' to be a subclass of <class '(?:\w+\.)*(\w+)'>", message)
+    if not named:  # of an option given alone
+        kinds = re.findall(r"Import path does not correspond to a subclass of (\w+)", message)
+        value = re.search(r"Given value: ([\w.]+)\s*$", message)
+        named = [(value[1], kind) for kind in kinds] if value else []
+    if not named or len({name for name, _ in named}) > 1:
+        return None
+    keys = re.findall(r'Parser key "([\w.]+)"', message)
+    kinds = list(dict.fromkeys(kind for _, kind in named))
+    return f"{'.'.join(keys)} {named[0][0]} is not accepted: it takes a class of the kind {' or '.join(kinds)}."
 
 
 def nearest_names(message: str, parser: ArgumentParser) -> str:

@@ -153,6 +153,11 @@ def _choose_strategy(options: Any) -> None:
     try:
         if options.strategy == "auto" and takes_several_devices(options):
             options.strategy = SEVERAL_DEVICES
+    except RuntimeError as error:  # of a cluster's variables
+        raise InvalidValue(
+            "The cluster's environment", None, f"does not fit what Lightning needs ({first_line(error)})",
+            "correct the job script, or unset those variables",
+        ) from error  # fmt: skip
     except (MisconfigurationException, TypeError, ValueError) as error:  # as Lightning refuses numbers of devices
         wanted = f"{options.devices} with trainer.accelerator {options.accelerator}"
         raise InvalidValue(

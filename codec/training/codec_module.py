@@ -25,7 +25,7 @@ from codec.training.losses.adversarial import FeatureMatchingLoss, LeastSquaresL
 from codec.training.losses.base import Loss, LossInputs
 from codec.training.losses.distillation import DistillationLoss
 from codec.training.losses.reconstruction import MultiScaleMelLoss, ReconstructionLoss
-from codec.training.optimizers import Optimization, check_optimizer, fuse
+from codec.training.optimizers import Optimization, make_optimizer
 from codec.training.restoring import StatedCodec
 from codec.training.schedules import Constant
 from codec.training.terms import GeneratorTerms
@@ -134,9 +134,9 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
         return self
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        makers = (self.optimization.optimizer, self.adversary.optimizer)
-        trained = self._trained_parameters()
-        return [fuse(check_optimizer(make(parameters))) for make, parameters in zip(makers, trained, strict=False)]
+        makers = {"optimization": self.optimization.optimizer, "adversary": self.adversary.optimizer}
+        trained = zip(makers.items(), self._trained_parameters(), strict=False)
+        return [make_optimizer(make, parameters, option=f"{part}.optimizer") for (part, make), parameters in trained]
 
     def _trained_parameters(self) -> list[list[nn.Parameter]]:
         """The parameters of each optimizer."""

@@ -1,8 +1,10 @@
 """Optimizers of a training step: how they are made, fused where possible, and how their gradients are clipped."""
 
 import math
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from codec.errors import InvalidValue
+from codec.errors import InvalidValue, first_line
 from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding
 from codec.training.schedules import Schedule
 
@@ -47,6 +49,21 @@ class Optimization:
             raise InvalidValue("gradient_clip", self.gradient_clip, "must be a norm above 0, or 0 for no clipping")
         if self.accumulate < 1:
             raise InvalidValue("accumulate", self.accumulate, "must be at least 1 batch per optimizer step")
+
+
+def make_optimizer(make: OptimizerCallable, parameters: Iterable, *, option: str) -> Optimizer:
+    """An optimizer of the parameters, fused where possible; `option` names it in errors.
+
+    Raises:
+        InvalidValue: It cannot be made, or see `check_optimizer`.
+    """
+    try:
+        optimizer = make(parameters)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {first_line(error)}, {Path(place.filename).name} line {place.lineno}"
+        raise InvalidValue(option, None, f"cannot be made ({reason})", "correct its init_args") from error
+    return fuse(check_optimizer(optimizer))
 
 
 def check_optimizer(optimizer: Optimizer) -> Optimizer:

@@ -71,3 +71,14 @@ def test_mlflow_in_a_folder_names_the_variable(sentence, monkeypatch):
     said = sentence("--trainer.logger", "lightning.pytorch.loggers.MLFlowLogger", "--trainer.max_steps", "-2")
     if "max_steps" not in said:  # MLflow before 3.17 takes a folder
         assert "MLFLOW_ALLOW_FILE_STORE=true" in said and "sqlite:///mlflow.db" in said
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    (["--model.init_args.codec.init_args.encoder", "codec.FSQ"], "model.codec.encoder codec.FSQ is not accepted: it "
+     "takes a class of the kind Encoder."),
+    (["--model.init_args.optimization.optimizer", "torch.nn.Linear"], "model.optimization.optimizer torch.nn.Linear is "
+     "not accepted: it takes a class of the kind Optimizer."),
+    (["--data.train", "codec.FSQ"], "data.train codec.FSQ is not accepted: it takes a class of the kind AudioSource."),
+])  # fmt: skip
+def test_a_class_of_another_kind_is_named_with_its_option(sentence, words, expected):
+    assert sentence(*words) == expected

@@ -6,8 +6,9 @@ import torch
 from torch.nn.utils import parametrize
 
 from codec import Adversary
+from codec.errors import InvalidValue
 from codec.training.losses.adversarial import mean_distance
-from codec.training.optimizers import fuse, gradient_norm, skip_unless_finite
+from codec.training.optimizers import fuse, gradient_norm, make_optimizer, skip_unless_finite
 from tests.support.training import VoiceData, discriminators, quiet_trainer, sgd, tiny_module
 
 
@@ -107,3 +108,13 @@ def test_discriminators_pass_and_fold_their_weights_as_often_as_stated(monkeypat
     quiet_trainer(max_steps=1).fit(module, VoiceData())
     assert counts == {"passes": passes, "foldings": foldings}
     assert not parametrize._cache_enabled
+
+
+def test_an_optimizer_that_cannot_be_made_names_its_option():
+    def without_rates(_parameters):
+        raise RuntimeError("no rates")
+
+    with pytest.raises(InvalidValue) as caught:
+        make_optimizer(without_rates, [parameter()], option="adversary.optimizer")
+    assert caught.value.what == "adversary.optimizer" and isinstance(caught.value.__cause__, RuntimeError)
+    assert "RuntimeError: no rates, test_optimizers.py line" in str(caught.value)
