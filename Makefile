@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: quickstart compare results controls fine-tuning release test test-all lint format install system bench tensorboard clean
+.PHONY: quickstart compare results controls fine-tuning release test test-all lint format install install-dev system bench tensorboard clean
 
 quickstart: install  ## Make the demo corpus, train a small FSQ codec, score it through a noisy channel.
-	$(RUN) train.py fit --config configs/quickstart.yaml
+	$(RUN) train.py fit --config configs/quickstart.yaml --ckpt_path auto
 	$(RUN) train.py test --config configs/quickstart.yaml --ckpt_path last
 
 compare: install  ## Train the matched FSQ and RVQ codecs of quickstart size, and score both through the same channels.
@@ -73,33 +74,33 @@ release: install  ## Pack what the trained runs keep beside the weights (discrim
 
 WORKERS ?= 2
 PYTEST = $(RUN) -m pytest -n $(WORKERS) --dist worksteal
-test: install lint  ## Style, types and the quick tests.
+test: install-dev lint  ## Style, types and the quick tests.
 	$(PYTEST) -m "not slow"
 
-test-all: install lint  ## Style, types and all tests.
+test-all: install-dev lint  ## Style, types and all tests.
 	$(PYTEST)
 
 .PHONY: versions
 versions: system  ## Imports, a small run and the tests on PYTHON, one or several, without extras and with each; 20 minutes.
 	$(firstword $(PYTHON)) tests/support/versions.py $(PYTHON) $(if $(EXTRAS),--extras $(EXTRAS))
 
-lint: install
+lint: install-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-format: install
+format: install-dev
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
 tensorboard: install  ## Curves, figures and audio of all runs.
 	$(VENV)/bin/tensorboard --logdir runs
 
-bench: install  ## Ratios of speed, minutes.
+bench: install-dev  ## Ratios of speed, minutes.
 	for f in tests/benchmarks/[a-z]*.py; do $(RUN) -m tests.benchmarks.$$(basename $$f .py); done
 
 .PHONY: gpu
-gpu: install  ## Acceptance run on a GPU, 6 minutes, table in docs/results/gpu; without one its small form on the CPU.
+gpu: install-dev  ## Acceptance run on a GPU, 6 minutes, table in docs/results/gpu; without one its small form on the CPU.
 	$(RUN) -m tests.gpu.accept $(PARTS)
 
 .PHONY: docs
@@ -111,8 +112,16 @@ docs: install  ## The manual as a site, in site/; links that lead nowhere are er
 install: $(STAMP)
 
 $(STAMP): pyproject.toml | system
+	@echo "Installing into $(VENV): 5 GB with PyTorch, some minutes"
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+install-dev: $(DEV_STAMP)
+
+$(DEV_STAMP): $(STAMP)
+	@echo "Installing what the tests need: 1 GB"
 	$(RUN) -m pip install --quiet --editable '.[demo,dev,hf,sweep]'
 	touch $@
 

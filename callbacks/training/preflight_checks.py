@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -48,14 +47,12 @@ def training_clips(trainer: Any, module: Any) -> Iterator[Finding]:
 
 def test_clips(trainer: Any, module: Any) -> Iterator[Finding]:
     """Open a few files of each test corpus; a problem is not fatal, as `fit` itself does not need them."""
-    import soundfile
-
     for source in getattr(trainer.datamodule, "sources", {}).get("test", []):
         try:
             clips = source.clips()
             for clip in random.Random(0).sample(clips, min(FILES, len(clips))):
-                soundfile.info(os.fsencode(clip.path))
-        except (ValueError, OSError, soundfile.SoundFileError) as error:
+                source.probe(clip)
+        except (ValueError, OSError) as error:
             yield Finding(f"Later, `test` will find no usable data.test: {str(error).rstrip('.')}.", fatal=False)
 
 
@@ -86,6 +83,26 @@ def discriminators(trainer: Any, module: Any) -> Iterator[Finding]:
             )
         finally:
             discriminator.train(training)
+
+
+def length(trainer: Any, module: Any) -> Iterator[Finding]:
+    """A run should last until its first validation and until its discriminators join."""
+    batches, interval = trainer.max_steps, getattr(trainer, "val_check_interval", None)
+    if batches < 1:
+        return
+    if isinstance(interval, int) and batches < interval and trainer.limit_val_batches != 0:
+        yield Finding(
+            f"The run ends after {batches} batches, before its first validation: set trainer.val_check_interval "
+            f"{interval} to {batches} or less to see scores.",
+            fatal=False,
+        )
+    adversary = getattr(module, "adversary", None)
+    if len(getattr(module, "discriminators", ())) and adversary is not None and batches <= adversary.start:
+        yield Finding(
+            f"The run ends after {batches} batches, before the discriminators join at batch {adversary.start} "
+            "(model.init_args.adversary.start).",
+            fatal=False,
+        )
 
 
 def metrics(trainer: Any, module: Any) -> Iterator[Finding]:
@@ -134,6 +151,7 @@ CHECKS = (
     validation_clips,
     test_clips,
     discriminators,
+    length,
     metrics,
     monitors,
     workers,

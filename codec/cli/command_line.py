@@ -127,6 +127,13 @@ class CodecCLI(CommandLine):
             self.config_init[self.subcommand].verbose = False
         self.model.config = json.loads(json.dumps(self.option("model").as_dict(), default=str))
 
+    def after_fit(self) -> None:
+        """Say where the run is, and how to go on."""
+        if not self.option("trainer").fast_dev_run:
+            folder = run_folder(self.trainer)
+            command = f"python train.py test --config {folder / 'config.yaml'} --ckpt_path last"
+            rank_zero_info(f"The run is in {folder}. To score it: {command}")
+
     def _checkpoint_folder(self) -> Path:
         given = [getattr(saver, "dirpath", None) for saver in self.trainer.checkpoint_callbacks]
         return next((Path(path) for path in given if path), checkpoint_folder(self.trainer))

@@ -116,7 +116,8 @@ class ProgressLines(ProgressBar):
         self._tell_clips("Testing", args[4], sum(args[0].num_test_batches))
 
     def on_predict_batch_end(self, *args: Any) -> None:
-        self._tell_clips("Predicting", args[4], sum(args[0].num_predict_batches))
+        # A long clip comes in pieces.
+        self._tell_clips("Predicting", args[4], sum(args[0].num_predict_batches), unit="clip or piece")
 
     def on_validation_batch_end(self, *args: Any) -> None:
         if args[0].state.fn != "fit":
@@ -135,9 +136,9 @@ class ProgressLines(ProgressBar):
         values += [f"{name} {float(value):.3f}" for name, value in trainer.progress_bar_metrics.items() if "/" in name]
         self._tell(", ".join([f"Training: batch {done}{total}", f"{rate:.2f} batches/s", *values]))
 
-    def _tell_clips(self, verb: str, index: int, total: int | float) -> None:
+    def _tell_clips(self, verb: str, index: int, total: int | float, *, unit: str = "clip") -> None:
         if self._is_due() or index + 1 == total:
-            self._tell(f"{verb}: clip {index + 1} of {total}, {time.monotonic() - self._start:.0f} s")
+            self._tell(f"{verb}: {unit} {index + 1} of {total}, {time.monotonic() - self._start:.0f} s")
 
     def _tell(self, line: str) -> None:
         if self._enabled:

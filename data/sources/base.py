@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from data.audio.files import Segment
+from data.audio.reading import probe
 from data.errors import AudioReadError, DataError
 
 
@@ -47,6 +48,11 @@ class AudioSource(ABC):
 
     def prepare(self) -> None:  # noqa: B027 - most corpora have nothing to prepare
         """Download or make the corpus. Called in one process on each machine, before `clips` in any process."""
+
+    def probe(self, clip: Clip) -> float:
+        """Length of a clip in seconds, by its file's header. Raises AudioReadError unless it can be opened."""
+        info = probe(clip.path, clip.segment)
+        return info.frames / info.rate
 
     @abstractmethod
     def clips(self) -> Sequence[Clip]:

@@ -103,9 +103,17 @@ def evaluation(*metrics: SpeechMetric) -> ChannelEvaluation:
 def test_a_run_without_problems_trains(tmp_path: Path, speech: Path, caplog: pytest.LogCaptureFixture) -> None:
     monitored = ModelCheckpoint(monitor="channel/si_sdr/ber_0.1", mode="max")
     runner = trainer(tmp_path, evaluation(PESQ("wb"), PESQ("nb")), monitored, ModelCheckpoint(monitor="val/mel"))
-    runner.fit(module(), datamodule=data(speech, test=FolderSource(str(speech))))
+    runner.fit(module(start=0), datamodule=data(speech, test=FolderSource(str(speech))))
     assert runner.global_step == 1
     assert not [record for record in caplog.records if record.name.startswith("callbacks.training.preflight")]
+
+
+def test_a_run_too_short_for_scores_and_discriminators_is_told_so(
+    tmp_path: Path, speech: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer(tmp_path, evaluation(), val_check_interval=2).fit(module(start=1), datamodule=data(speech))
+    told = [r.getMessage() for r in caplog.records if r.name == "callbacks.training.preflight"]
+    assert len(told) == 2 and "before its first validation" in told[0] and "join at batch 1" in told[1]
 
 
 def test_all_problems_come_in_one_list(tmp_path: Path, speech: Path) -> None:
@@ -223,7 +231,7 @@ def test_a_monitor_without_validation_is_a_problem(tmp_path: Path, speech: Path)
 def test_minor_problems_are_warnings(
     tmp_path: Path, speech: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     runner = SimpleNamespace(
         num_devices=2, datamodule=SimpleNamespace(num_workers=3, sources={"test": [FolderSource("/nowhere")]})
     )
