@@ -44,30 +44,30 @@ class AvDecoder:
     seekable = False
 
     def __init__(self, path: str, file: Any, *, known: bool) -> None:
-        av = import_av()
-        if av is None:
-            raise AudioReadError(path, REMEDY if known else NOT_AUDIO)
-        self._path, self._file, self._av = path, file, av
+        self._path, self._file, self._done = path, file, 0
+        self._container: Any = None
         try:
-            self._container = av.open(file, metadata_errors="ignore")
-        except (av.FFmpegError, ValueError, EOFError) as error:
-            if hasattr(file, "close"):
-                file.close()
-            raise AudioReadError(path, f"truncated or damaged: {_sentence(error)}" if known else NOT_AUDIO) from error
-        if not self._container.streams.audio:
-            self.close()
-            raise AudioReadError(path, "holds no sound" if known else NOT_AUDIO)
-        self._stream = self._container.streams.audio[0]
-        self._blocks = self._decode()
-        try:
-            self._rest = next(self._blocks, None)  # the decoder knows rate and channels after its first frame
+            self._open(known=known)
         except BaseException:
             self.close()
             raise
+
+    def _open(self, *, known: bool) -> None:
+        self._av: Any = import_av()
+        if self._av is None:
+            raise AudioReadError(self._path, REMEDY if known else NOT_AUDIO)
+        try:
+            self._container = self._av.open(self._file, metadata_errors="ignore")
+        except (self._av.FFmpegError, ValueError, EOFError) as error:
+            reason = f"truncated or damaged: {_sentence(error)}" if known else NOT_AUDIO
+            raise AudioReadError(self._path, reason) from error
+        if not self._container.streams.audio:
+            raise AudioReadError(self._path, "holds no sound" if known else NOT_AUDIO)
+        self._stream = self._container.streams.audio[0]
+        self._blocks = self._decode()
+        self._rest = next(self._blocks, None)  # the decoder knows rate and channels after its first frame
         if self._rest is None:
-            self.close()
-            raise AudioReadError(path, "empty: no samples, or none that can be decoded")
-        self._done = 0
+            raise AudioReadError(self._path, "empty: no samples, or none that can be decoded")
 
     def read(self, frames: int) -> np.ndarray:
         parts, done = [np.empty((0, self.channels), np.float32)], 0
@@ -85,7 +85,8 @@ class AvDecoder:
         raise NotImplementedError("read from the beginning")
 
     def close(self) -> None:
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
         if hasattr(self._file, "close"):
             self._file.close()
 

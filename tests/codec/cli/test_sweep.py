@@ -9,17 +9,19 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import optuna
 import pytest
 import yaml
-from optuna.trial import TrialState
 
-import train
-from codec.cli.sweeps import sweep
-from codec.cli.sweeps.report import short_names
-from codec.cli.sweeps.space import Option, nested
-from codec.cli.sweeps.study import SharedStudy
-from tests.support.paths import ROOT
+optuna = pytest.importorskip("optuna")
+
+from optuna.trial import TrialState  # noqa: E402
+
+import train  # noqa: E402
+from codec.cli.sweeps import sweep  # noqa: E402
+from codec.cli.sweeps.report import short_names  # noqa: E402
+from codec.cli.sweeps.space import Option, nested  # noqa: E402
+from codec.cli.sweeps.study import SharedStudy  # noqa: E402
+from tests.support.paths import ROOT  # noqa: E402
 
 RUN = '''"""Stands in for `train.py`: does what the option `model.act` of the last configuration says."""
 import sys, time, yaml
