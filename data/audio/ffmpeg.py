@@ -57,7 +57,7 @@ class AvDecoder:
         if self._av is None:
             raise AudioReadError(self._path, REMEDY if known else NOT_AUDIO)
         try:
-            self._container = self._av.open(self._file, metadata_errors="ignore")
+            self._container = self._av.open(self._file, **_tags(self._av))
         except (self._av.FFmpegError, ValueError, EOFError) as error:
             reason = f"truncated or damaged: {_sentence(error)}" if known else NOT_AUDIO
             raise AudioReadError(self._path, reason) from error
@@ -115,6 +115,11 @@ class AvDecoder:
             return float(self._stream.duration * self._stream.time_base)
         alone = len(self._container.streams) == 1
         return (self._container.duration or 0) / self._av.time_base if alone else 0.0
+
+
+def _tags(av: ModuleType) -> dict[str, str]:
+    """Options that let tags be no UTF-8: PyAV 19 has none, before it they are refused unless told."""
+    return {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def _sentence(error: Exception) -> str:

@@ -16,7 +16,8 @@ from packaging.requirements import Requirement
 from tests.support.paths import ROOT
 
 ROOMS = ("codec", "data", "callbacks")
-IMPORT_NAMES = {"espeakng-loader": ["espeakng_loader"], "mlflow-skinny": ["mlflow"], "pyyaml": ["yaml"]}
+IMPORT_NAMES = {"espeakng-loader": ["espeakng_loader"], "mlflow-skinny": ["mlflow"], "pyyaml": ["yaml"],
+                "protobuf": ["google"]}  # fmt: skip  # Python 3.10 does not tell of a namespace
 HIDE = """
 import importlib.machinery, importlib.metadata, sys
 

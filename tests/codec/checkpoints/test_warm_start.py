@@ -273,6 +273,7 @@ def test_a_new_decoder_at_another_rate_on_a_frozen_encoder(run):
 
 
 def test_a_saved_codec_with_a_pretrained_part_loads_without_what_it_was_trained_from(tmp_path):
+    pytest.importorskip("transformers")
     source = {"class_path": "codec.HubertEncoder"}
     source["init_args"] = {"pretrained": None, "layers": 1, "width": 16, "heads": 2, "channels": 8}
     config = block(decoder_hop=320)

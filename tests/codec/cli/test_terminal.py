@@ -29,6 +29,7 @@ def test_redirected_progress_is_a_line_now_and_then(
 
 
 def test_bars_stay_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")  # comes with transformers
     kinds = []
     for terminals in (True, False):
         monkeypatch.setattr(terminal.sys.stdout, "isatty", lambda answer=terminals: answer, raising=False)
