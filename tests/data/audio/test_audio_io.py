@@ -1,6 +1,8 @@
 """Crops equal slices of the whole file, at any rate, and only their own part of the file is read."""
 
+import gc
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,3 +146,21 @@ def test_wav_written_to_a_pipe_is_not_truncated(write: Callable[..., Path]) -> N
     content[at : at + 4] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
     assert read_whole(path, (16000,))[0].shape[1] >= 16000
+
+
+@pytest.mark.parametrize("head", [b"this is not audio", b"\0\0\0\x20ftypM4A "], ids=["text", "m4a"])
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_file_that_no_decoder_reads_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, installed: bool
+) -> None:
+    if installed:
+        pytest.importorskip("av")
+    else:
+        monkeypatch.setattr("data.audio.ffmpeg.import_av", lambda: None)
+    (tmp_path / "a.wav").write_bytes(head * 100)
+    with warnings.catch_warnings(record=True) as unclosed:
+        warnings.simplefilter("always")
+        with pytest.raises(AudioReadError):
+            probe(str(tmp_path / "a.wav"))
+        gc.collect()
+    assert [str(warning.message) for warning in unclosed] == []
