@@ -26,7 +26,7 @@ class Constructed:
 
     def __new__(cls: type[Part], *args: Any, **kwargs: Any) -> Part:
         part: Part = super().__new__(cls)
-        part.__dict__["_arguments"] = _copied(args), _copied(kwargs)
+        part.__dict__["_arguments"] = cls, _copied(args), _copied(kwargs)
         return part
 
 
@@ -36,9 +36,9 @@ def construction(part: Constructed) -> dict[str, Any]:
     Raises:
         InvalidValue: its class is in no module's top level, or an argument is neither plain nor a part.
     """
-    kind = type(part)
+    # PyTorch gives sharded and parametrised modules classes of its own, made on the spot.
+    kind, args, kwargs = part.__dict__.get("_arguments", (type(part), (), {}))
     path = class_path(kind)
-    args, kwargs = part.__dict__.get("_arguments", ((), {}))
     try:
         bound = inspect.signature(kind.__init__).bind(part, *args, **kwargs)
     except TypeError as error:  # built without its constructor

@@ -51,7 +51,8 @@ def train(
     with ExitStack() as patches:
         if exact:
             patches.enter_context(mock.patch.object(Tensor, "float", Tensor.double))
-            patches.enter_context(mock.patch("codec.training.alternating.check_trainer"))  # which refuses float64
+            for refusal in ("training.alternating.check_trainer", "codec.refuse_other_types"):  # they refuse float64
+                patches.enter_context(mock.patch(f"codec.{refusal}"))
         trainer.fit(module, VoiceData(JOINT_BATCH // ranks, broken=(broken,)))
     return {"state": module.state_dict(), "gradients": gradients.vectors, "skipped": module.skipped_steps}
 
