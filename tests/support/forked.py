@@ -1,8 +1,10 @@
 """Command lines of `train.py` in forked children, which share the time that the imports take."""
 
 import contextlib
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -14,6 +16,7 @@ from typing import NamedTuple
 import train
 from tests.support.paths import ROOT
 
+OUTCOMES = "outcomes.json"
 HANGS = 124  # the status of a child that was ended for its time
 
 
@@ -28,11 +31,22 @@ class Outcome(NamedTuple):
 def command_lines(
     commands: Sequence[Sequence[str]], folder: Path, *, at_once: int = 2, limit: float = 120.0
 ) -> list[Outcome]:
-    """`python train.py WORDS…` for each command, as children of this process, some at a time.
+    """`python train.py WORDS…` for each command, as children of one new process, some at a time.
 
-    Each works in a folder of its own below `folder`. The process must not have run a backward pass, whose threads a
-    fork would lose.
+    Each works in a folder of its own below `folder`. The new process has run no backward pass, whose threads a fork
+    would lose.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    task = [[list(map(str, words)) for words in commands], str(folder.absolute()), at_once, limit]
+    module = [sys.executable, "-m", "tests.support.forked"]
+    done = subprocess.run(module, input=json.dumps(task), text=True, cwd=ROOT, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return [Outcome(*outcome) for outcome in json.loads((folder / OUTCOMES).read_text())]
+
+
+def run_forked(commands: Sequence[Sequence[str]], folder: Path, at_once: int, limit: float) -> list[Outcome]:
+    """The same, as children of this process."""
     waiting, running, ended = list(range(len(commands))), dict[int, _Child](), dict[int, Outcome]()
     while waiting or running:
         while waiting and len(running) < at_once:
@@ -104,3 +118,9 @@ def _run_and_exit(function: Callable[[], None], folder: Path, log: Path) -> None
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)
+
+
+if __name__ == "__main__":
+    commands, place, at_once, limit = json.load(sys.stdin)
+    outcomes = run_forked(commands, Path(place), at_once, limit)
+    (Path(place) / OUTCOMES).write_text(json.dumps(outcomes))
