@@ -41,13 +41,13 @@ class VirtualFile(ABC):
     """A binary file in the form that soundfile reads: `seek`, `tell`, `read` and `readinto`."""
 
     def __init__(self, size: int) -> None:
-        self._size, self._position = size, 0
+        self.size, self._position = size, 0
 
     def tell(self) -> int:
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset + (0, self._position, self._size)[whence]
+        self._position = offset + (0, self._position, self.size)[whence]
         return self._position
 
     def read(self, size: int) -> bytes:

@@ -1,10 +1,8 @@
 """Clips inside tar shards, Arrow and Parquet files, on disk or in object storage: their paths, and their bytes."""
 
 import errno
-import io
 import os
 import re
-from abc import ABC, abstractmethod
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from data.audio.binary import VirtualFile
 from data.audio.parquet import parquet_bytes
 from data.errors import DataError
 
@@ -35,7 +34,7 @@ def row_path(file: str, name: str, *, group: int, row: int, column: str, size: i
     return f"{file}/{name}#{group}:{row}:{column}~{size}"
 
 
-class MemberFile(ABC):
+class MemberFile(VirtualFile):
     """A clip in a shard as a binary file of `size` bytes to read and seek; `str` gives its path.
 
     Raises OSError, with the shard as its `filename`, when the shard cannot be read or ends before the clip does. This
@@ -43,26 +42,11 @@ class MemberFile(ABC):
     """
 
     def __init__(self, path: str, shard: str, *, offset: int, size: int) -> None:
-        self._path, self._shard, self._offset, self._position = path, shard, offset, 0
-        self.size = size
+        super().__init__(size)
+        self._path, self._shard, self._offset = path, shard, offset
 
     def __str__(self) -> str:
         return self._path
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset + (0, self._position, self.size)[whence]
-        return self._position
-
-    def read(self, size: int) -> bytes:
-        buffer = bytearray(size)
-        return bytes(buffer[: self.readinto(buffer)])
-
-    @abstractmethod
-    def readinto(self, buffer: Any) -> int:
-        """Fill `buffer` from the current position on, as far as the clip goes; returns how many bytes."""
 
     def _cut_off(self) -> OSError:
         reason = f"the shard is cut off: it ends before byte {self._offset + self.size}"
