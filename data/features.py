@@ -17,6 +17,8 @@ from data.errors import DataError
 from data.prepare.options import (
     add_corpus_options,
     add_engine_options,
+    add_length_options,
+    check_sample_rate,
     choose_engine,
     find_source,
     parse_bytes,
@@ -65,8 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sample-rate", type=int, default=16_000, help="of the model in Hz (default: %(default)s)")
     parser.add_argument("--dtype", choices=DTYPES, help="of the stored arrays (default: the model's)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the model (default: %(default)s)")
-    parser.add_argument("--min-seconds", type=float, metavar="S", help="leave out shorter clips")
-    parser.add_argument("--max-seconds", type=float, metavar="S", help="leave out longer clips")
+    add_length_options(parser)
     add_engine_options(parser)
     return parser
 
@@ -81,8 +82,7 @@ def _job(options: argparse.Namespace) -> FeatureJob:
         if not equals:
             raise DataError("--init", repr(text), "is not NAME=VALUE", "write such as layers=16")
         init[name] = yaml.safe_load(value)
-    if options.sample_rate < 1:
-        raise DataError("--sample-rate", options.sample_rate, "must be at least 1 Hz")
+    check_sample_rate(options.sample_rate)
     filters = Filters(options.min_seconds, options.max_seconds)
     filters.check()
     names = ("call", "sample_rate", "dtype", "device")

@@ -9,6 +9,8 @@ from data.errors import DataError
 from data.prepare.options import (
     add_corpus_options,
     add_engine_options,
+    add_length_options,
+    check_sample_rate,
     choose_engine,
     find_source,
     parse_bytes,
@@ -66,8 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 def add_filter_options(parser: argparse.ArgumentParser) -> None:
     """An argument for each field of `Filters`."""
     filters = parser.add_argument_group("filters", "what is left out is counted, and listed in filtered.tsv")
-    filters.add_argument("--min-seconds", type=float, metavar="S", help="leave out what is shorter")
-    filters.add_argument("--max-seconds", type=float, metavar="S", help="leave out what is longer")
+    add_length_options(filters)
     filters.add_argument("--min-loudness", type=float, metavar="LUFS", help="leave out what is quieter, such as -50")
     filters.add_argument("--max-loudness", type=float, metavar="LUFS", help="leave out what is louder, such as -10")
     filters.add_argument(
@@ -80,8 +81,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
 
 def _recipe(options: argparse.Namespace) -> Recipe:
     sample_rate, encoding = options.sample_rate, ENCODINGS[options.format]
-    if sample_rate is not None and sample_rate < 1:
-        raise DataError("--sample-rate", sample_rate, "must be at least 1 Hz")
+    check_sample_rate(sample_rate)
     if options.segment is not None and not MIN_SEGMENT_SECONDS <= options.segment < math.inf:
         raise DataError("--segment", options.segment, f"must be at least {MIN_SEGMENT_SECONDS:g} s")
     for name, value in (("--sample-rate", sample_rate), ("--segment", options.segment)):

@@ -40,6 +40,18 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_length_options(parser: argparse._ActionsContainer) -> None:
+    """Arguments for the lengths that are kept."""
+    parser.add_argument("--min-seconds", type=float, metavar="S", help="leave out what is shorter")
+    parser.add_argument("--max-seconds", type=float, metavar="S", help="leave out what is longer")
+
+
+def check_sample_rate(sample_rate: int | None) -> None:
+    """Raise DataError for a sample rate below 1 Hz."""
+    if sample_rate is not None and sample_rate < 1:
+        raise DataError("--sample-rate", sample_rate, "must be at least 1 Hz")
+
+
 def find_source(path: Path, split: str | None) -> AudioSource:
     """The corpus at `path`: a folder of shards, or what `source_at` recognises."""
     if split is None and (path / MANIFEST).is_file() and (path / CORPUS).is_file():

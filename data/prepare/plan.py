@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from data.audio.members import member_size
-from data.shards.names import AUDIO_SUFFIXES
 from data.sources.base import Clip
+from data.sources.tree import MEDIA_SUFFIXES
 
 STAT_THREADS = 16  # a shared file system answers many requests at once
 STAT_CLIPS = 4096
@@ -120,7 +120,7 @@ def _wanted(id: str, extension: str | None) -> str:
 def _ending_in(name: str, extension: str) -> str:
     """The name with `extension` in place of that of an audio file, else after it: "ann-1.5" has no extension."""
     stem, ending = os.path.splitext(name)
-    return f"{stem if ending.lower() in AUDIO_SUFFIXES else name}{extension}"
+    return f"{stem if ending.lower() in MEDIA_SUFFIXES else name}{extension}"
 
 
 def _plain(id: str) -> PurePosixPath:

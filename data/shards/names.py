@@ -2,9 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from data.sources.tree import MEDIA_SUFFIXES as AUDIO_SUFFIXES
-
-__all__ = ["AUDIO_SUFFIXES", "tar_name"]
+from data.sources.tree import MEDIA_SUFFIXES
 
 SIGNATURES = (  # (place of the mark, mark, ending)
     (0, b"fLaC", ".flac"),
@@ -31,6 +29,6 @@ def tar_name(name: str, data: bytes, *, recoded: bool) -> str:
     """
     known = next((ending for place, mark, ending in SIGNATURES if data.startswith(mark, place)), "")
     path = PurePosixPath(name)
-    if path.suffix.lower() not in AUDIO_SUFFIXES:
+    if path.suffix.lower() not in MEDIA_SUFFIXES:
         return name + known
     return str(path.with_suffix(known)) if recoded and known else name

@@ -62,6 +62,18 @@ class AudioSource(ABC):
 class ClipSequence(Sequence[Clip]):
     """Clips that are not all in memory: each is made when it is asked for. A slice is another view, not a copy."""
 
+    @abstractmethod
+    def clip(self, number: int) -> Clip:
+        """The clip with a number from 0 on."""
+
+    @overload
+    def __getitem__(self, place: int) -> Clip: ...
+    @overload
+    def __getitem__(self, place: slice) -> "SelectedClips": ...
+    def __getitem__(self, place: int | slice) -> "Clip | SelectedClips":
+        numbers = range(len(self))[place]
+        return self.clip(numbers) if isinstance(numbers, int) else self.selected(numbers)
+
     def selected(self, numbers: Sequence[int] | np.ndarray) -> "SelectedClips":
         """The clips with these numbers, in this order."""
         return SelectedClips(self, numbers)
@@ -92,14 +104,8 @@ class SelectedClips(ClipSequence):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, place: int) -> Clip: ...
-    @overload
-    def __getitem__(self, place: slice) -> "SelectedClips": ...
-    def __getitem__(self, place: int | slice) -> "Clip | SelectedClips":
-        if isinstance(place, slice):
-            return SelectedClips(self._clips, self._numbers[place])
-        return self._clips[int(self._numbers[place])]
+    def clip(self, number: int) -> Clip:
+        return self._clips[int(self._numbers[number])]
 
 
 class JoinedClips(ClipSequence):
@@ -111,14 +117,7 @@ class JoinedClips(ClipSequence):
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    @overload
-    def __getitem__(self, place: int) -> Clip: ...
-    @overload
-    def __getitem__(self, place: slice) -> SelectedClips: ...
-    def __getitem__(self, place: int | slice) -> "Clip | SelectedClips":
-        if isinstance(place, slice):
-            return self.selected(range(len(self))[place])
-        number = range(len(self))[place]
+    def clip(self, number: int) -> Clip:
         part = bisect_right(self._ends, number)
         return self._parts[part][number - self._ends[part] + len(self._parts[part])]
 

@@ -18,6 +18,7 @@ from data.audio.reading import read_whole
 from data.features import extract, main
 from data.prepare import Filters, LocalPool, pack
 from data.prepare.recipes.features import FeatureJob, build_model
+from tests.support.folders import contents
 
 Write = Callable[..., Path]
 TINY = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
@@ -56,10 +57,6 @@ def corpus(write: Write, tmp_path: Path) -> Path:
     for number in range(6):
         write(f"corpus/s{number % 2}/{number}.{('wav', 'flac')[number % 2]}", 0.3 + number / 5)
     return tmp_path / "corpus"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_codes_of_a_pretrained_codec_are_those_of_the_codec(corpus: Path, tmp_path: Path) -> None:

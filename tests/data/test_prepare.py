@@ -18,6 +18,7 @@ from data import FolderSource, ManifestSource, ShardSource
 from data.audio.members import open_member
 from data.audio.reading import read_whole
 from data.prepare import FLAC, OPUS, Recipe, jobs, main, pack
+from tests.support.folders import contents
 from tests.support.paths import ROOT
 
 Write = Callable[..., Path]
@@ -28,10 +29,6 @@ def corpus(write: Write, tmp_path: Path) -> Path:
     for number in range(8):
         write(f"corpus/s{number % 3}/{number}.{('wav', 'flac')[number % 2]}", 0.5 + number / 4)
     return tmp_path / "corpus"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

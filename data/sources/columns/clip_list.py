@@ -9,7 +9,7 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -67,14 +67,7 @@ class ClipList(ClipSequence):
     def __len__(self) -> int:
         return self._rows
 
-    @overload
-    def __getitem__(self, place: int) -> Clip: ...
-    @overload
-    def __getitem__(self, place: slice) -> ClipSequence: ...
-    def __getitem__(self, place: int | slice) -> "Clip | ClipSequence":
-        if isinstance(place, slice):
-            return self.selected(range(self._rows)[place])
-        number = range(self._rows)[place]
+    def clip(self, number: int) -> Clip:
         return next(self._between(number, number + 1))
 
     def __iter__(self) -> Iterator[Clip]:

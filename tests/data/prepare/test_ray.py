@@ -20,6 +20,7 @@ from data.errors import DataError
 from data.prepare import FLAC, Filters, RayCluster, Recipe, main, pack
 from data.prepare.engines import ray_data
 from data.prepare.plan import Plan
+from tests.support.folders import contents
 from tests.support.paths import ROOT
 
 Write = Callable[..., Path]
@@ -75,10 +76,6 @@ def processes(mark: str) -> list[str]:
         except OSError:
             continue
     return found
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @needs_ray
