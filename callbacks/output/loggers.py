@@ -13,8 +13,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from callbacks.figures.panels import render
 from callbacks.output.files import without_nan, write_csv
 from callbacks.output.services import Service, service_of
-from codec.checkpoints.run_folder import run_folder
 from codec.errors import first_line
+from codec.training.runs.folders import run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks.training.ema import CodecEMA
 from callbacks.training.run_checkpoint import RunCheckpoint
-from codec.checkpoints.run_folder import checkpoint_folder
 from codec.training.lightning_internals import every_n_train_steps
+from codec.training.runs.folders import checkpoint_folder
 
 OPTIMIZER_STATES = 2  # numbers that Adam keeps for each weight
 

@@ -13,11 +13,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from callbacks.output.loggers import log_scalars
 from codec.checkpoints.files import link, remove_partial
-from codec.checkpoints.run_folder import checkpoint_folder, hold_folders, run_folder
-from codec.checkpoints.run_lock import FolderInUse, release
 from codec.errors import InvalidValue, UnreadableFile
 from codec.layers.ranks import broadcast_object, gather_objects
-from codec.training.csv_log import abandon_rows
 from codec.training.distributed.stop_signals import RunStopped, StopSignals
 from codec.training.lightning_internals import (
     dump_checkpoint,
@@ -29,6 +26,9 @@ from codec.training.lightning_internals import (
     validation_is_due,
     values_due,
 )
+from codec.training.runs.csv_log import abandon_rows
+from codec.training.runs.folders import checkpoint_folder, hold_folders, run_folder
+from codec.training.runs.locks import FolderInUse, release
 from codec.training.transfers import fetch_state
 
 KEY = "run_checkpoint"

@@ -16,22 +16,22 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from codec.checkpoints.files import SafeCheckpointIO
 from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolve_checkpoint
-from codec.checkpoints.run_folder import checkpoint_folder, hold_folders, run_folder
-from codec.checkpoints.run_lock import release_all
 from codec.cli.failing_parts import FailedParts, failed_part
 from codec.cli.last_resort import SHOW, FirstBatch, refusal
 from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
-from codec.cli.run_place import SPECIAL as SPECIAL_CHECKPOINTS
-from codec.cli.run_place import Wish, note_services, place_run
 from codec.cli.terminal import plain_output, silence_libraries, tell_values
 from codec.cli.trainer_options import check_trainer_options, forget_empty_groups, listed_callbacks
 from codec.errors import UserError
 from codec.layers.ranks import wait_for_ranks
-from codec.training.csv_log import keep_metrics
 from codec.training.distributed.stop_signals import RunStopped
 from codec.training.distributed.supported_callbacks import check_callbacks
 from codec.training.lightning_internals import starts_elsewhere
+from codec.training.runs.csv_log import keep_metrics
+from codec.training.runs.folders import checkpoint_folder, hold_folders, run_folder
+from codec.training.runs.locks import release_all
+from codec.training.runs.placement import SPECIAL as SPECIAL_CHECKPOINTS
+from codec.training.runs.placement import Wish, note_services, place_run
 
 LOGGER = {
     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",

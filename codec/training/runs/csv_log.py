@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from codec.checkpoints.run_lock import locked_folder
+from codec.training.runs.locks import locked_folder
 
 METRICS, ABANDONED = "metrics.csv", "metrics.abandoned.csv"
 LOGGED_AGAIN = ("train/", "val/")  # what a resumed run logs again of the batch that its checkpoint is of

@@ -9,7 +9,7 @@ from typing import Any
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from codec.checkpoints.run_lock import hold
+from codec.training.runs.locks import hold
 
 CHECKPOINTS, LOCK = "checkpoints", "checkpoints.lock"
 

@@ -13,8 +13,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from callbacks import RunCheckpoint
-from codec.checkpoints import run_lock
-from codec.checkpoints.run_lock import FolderInUse, hold, is_held, release, release_all
+from codec.training.runs import locks
+from codec.training.runs.locks import FolderInUse, hold, is_held, release, release_all
 from tests.support.paths import ROOT
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
 
@@ -30,7 +30,7 @@ time.sleep(60)
 FORK = """
 import os, sys, time
 from pathlib import Path
-from codec.checkpoints.run_lock import hold
+from codec.training.runs.locks import hold
 hold(Path(sys.argv[1]), what="it")
 if os.fork() == 0:
     os.close(1)
@@ -43,7 +43,7 @@ time.sleep(60)
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch):
-    monkeypatch.setattr(run_lock, "GRACE", 0.2)
+    monkeypatch.setattr(locks, "GRACE", 0.2)
     yield
     release_all()
 
@@ -99,11 +99,11 @@ def test_a_second_run_is_refused_and_a_killed_one_is_not_in_the_way(tmp_path):
     fit(tmp_path)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
     assert json.loads(lock.read_text())["pid"] == os.getpid()
-    assert not is_held(lock) and not run_lock._held  # given up at the end
+    assert not is_held(lock) and not locks._held  # given up at the end
 
 
 def test_one_that_is_just_ending_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "GRACE", 30.0)
+    monkeypatch.setattr(locks, "GRACE", 30.0)
     lock = tmp_path / "a.lock"
     with another(lock) as process:
         threading.Timer(0.5, process.kill).start()
@@ -136,9 +136,9 @@ def test_a_file_system_without_locks_costs_a_warning(tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(run_lock.fcntl, "flock", flock)
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
     with pytest.warns(UserWarning, match=r"the folder cannot be locked \(.*No locks available"):
         hold(tmp_path / "a.lock", what="the folder")
     assert not is_held(tmp_path / "a.lock")
-    with run_lock.locked_folder(tmp_path):
+    with locks.locked_folder(tmp_path):
         pass

@@ -23,8 +23,8 @@ from jsonargparse import Namespace
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
-from codec.checkpoints.run_folder import CHECKPOINTS, LOCK
-from codec.checkpoints.run_lock import FolderInUse, hold, release
+from codec.training.runs.folders import CHECKPOINTS, LOCK
+from codec.training.runs.locks import FolderInUse, hold, release
 
 ROOT, NAME = "runs", "run"  # of runs without a logger, or with one that states no folder or no name
 VERSION = re.compile(r"version_(\d+)")

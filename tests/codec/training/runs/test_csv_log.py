@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from callbacks import RunCheckpoint
-from codec.training.csv_log import ABANDONED, METRICS, MetricsFile, keep_metrics
+from codec.training.runs.csv_log import ABANDONED, METRICS, MetricsFile, keep_metrics
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
 
 

@@ -9,10 +9,10 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from codec.checkpoints.run_folder import LOCK, run_folder
-from codec.checkpoints.run_lock import release_all
 from codec.cli.command_line import LOGGER
-from codec.cli.run_place import Wish, place_run, same_settings
+from codec.training.runs.folders import LOCK, run_folder
+from codec.training.runs.locks import release_all
+from codec.training.runs.placement import Wish, place_run, same_settings
 from tests.support.paths import ROOT
 from tests.support.training import quiet_trainer
 
