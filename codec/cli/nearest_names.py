@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from codec.cli.failing_parts import unloadable_part
 from codec.cli.lightning_internals import option_names
+from codec.cli.wrong_values import wrong_value
 from codec.training.codec_module import CodecModule
 from codec.training.distillation_module import DistillationModule
 
@@ -47,25 +48,8 @@ class HelpfulParser(LightningArgumentParser):
             super().error(str(unloadable), ex)
         told = message
         if self.exit_on_error:
-            told = plain_type_error(message)
-            told = (wrong_class(message) if told == message else None) or told + nearest_names(message, self)
+            told = wrong_class(message) or (wrong_value(message) or message) + nearest_names(message, self)
         super().error(told, ex)
-
-
-def plain_type_error(message: str) -> str:
-    """One sentence for a value of a wrong type, in place of a list of all types; other messages as they are."""
-    found = re.fullmatch(
-        r'Parser key "(?P<key>[\w.]+)":\s+(?:- Expected a path but .*\s+- )?Does not validate against any of the Union '
-        r"subtypes\s+Subtypes: \[(?P<types>.*)\]\s+Errors:\s+(?P<errors>(?:- Expected a .*\s+)+)"
-        r"Given value type: .*\s+Given value: (?P<value>.*)",
-        message.strip(),
-    )
-    if found is None:
-        return message
-    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", found["types"]).replace("NoneType", "null")
-    types = re.sub(r"typing\.Literal\[([^\]]*)\]", r"\1", types)
-    types = re.sub(r"\b(?:typing\.|(?:\w+\.)+(?=[A-Z]))", "", types)
-    return f"{found['key']} {found['value']} is not accepted: it takes {types}."
 
 
 def wrong_class(message: str) -> str | None:
@@ -94,10 +78,10 @@ def nearest_names(message: str, parser: ArgumentParser) -> str:
         nearest = (
             _renamed(wrong, valid)
             or _of_the_model(owner, wrong)
-            or difflib.get_close_matches(wrong, valid, n=1, cutoff=0.0)
+            or difflib.get_close_matches(wrong, valid, n=1, cutoff=0.5 if owner == "*" else 0.0)
         )
         if nearest and nearest[0] != wrong:
-            sentences.append(f"\nDid you mean '{nearest[0]}' instead of '{wrong}'?")
+            sentences.append(f" Did you mean '{nearest[0]}' instead of '{wrong}'?")
     return "".join(dict.fromkeys(sentences))
 
 

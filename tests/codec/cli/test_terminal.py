@@ -9,9 +9,11 @@ from lightning.pytorch.callbacks import ModelSummary, RichModelSummary, TQDMProg
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+import train
 from codec.cli import terminal
 from codec.cli.last_resort import FirstBatch, refusal
-from codec.cli.nearest_names import plain_type_error
+from codec.cli.wrong_values import wrong_value
+from tests.support.paths import ROOT
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
 
 
@@ -102,5 +104,27 @@ def test_a_wrong_type_is_one_sentence() -> None:
         "    - Expected a <class 'list'>\n    - Expected a <class 'NoneType'>\n"
         "  Given value type: <class 'dict'>\n  Given value: {}\n"
     )
-    assert plain_type_error(message) == "trainer.devices {} is not accepted: it takes list[int], str, 'a', 'b', null."
-    assert plain_type_error("another") == "another"
+    assert wrong_value(message) == "trainer.devices {} is not accepted: it takes list[int], str, 'a', 'b', null."
+    assert wrong_value("another") is None and wrong_value('Parser key "a": of another form') is None
+
+
+@pytest.mark.parametrize(("option", "value", "said"), [
+    ("codec.init_args.quantizer.init_args.levels", "[4, x]", "x is not accepted by codec.FSQ: it takes int."),
+    ("codec.init_args.quantizer", "nothere.FSQ", "nothere.FSQ cannot be loaded (No module named 'nothere')."),
+    ("adversary.start", "-1.5", "-1.5 is not accepted by codec.CodecModule: it takes int."),
+    ("optimization.optimizer.init_args.lr", "fast", "fast is not accepted: it takes float, Tensor."),
+    ("adversary.discriminators.init_args.periods",
+     "[{class_path: codec.MultiPeriodDiscriminator, init_args: {periods: [2, x]}}]",
+     "x is not accepted by codec.MultiPeriodDiscriminator: it takes int."),
+    ("losses.init_args.wait", "[{class_path: codec.MultiScaleMelLoss, init_args: {wait: 1}}]",
+     "is no option of codec.MultiScaleMelLoss. Did you mean 'weight' instead of 'wait'?"),
+])  # fmt: skip
+def test_a_wrong_value_inside_a_part_is_one_sentence(monkeypatch, capsys, option, value, said) -> None:
+    """jsonargparse's own text lists every type that it tried, on up to twenty lines."""
+    typed = option.partition(".init_args.")[0] if value.startswith("[{") else option
+    words = ["--config", str(ROOT / "configs/quickstart.yaml"), f"--model.init_args.{typed}", value]
+    monkeypatch.setattr("sys.argv", ["train.py", "fit", *words])
+    with pytest.raises(SystemExit) as stop:
+        train.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: model.init_args.{option} {said}"
