@@ -46,16 +46,23 @@ class GuardedDataset(Dataset[Any]):
 class SpeechLoader(DataLoader):
     """A loader of a `GuardedDataset`: raises the error of a `Failure`, and passes over what could not be read.
 
-    So the ranks of an evaluation may have fewer batches than their loaders' lengths; nothing in it waits for the others
-    before its end.
+    Nor do the later pieces of a clip arrive, of which one could not be read. So the ranks of an evaluation may have
+    fewer batches than their loaders' lengths; nothing in it waits for the others before its end.
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        following = ("", 0)  # the clip and the number of the piece that may come next
         for batch in super().__iter__():
             if isinstance(batch, Failure):
                 raise batch.error
-            if batch is not None:
-                yield batch
+            if batch is None:
+                continue
+            if "piece" in batch:
+                clip, piece = batch["id"][0], int(batch["piece"][0])
+                if piece and (clip, piece) != following:
+                    continue
+                following = clip, piece + 1
+            yield batch
 
 
 def guarded_loader(

@@ -15,7 +15,9 @@ from data.prepare.engines.ray_data import import_ray
 from tests.support.speech import write_noise
 
 
-def measure(folder: Path, *, files: int, seconds: float, workers: int, pairs: int) -> dict[str, list[float]]:
+def measure(
+    folder: Path, *, files: int, seconds: float, workers: int, pairs: int, shard_mb: float
+) -> dict[str, list[float]]:
     """{engine: seconds of each run}. The first run, not counted, starts Ray's workers."""
     for number in range(files):
         write_noise(folder / f"in/{number:04}.flac", seconds + number % 7, rate=24_000)
@@ -27,7 +29,7 @@ def measure(folder: Path, *, files: int, seconds: float, workers: int, pairs: in
         for name, engine in engines.items():
             out = folder / f"{name}{turn}"
             started = time.perf_counter()
-            pack(source, out, recipe=recipe, shard_bytes=5_000_000, engine=engine)
+            pack(source, out, recipe=recipe, shard_bytes=round(shard_mb * 1e6), engine=engine)
             if turn >= 0:
                 took[name].append(time.perf_counter() - started)
             results.append({path.name: path.read_bytes() for path in out.iterdir()})
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--shard-mb", type=float, default=5.0, help="of source files (default: %(default)s)")
     options = parser.parse_args()
     ray, started = import_ray(), time.perf_counter()
     ray.init(

@@ -15,6 +15,7 @@ from data.audio.pieces import LongClip, PieceReader
 from data.audio.reading import read_whole
 from data.datasets import ClipDataset, PieceDataset
 from data.datasets.pieces import PieceSampler
+from data.errors import AudioReadError
 from data.sampling import ShardSampler
 from tests.data.test_datamodule import place
 from tests.support.speech import speech_like, write_speech
@@ -135,6 +136,26 @@ def test_what_test_and_validate_cut_is_said_once_with_number_and_seconds(
     with caplog.at_level(logging.WARNING):
         module.setup("test")
     assert not caplog.records
+
+
+@pytest.mark.parametrize("broken", [0, 1, 3])
+def test_of_a_clip_that_breaks_nothing_arrives_after_the_break(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: int
+) -> None:
+    """As when a file is replaced while it is read: its later pieces would follow none."""
+    read = PieceReader.read
+
+    def breaking(self: PieceReader, path: str, segment: Segment | None, clip: LongClip, piece: int) -> Any:
+        if path.endswith("0.wav") and piece == broken:
+            raise AudioReadError(path, "was replaced while it was read")
+        return read(self, path, segment, clip, piece)
+
+    monkeypatch.setattr(PieceReader, "read", breaking)
+    source = FolderSource(str(write_speech(tmp_path / "c", [7.0, 5.0])))
+    batches = predicted(source, piece_seconds=2.0)
+    found = [(batch["id"][0], int(batch["piece"][0])) for batch in batches]
+    assert found == [*(("0.wav", piece) for piece in range(broken)), *(("1.wav", piece) for piece in range(3))]
+    assert sum("was replaced" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_the_length_of_a_piece_is_checked() -> None:

@@ -29,15 +29,15 @@ class Outcome(NamedTuple):
 
 
 def command_lines(
-    commands: Sequence[Sequence[str]], folder: Path, *, at_once: int = 2, limit: float = 120.0
+    commands: Sequence[Sequence[str]], folder: Path, *, at_once: int = 2, limit: float = 120.0, shared: bool = False
 ) -> list[Outcome]:
     """`python train.py WORDS…` for each command, as children of one new process, some at a time.
 
-    Each works in a folder of its own below `folder`. The new process has run no backward pass, whose threads a fork
-    would lose.
+    Each works in a folder of its own below `folder`, or with `shared` in `folder` itself. The new process has run no
+    backward pass, whose threads a fork would lose.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    task = [[list(map(str, words)) for words in commands], str(folder.absolute()), at_once, limit]
+    task = [[list(map(str, words)) for words in commands], str(folder.absolute()), at_once, limit, shared]
     module = [sys.executable, "-m", "tests.support.forked"]
     done = subprocess.run(module, input=json.dumps(task), text=True, cwd=ROOT, capture_output=True, check=False)
     if done.returncode:
@@ -45,13 +45,16 @@ def command_lines(
     return [Outcome(*outcome) for outcome in json.loads((folder / OUTCOMES).read_text())]
 
 
-def run_forked(commands: Sequence[Sequence[str]], folder: Path, at_once: int, limit: float) -> list[Outcome]:
+def run_forked(
+    commands: Sequence[Sequence[str]], folder: Path, at_once: int, limit: float, shared: bool
+) -> list[Outcome]:
     """The same, as children of this process."""
     waiting, running, ended = list(range(len(commands))), dict[int, _Child](), dict[int, Outcome]()
     while waiting or running:
         while waiting and len(running) < at_once:
             number = waiting.pop(0)
-            running[number] = _fork(list(commands[number]), folder / str(number), limit)
+            place, log = folder / ("" if shared else str(number)), f"output{number if shared else ''}.txt"
+            running[number] = _fork(list(commands[number]), place, log, limit)
         for number, child in list(running.items()):
             outcome = child.outcome()
             if outcome is not None:
@@ -82,7 +85,7 @@ class _Child(NamedTuple):
         )
 
 
-def _fork(words: list[str], folder: Path, limit: float) -> _Child:
+def _fork(words: list[str], folder: Path, log: str, limit: float) -> _Child:
     folder.mkdir(parents=True, exist_ok=True)
 
     def run() -> None:
@@ -94,8 +97,8 @@ def _fork(words: list[str], folder: Path, limit: float) -> _Child:
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
         child = os.fork()
     if not child:
-        _run_and_exit(run, folder, folder / "output.txt")
-    return _Child(child, folder / "output.txt", time.monotonic(), limit)
+        _run_and_exit(run, folder, folder / log)
+    return _Child(child, folder / log, time.monotonic(), limit)
 
 
 def _run_and_exit(function: Callable[[], None], folder: Path, log: Path) -> None:
@@ -121,6 +124,6 @@ def _run_and_exit(function: Callable[[], None], folder: Path, log: Path) -> None
 
 
 if __name__ == "__main__":
-    commands, place, at_once, limit = json.load(sys.stdin)
-    outcomes = run_forked(commands, Path(place), at_once, limit)
+    commands, place, *options = json.load(sys.stdin)
+    outcomes = run_forked(commands, Path(place), *options)
     (Path(place) / OUTCOMES).write_text(json.dumps(outcomes))
