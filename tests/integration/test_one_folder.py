@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,70 +15,78 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
-CSV = "{class_path: CSVLogger, init_args: {save_dir: runs, name: a}}"
-TENSORBOARD = "{class_path: TensorBoardLogger, init_args: {save_dir: runs, name: a}}"
-WANDB = "{class_path: WandbLogger, init_args: {save_dir: runs, project: a, offline: true}}"
+LOGGERS = {
+    "CSV": "{class_path: CSVLogger, init_args: {save_dir: runs, name: a}}",
+    "TensorBoard": "{class_path: TensorBoardLogger, init_args: {save_dir: runs, name: a}}",
+    "W&B": "{class_path: WandbLogger, init_args: {save_dir: runs, project: a, offline: true}}",
+    "none": "false",
+}
+SECONDS = 20  # twice what a second run waits for the end of the first
 
 
-@pytest.fixture
-def run(recordings: Path, tmp_path: Path) -> Callable[..., list[Outcome]]:
-    """Runs `train.py` with each list of words on a tiny codec, at once, in one working folder."""
-    tiny = tmp_path / "tiny.yaml"
+@pytest.fixture(scope="module")
+def configuration(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Words that shrink the debug configuration to a tiny codec."""
+    tiny = tmp_path_factory.mktemp("configuration") / "tiny.yaml"
     tiny.write_text((ROOT / "tests/support/tiny.yaml").read_text().replace("SPEECH", str(recordings)))
     files = (ROOT / "configs/quickstart.yaml", ROOT / "configs/overlays/debug.yaml", tiny)
-    words = [word for file in files for word in ("--config", str(file))]
-
-    def start(*commands: list[str]) -> list[Outcome]:
-        lines = [[command[0], *words, *command[1:]] for command in commands]
-        outcomes = command_lines(lines, tmp_path / "work", at_once=len(lines), shared=True)
-        assert not any("Traceback" in outcome.output for outcome in outcomes), outcomes
-        return outcomes
-
-    return start
+    return [word for file in files for word in ("--config", str(file))]
 
 
-def test_of_two_fits_into_one_folder_one_is_refused(run: Callable[..., list[Outcome]], tmp_path: Path) -> None:
-    fit = ["fit", "--trainer.logger.init_args.name", "a", "--checkpoint.every_n_batches", "1"]
-    outcomes = run([*fit, "--trainer.max_steps", "400"], [*fit, "--trainer.max_steps", "400"])
-    (kept,), (refused,) = ([o for o in outcomes if o.status == status] for status in (0, 2))
+def test_of_two_fits_into_one_folder_one_is_refused(configuration: list[str], tmp_path: Path) -> None:
+    fit = ["fit", *configuration, "--trainer.logger.init_args.name", "a"]
+    fit += ["--trainer.max_steps", "-1", "--trainer.max_time", f"00:00:00:{SECONDS}"]
+    outcomes = command_lines([fit, fit], tmp_path, shared=True)
+    assert sorted(outcome.status for outcome in outcomes) == [0, 2], outcomes
+    refused, kept = sorted(outcomes, key=lambda outcome: -outcome.status)
     assert re.search(r"error: The .*folder runs/a.* is in use by another run \(process \d+ on ", refused.output)
-    assert "Training:" not in refused.output
-    (checkpoint,) = (tmp_path / "work").rglob("last.ckpt")
-    assert torch.load(checkpoint, weights_only=False)["global_step"] == 400
+    assert "Traceback" not in refused.output and "Training:" not in refused.output
     assert "The run is in runs/a" in kept.output
+    (checkpoint,) = tmp_path.rglob("last.ckpt")
+    assert torch.load(checkpoint, weights_only=False)["global_step"] > 0
 
 
-def test_two_ranks_are_refused_like_one(run: Callable[..., list[Outcome]], tmp_path: Path) -> None:
+def test_two_ranks_are_refused_like_one(configuration: list[str], tmp_path: Path) -> None:
+    words = ["fit", *configuration, "--trainer.logger.init_args.name", "a", "--trainer.devices", "2"]
     try:
-        hold(tmp_path / "work/runs/a/checkpoints.lock", what="it")
-        (outcome,) = run(["fit", "--trainer.logger.init_args.name", "a", "--trainer.devices", "2"])
+        hold(tmp_path / "runs/a/checkpoints.lock", what="it")
+        (outcome,) = command_lines([words], tmp_path, shared=True)
     finally:
         release_all()
     assert outcome.status == 2, outcome.output[-3000:]
     assert outcome.output.count("is in use by another run") == 1
-    assert not list((tmp_path / "work").rglob("*.ckpt"))
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
-@pytest.mark.parametrize(("logger", "needs"), [(CSV, None), (TENSORBOARD, None), (WANDB, "wandb"), ("false", None)])
-def test_a_run_goes_on_whatever_its_logger(
-    run: Callable[..., list[Outcome]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str, needs: str | None
-) -> None:
-    if needs:
-        pytest.importorskip(needs)
-        monkeypatch.setenv("WANDB_MODE", "offline")
-    words = ["--trainer.logger", logger]
-    for steps in (4, 8):
-        (outcome,) = run(["fit", *words, "--trainer.max_steps", str(steps), "--ckpt_path", "auto"])
-        assert outcome.status == 0, outcome.output[-3000:]
-        assert ("Going on from" in outcome.output) == (steps == 8)
-    (checkpoint,) = (tmp_path / "work").rglob("last.ckpt")
+@pytest.fixture(scope="module")
+def rounds(configuration: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Outcome], Path]]:
+    """With each logger a `fit` of 4 batches, one that goes on to 8, and a `test`; and their working folder."""
+    loggers = {name: text for name, text in LOGGERS.items() if name != "W&B" or find_spec("wandb")}
+    folder = tmp_path_factory.mktemp("rounds")
+    asked = [["fit", "--ckpt_path", "auto", "--trainer.max_steps", steps] for steps in ("4", "8")]
+    asked.append(["test", "--ckpt_path", "last"])
+    found: dict[str, tuple[list[Outcome], Path]] = {}
+    for command, *words in asked:
+        lines = [[command, *configuration, *words, "--trainer.logger", text] for text in loggers.values()]
+        for number, (name, outcome) in enumerate(zip(loggers, command_lines(lines, folder), strict=True)):
+            found.setdefault(name, ([], folder / str(number)))[0].append(outcome)
+    return found
+
+
+@pytest.mark.parametrize("logger", LOGGERS)
+def test_a_run_goes_on_whatever_its_logger(rounds: dict[str, tuple[list[Outcome], Path]], logger: str) -> None:
+    if logger not in rounds:
+        pytest.skip("needs wandb")
+    (first, second, tested), place = rounds[logger]
+    for outcome in (first, second, tested):
+        assert outcome.status == 0 and "Traceback" not in outcome.output, outcome.output[-3000:]
+    (checkpoint,) = place.rglob("last.ckpt")
     assert torch.load(checkpoint, weights_only=False)["global_step"] == 8
     folder = checkpoint.parents[1]
-    if logger is CSV:
-        rows = list(csv.DictReader((folder / "metrics.csv").open()))
-        assert [int(row["step"]) for row in rows if row.get("train/generator")] == sorted(range(1, 9))
-    (outcome,) = run(["test", *words, "--ckpt_path", "last"])
-    assert outcome.status == 0, outcome.output[-3000:]
-    assert f"Going on from {checkpoint.relative_to(tmp_path / 'work')}" in outcome.output
+    named = str(checkpoint.relative_to(place))
+    assert named not in first.output and named in second.output and named in tested.output
     assert json.loads((folder / "channel.json").read_text())
-    assert [path.name for path in folder.parent.iterdir() if path.name.startswith("version_")] in ([], [folder.name])
+    assert [path.name for path in place.rglob("version_*")] in ([], [folder.name])
+    if logger == "CSV":
+        rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+        assert [int(row["step"]) for row in rows if row.get("train/generator")] == list(range(8))
