@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -150,16 +150,21 @@ def _collect(out: Path, shards: int) -> Packed:
 
     def _write_left_out() -> None:
         if bad:
-            write_text(out / BAD_FILES, "path\treason\n" + "".join(f"{p}\t{bad[p]}\n" for p in bad))
+            write_lines(out / BAD_FILES, ["path\treason\n", *map(_line, bad.items())])
         if filtered:
             header = "\t".join(Filtered._fields) + "\n"
-            lines = ("\t".join(map(str, row)) + "\n" for shard in records() for row in shard.filtered)
+            lines = (_line(row) for shard in records() for row in shard.filtered)
             write_lines(out / FILTERED, itertools.chain([header], lines))
         if not total.clips:
             raise _nothing_left(out, len(bad), sum(filtered.values()))
 
     write_lines(out / MANIFEST, rows())
     return total
+
+
+def _line(fields: Iterable[object]) -> str:
+    """A row of a table; tabs and line ends in a field, as in the names of some files, are escaped."""
+    return "\t".join(re.sub(r"[\t\r\n]", lambda found: repr(found[0])[1:-1], str(field)) for field in fields) + "\n"
 
 
 def _nothing_left(out: Path, bad: int, filtered: int) -> DataError:

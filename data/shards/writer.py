@@ -27,12 +27,23 @@ class Entry(NamedTuple):
 
 
 class Filtered(NamedTuple):
-    """A clip that is left out on purpose: its name and seconds, the reason, and the value that is out of bounds."""
+    """A clip that is left out on purpose.
+
+    Attributes:
+        path: its name in the shards.
+        seconds: its length.
+        reason: in two words.
+        value: that is out of bounds.
+        source: the file that it is a part of, as the corpus names it.
+        start: where in that file it begins, in seconds.
+    """
 
     path: str
     seconds: float
     reason: str
     value: str
+    source: str = ""
+    start: float = 0.0
 
 
 class Shard(NamedTuple):
@@ -83,7 +94,8 @@ def write_shard(
                     try:
                         for entry in entries(name, clip):
                             if isinstance(entry, Filtered):
-                                shard.filtered.append(entry)
+                                start = (clip.start or 0.0) + entry.start  # of a piece of a segment
+                                shard.filtered.append(entry._replace(source=clip.path, start=start))
                             else:
                                 recoded = clip.start is not None
                                 shard.rows.append(_add(tar, entry, clip.speaker or "", path.name, recoded=recoded))

@@ -108,7 +108,7 @@ class Recipe(NamedTuple):
                 piece = name if frames == file.frames else piece_name(name, first, last)
                 refused = self.filters.refuse(piece, file, start, frames)
                 if refused:
-                    yield refused
+                    yield refused._replace(start=first)
                     continue
                 length = max(1, int(last * rate + 1e-6) - int(first * rate + 1e-6))
                 waves = within_full_scale(read_resampled(file, start, [length], [rate], None))

@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import json
 import re
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from data import FolderSource, ShardSource
+from data import FolderSource, ManifestSource, ShardSource
 from data.audio.reading import read_whole
 from data.errors import DataError
 from data.prepare import FLAC, OPUS, Filters, Recipe, main, pack
@@ -98,7 +99,7 @@ def test_what_is_filtered_out_is_counted_by_reason_and_listed(
     output = capsys.readouterr().out
     assert "1 clips, " in output and "1 files left out" in output
     assert "6 clips filtered out (1 clipped, 1 too long, 1 too loud, 2 too quiet, 1 too short)" in output
-    listed = {Path(name).stem: (reason, value) for name, _, reason, value in table(tmp_path / "out/filtered.tsv")}
+    listed = {Path(name).stem: (reason, value) for name, _, reason, value, *_ in table(tmp_path / "out/filtered.tsv")}
     assert listed["tiny"] == ("too short", "0.20 s") and listed["long"] == ("too long", "3.50 s")
     assert listed["silent"] == ("too quiet", "-70.0 LUFS") and listed["clipped"][0] == "clipped"
     assert listed["loud"][0] == "too loud" and [Path(r[0]).stem for r in table(tmp_path / "out/manifest.tsv")] == [
@@ -106,6 +107,27 @@ def test_what_is_filtered_out_is_counted_by_reason_and_listed(
     ]
     assert main([*command[:-1], "0.5"]) == 2 and "other files or options" in capsys.readouterr().err
     assert main(command) == 0 and "6 clips filtered out" in capsys.readouterr().out
+
+
+def test_what_is_filtered_out_is_found_in_its_file(tmp_path: Path) -> None:
+    quiet = speech(14.0, (3.2, 7.1, 11.0))
+    quiet[round(3.3 * 16000) : round(7.2 * 16000)] *= 1e-3
+    save(tmp_path / "in/talk\n1.wav", quiet)
+    save(tmp_path / "in/tiny.wav", speech(0.2))
+    rows = [{"path": "talk\n1.wav", "offset": 0.05, "duration": 13.0}, {"path": "tiny.wav"}]
+    (tmp_path / "in/list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = Recipe(FLAC, 8000, 5.0, Filters(min_seconds=0.5, min_loudness=-40))
+    for name, source in (
+        ("files", FolderSource(str(tmp_path / "in"))),
+        ("parts", ManifestSource(str(tmp_path / "in/list.jsonl"))),
+    ):
+        assert pack(source, tmp_path / name, recipe=recipe).filtered == {"too quiet": 1, "too short": 1}
+        header = (tmp_path / name / "filtered.tsv").read_text().partition("\n")[0].split("\t")
+        found = [dict(zip(header, row, strict=True)) for row in table(tmp_path / name / "filtered.tsv")]
+        assert [row["source"] for row in found] == [f"{tmp_path}/in/talk\\n1.wav", f"{tmp_path}/in/tiny.wav"]
+        start, length = float(found[0]["start"]), float(found[0]["seconds"])
+        assert start == pytest.approx(3.23, abs=0.03) and length == pytest.approx(3.9, abs=0.1)
+        assert float(found[1]["start"]) == 0.0
 
 
 def test_loudness_is_that_of_the_standard(monkeypatch: pytest.MonkeyPatch) -> None:
