@@ -26,7 +26,7 @@ from data.datasets import (
     listed_clips,
 )
 from data.datasets.loading import GuardedDataset, guarded_loader
-from data.errors import DataError
+from data.errors import DataError, check_number
 from data.sampling import DrawBatchSampler, EpochLength
 from data.sources.base import AudioSource, Clip, as_list, joined, spread_clips, unique_clips
 from data.sources.recognised import named_source
@@ -118,10 +118,14 @@ class SpeechDataModule(LightningDataModule):
         in_memory: bool = False,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise DataError("batch_size", batch_size, "must be at least 1")
-        if not piece_seconds >= 1:
-            raise DataError("piece_seconds", piece_seconds, "must be at least 1 s")
+        check_number("batch_size", batch_size, least=1)
+        check_number("num_workers", num_workers, least=0)
+        check_number(
+            "val_clips", val_clips, least=1, remedy="give null for all; trainer.limit_val_batches 0 is none"
+        )
+        check_number("val_seconds", val_seconds, above=0, unit=" s")
+        check_number("max_clip_seconds", max_clip_seconds, above=0, unit=" s")
+        check_number("piece_seconds", piece_seconds, least=1, unit=" s")
         if loudness is not None and not -70 < loudness <= 0:
             raise DataError("loudness", loudness, "must lie between -70 and 0 LUFS", "take -23, or null for none")
         self.crop_samples = crop_length(crop_seconds, sample_rate, hop_length)
@@ -134,8 +138,7 @@ class SpeechDataModule(LightningDataModule):
         self.batch_size, self.weights, self.seed, self.strict = batch_size, weights, seed, strict
         self.num_workers, self.pin_memory, self.in_memory = num_workers, pin_memory, in_memory
         self.val_clips, self.val_seconds, self.max_clip_seconds = val_clips, val_seconds, max_clip_seconds
-        self.piece_seconds = piece_seconds
-        self.augmentation = augmentation
+        self.piece_seconds, self.augmentation = piece_seconds, augmentation
         self.bad_files: BadFiles | None = None
         self._train_seconds = 0.0
         self._datasets: dict[str, Dataset] = {}

@@ -33,6 +33,24 @@ class DataError(ValueError):
         return text if text.endswith("?") else f"{text}."
 
 
+def check_number(
+    what: str,
+    value: float | None,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    unit: str = "",
+    remedy: str = "",
+) -> None:
+    """Raise DataError for a number below `least`, not above `above`, or NaN; None passes."""
+    if value is None:
+        return
+    if least is not None and not value >= least:
+        raise DataError(what, value, f"must be at least {least:g}{unit}", remedy)
+    if above is not None and not value > above:
+        raise DataError(what, value, f"must be above {above:g}{unit}", remedy)
+
+
 class AudioReadError(DataError):
     """A file that cannot be used as audio; reads "`path`: `reason`".
 

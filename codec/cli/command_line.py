@@ -173,6 +173,11 @@ class CodecCLI(CommandLine):
         rank_zero_info(f"No checkpoint in {folder}: a fresh start." if found is None else f"Going on from {found}.")
         return None if found is None else str(found)
 
+    def check_seed(self, seed: int) -> None:
+        """Refuse what NumPy cannot take."""
+        if not 0 <= seed < 2**32:
+            self._fail(f"seed_everything {seed} must lie between 0 and {2**32 - 1}.")
+
     def before_instantiate_classes(self) -> None:
         """Refuse, in one sentence, what would fail later and less clearly."""
         options = self.option("trainer")

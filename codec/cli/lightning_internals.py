@@ -27,6 +27,15 @@ class CommandLine(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         self.run(lambda: super(CommandLine, self)._run_subcommand(subcommand))
 
+    def check_seed(self, seed: int) -> None:
+        """Refuse a seed; to be overridden. Lightning seeds before anything else of it can be (NumPy's traceback)."""
+
+    def _set_seed(self) -> None:
+        seed = self.option("seed_everything")
+        if not isinstance(seed, bool):
+            self.check_seed(seed)
+        super()._set_seed()
+
     def _parse_ckpt_path(self) -> None:
         """Keep the command line: Lightning would put the checkpoint's hyper-parameters over it (PL#20801)."""
 
