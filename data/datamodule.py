@@ -120,9 +120,7 @@ class SpeechDataModule(LightningDataModule):
         super().__init__()
         check_number("batch_size", batch_size, least=1)
         check_number("num_workers", num_workers, least=0)
-        check_number(
-            "val_clips", val_clips, least=1, remedy="give null for all; trainer.limit_val_batches 0 is none"
-        )
+        check_number("val_clips", val_clips, least=1, remedy="give null for all; trainer.limit_val_batches 0 is none")
         check_number("val_seconds", val_seconds, above=0, unit=" s")
         check_number("max_clip_seconds", max_clip_seconds, above=0, unit=" s")
         check_number("piece_seconds", piece_seconds, least=1, unit=" s")
