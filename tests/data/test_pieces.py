@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torchaudio.functional import highpass_biquad
 
 from data import DataError, FolderSource, ManifestSource, SpeechDataModule
 from data.audio.files import Segment
@@ -162,3 +163,23 @@ def test_the_length_of_a_piece_is_checked() -> None:
     with pytest.raises(DataError, match="piece_seconds 0 must"):
         SpeechDataModule(piece_seconds=0)
     assert np.isfinite(SpeechDataModule().piece_seconds)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_filtered_clip_is_the_same_in_pieces_of_any_length(tmp_path: Path, rate: int) -> None:
+    """Codes of pauses follow differences of 1e-4; a mean of each piece's own made a step of 1e-3 at its beginning."""
+    wave = speech_like(0, 9.0, rate=rate) + np.linspace(0.2, -0.1, 9 * rate, dtype=np.float32)
+    wave[2 * rate : 7 * rate] *= 1e-3
+    (tmp_path / "c").mkdir()
+    soundfile.write(tmp_path / "c/long.wav", wave, rate, subtype="FLOAT")
+    source = FolderSource(str(tmp_path / "c"))
+    reference, *others = (
+        joined(predicted(source, piece_seconds=seconds, highpass_hz=30.0, loudness=-30.0))
+        for seconds in (8.9, 1.7, 3.0)
+    )
+    for found in others:
+        torch.testing.assert_close(found, reference, atol=1e-7, rtol=1e-6)
+    exact = highpass_biquad(torch.from_numpy(wave)[None].double() - wave.mean(dtype=float), rate, 30.0)
+    if rate == 16_000:
+        gain = reference.abs().max() / exact.abs().max()
+        torch.testing.assert_close(reference.double(), exact * gain, atol=1e-6, rtol=0)
