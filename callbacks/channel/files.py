@@ -16,7 +16,7 @@ from callbacks.figures.panels import render
 from callbacks.figures.quality import quality_figure
 from callbacks.figures.spectrogram import spectrogram_figure
 from callbacks.metrics import SpeechMetric
-from callbacks.output.files import write_csv, write_json
+from callbacks.output.files import completed, write_csv, write_json
 from callbacks.output.loggers import show_audio, show_image, show_table
 from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow, ClipScores, stated_clips
@@ -71,13 +71,15 @@ def write_results(
     if scored.clips:
         for name, rows in _figures(scored.rows).items():
             figures[name] = quality_figure(rows, metrics, title=_title(facts, rows))
-            figures[name].savefig(media / f"{name}.svg")
+            with completed(media / f"{name}.svg") as partial:
+                figures[name].savefig(partial)
     for number, clip in enumerate(audio):
         signals = {"original": clip.reference, **clip.decoded}
         figures[f"spectrogram_{number}"] = spectrogram_figure(signals, sample_rate=rate, title=clip.clip_id)
     images = {name: render(figure) for name, figure in figures.items()}
     for name, image in images.items():
-        imsave(media / f"{name}.png", image)
+        with completed(media / f"{name}.png") as partial:
+            imsave(partial, image)
     kept = {media / f"{name}.png" for name in images} | {
         folder / file for clip in index for file in clip["files"].values()
     }

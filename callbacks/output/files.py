@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +21,20 @@ AUDIO_SUFFIXES = frozenset(
 )
 
 
+@contextmanager
+def completed(path: Path) -> Iterator[Path]:
+    """A path of the same ending to write to, renamed to `path` at the end; after an error the old file stays."""
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_csv(path: Path, rows: Sequence[NamedTuple], *, leave_out: Sequence[str] = ()) -> None:
     """One line per row; the columns are the rows' fields, empty where there is no value."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with completed(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         columns = [column for column in (rows[0]._fields if rows else ()) if column not in leave_out]
         writer.writerow(columns)
@@ -33,7 +45,8 @@ def write_csv(path: Path, rows: Sequence[NamedTuple], *, leave_out: Sequence[str
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """An indented document; NaN must have been replaced by `without_nan`."""
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with completed(path) as partial:
+        partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def without_nan(value: Any) -> Any:

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from callbacks.figures.panels import render
-from callbacks.output.files import without_nan, write_csv
+from callbacks.output.files import completed, without_nan, write_csv
 from callbacks.output.services import Service, service_of
 from codec.errors import first_line
 from codec.training.runs.folders import run_folder
@@ -106,8 +106,10 @@ def log_folder(trainer: Trainer) -> Path:
 def save_figure(trainer: Trainer, figure: Figure, stem: Path, *, tag: str) -> None:
     """Write a figure as `stem`.svg and `stem`.png, and give it to the loggers as `tag`; on rank 0."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(stem.with_suffix(".svg"))
-    figure.savefig(stem.with_suffix(".png"), dpi=130)
+    with completed(stem.with_suffix(".svg")) as partial:
+        figure.savefig(partial)
+    with completed(stem.with_suffix(".png")) as partial:
+        figure.savefig(partial, dpi=130)
     show_image(trainer, tag, render(figure), step=trainer.global_step)
 
 

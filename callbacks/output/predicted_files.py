@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from callbacks.output.files import completed
 from codec.errors import UnreadableFile, first_line
 
 WAV_BYTES = 2**32 - 2**12  # of samples in a WAV file; a longer one is an RF64 file, under the same name
@@ -58,21 +59,23 @@ def write_audio(path: Path, samples: np.ndarray, *, rate: int) -> None:
 
     wav = io.BytesIO()  # Python writes the file: its errors have a reason
     soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
-    Path(f"{path}.wav").write_bytes(wav.getvalue())
+    with completed(Path(f"{path}.wav")) as partial:
+        partial.write_bytes(wav.getvalue())
 
 
 def write_codes(path: Path, codes: np.ndarray, *, codec: Any, length: int) -> None:
     """Write `path`.codes.npz from codes [K, F] and the length of the input in samples."""
-    np.savez_compressed(
-        f"{path}.codes.npz",
-        codes=codes,
-        sample_rate=codec.sample_rate,
-        output_sample_rate=codec.output_sample_rate,
-        hop_length=codec.hop_length,
-        length=length,
-        output_length=codec.output_length(length),
-        codebook_sizes=np.array(tuple(codec.quantizer.codebook_sizes)),
-    )
+    with completed(Path(f"{path}.codes.npz")) as partial:
+        np.savez_compressed(
+            partial,
+            codes=codes,
+            sample_rate=codec.sample_rate,
+            output_sample_rate=codec.output_sample_rate,
+            hop_length=codec.hop_length,
+            length=length,
+            output_length=codec.output_length(length),
+            codebook_sizes=np.array(tuple(codec.quantizer.codebook_sizes)),
+        )
 
 
 def smallest(codes: Tensor, codec: Any) -> np.ndarray:

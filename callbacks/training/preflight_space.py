@@ -48,8 +48,8 @@ def checkpoint_space(trainer: Any, module: Any) -> Iterator[Finding]:
         needed = kept * size - sum(there.values())
         if needed > free:
             yield Finding(
-                f"{folder} has {_gigabytes(free)} free, but {kept} checkpoints of about {_gigabytes(size)} are kept at "
-                f"once and need {_gigabytes(needed)} more: make room, keep fewer, or give another folder as dirpath."
+                f"{folder} has {_readable(free)} free, but {kept} checkpoints of about {_readable(size)} are kept at "
+                f"once and need {_readable(needed)} more: make room, keep fewer, or give another folder as dirpath."
             )
 
 
@@ -74,5 +74,5 @@ def kept_checkpoints(trainer: Any, saver: Any) -> int:
     return kept + bool(saver.save_last) + 1
 
 
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.2f} GB"
+def _readable(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.figures.training import PANELS, training_figure
 from callbacks.metrics.checks import require_at_least
+from callbacks.output.files import completed
 from callbacks.output.loggers import log_folder, show_figure
 from codec.training.transfers import fetch_values
 
@@ -60,5 +61,6 @@ class TrainingCurves(Callback):
             return
         figure = training_figure(self.history)
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / "training.png", dpi=110)
+        with completed(folder / "training.png") as partial:
+            figure.savefig(partial, dpi=110)
         show_figure(trainer, "training/curves", lambda: figure, step=trainer.global_step)

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from codec.checkpoints.files import SafeCheckpointIO
 from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolve_checkpoint
 from codec.cli.failing_parts import FailedParts, failed_part
-from codec.cli.last_resort import SHOW, FirstBatch, refusal
+from codec.cli.last_resort import SHOW, FirstBatch, chain, failed_write, quiet_log_writer, refusal
 from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.terminal import plain_output, silence_libraries, tell_values
@@ -65,19 +66,24 @@ class CodecCLI(CommandLine):
     ) -> None:
         self.usual_callbacks, self.user_errors = usual_callbacks, user_errors
         self.first_batch = FirstBatch()
-        super().__init__(
-            model_class,
-            datamodule_class,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults={"use_distributed_sampler": False, "max_epochs": -1, "devices": 1, "logger": LOGGER},
-            seed_everything_default=0,
-            parser_class=HelpfulParser,
-            parser_kwargs={"allow_abbrev": False},
-            subclass_mode_model=True,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-        )
+        try:
+            super().__init__(
+                model_class,
+                datamodule_class,
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"overwrite": True},
+                trainer_defaults={"use_distributed_sampler": False, "max_epochs": -1, "devices": 1, "logger": LOGGER},
+                seed_everything_default=0,
+                parser_class=HelpfulParser,
+                parser_kwargs={"allow_abbrev": False},
+                subclass_mode_model=True,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+            )
+        except KeyboardInterrupt:  # while everything is built; the trainer handles those that come later
+            sys.exit("\nInterrupted.")
+        finally:
+            release_all()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the codec's rates to the data, add the usual callbacks, and keep the usage to one line."""
@@ -90,6 +96,7 @@ class CodecCLI(CommandLine):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with a progress bar that counts batches and checkpoints that survive a crash."""
         silence_libraries()
+        quiet_log_writer()
         given_callbacks = listed_callbacks(self.config_init[self.subcommand].trainer.callbacks)
         if self.subcommand == "fit":
             check_callbacks(given_callbacks)
@@ -119,7 +126,9 @@ class CodecCLI(CommandLine):
         if self.subcommand == "fit":
             self._lock_folders()
         if wanted in SPECIAL_CHECKPOINTS:
-            self.config_init[self.subcommand].ckpt_path = self._choose_checkpoint(wanted)
+            wanted = self.config_init[self.subcommand].ckpt_path = self._choose_checkpoint(wanted)
+        if wanted:
+            rank_zero_info(f"{'Going on' if self.subcommand == 'fit' else 'Weights'} from {wanted}.")
         if self.subcommand == "predict":  # the writer has them; Lightning would keep all in memory
             chosen = self.config_init.predict
             chosen.return_predictions = bool(chosen.return_predictions)
@@ -170,7 +179,8 @@ class CodecCLI(CommandLine):
             if wanted == "best" and not fit and any(folder.glob("*.ckpt")):
                 remedy = "it is kept by a fit with checkpoint.monitor; take --ckpt_path last"
             self._fail(f"There is no {wanted} checkpoint in {folder}: {remedy}, or give its path as ckpt_path.")
-        rank_zero_info(f"No checkpoint in {folder}: a fresh start." if found is None else f"Going on from {found}.")
+        if found is None:
+            rank_zero_info(f"No checkpoint in {folder}: a fresh start.")
         return None if found is None else str(found)
 
     def check_seed(self, seed: int) -> None:
@@ -217,8 +227,8 @@ class CodecCLI(CommandLine):
         try:
             super().instantiate_classes()
         except Exception as error:
-            chain = [*_chain(parts.last[1] if parts.last else None), *_chain(error)]
-            mistake = next((str(e) for e in chain if isinstance(e, self.user_errors)), None)
+            errors = [*chain(parts.last[1] if parts.last else None), *chain(error)]
+            mistake = next((str(e) for e in errors if isinstance(e, self.user_errors)), None)
             made = hasattr(self, "config_init")  # then the trainer itself has failed
             if mistake is None and not made and not os.environ.get(SHOW):
                 mistake = str(failed_part(*(parts.last or ("The model or the data", error))))
@@ -243,12 +253,10 @@ class CodecCLI(CommandLine):
                 raise
             self._fail(str(error))
         except Exception as error:
-            told = None if self.first_batch.reached else refusal(error)
+            told = failed_write(error) or (None if self.first_batch.reached else refusal(error))
             if told is None:
                 raise
             self._fail(told)
-        finally:
-            release_all()
 
     def _fail(self, message: str) -> NoReturn:
         self.subcommand_parser().error(message)
@@ -270,13 +278,6 @@ class SaveConfig(SaveConfigCallback):
         self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
         if stage == "fit":
             note_services(path.parent, trainer.loggers)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it was raised from or while handling, the outermost first."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _leave_together() -> None:

@@ -1,6 +1,8 @@
 """Errors of libraries before the first batch: one sentence where they speak of options, a traceback where it helps."""
 
+import errno
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ SHOW = "CODEC_TRACEBACK"  # environment variable: if set, errors of libraries ke
 OPTIONS = ("lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities", "jsonargparse")
 VALUES = (*OPTIONS, "torch")  # which refuses learning rates and the like
 LONGEST = 400
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FirstBatch(Callback):
@@ -64,6 +67,43 @@ def refusal(error: Exception) -> str | None:
     if len(told) > LONGEST:
         told = f"{told[:LONGEST]} ..."
     return f"{told.rstrip('.')}: correct the options ({SHOW}=1 shows where this was raised)."
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it was raised from or while handling, the outermost first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def failed_write(error: BaseException | None) -> str | None:
+    """The sentence for an error that is a full disk, or stems from one, at any time of a run; None for all others."""
+    for cause in () if os.environ.get(SHOW) else chain(error):
+        if isinstance(cause, OSError) and cause.errno in (*FULL, errno.EROFS):
+            remedy = "make room" if cause.errno in FULL else "give a folder that may be written to"
+            return (
+                f"{cause.filename or 'A file of the run'} could not be written ({cause.strerror}): {remedy} and run "
+                "the command again; a fit with --ckpt_path auto goes on from its newest complete checkpoint."
+            )
+    return None
+
+
+def quiet_log_writer() -> None:
+    """Make it one line, not a traceback, where TensorBoard's thread cannot write; the next value logged raises it."""
+    if threading.excepthook is not _tell_failure:
+        _other_hook[:] = [threading.excepthook]
+        threading.excepthook = _tell_failure
+
+
+_other_hook: list[Any] = []
+
+
+def _tell_failure(failure: threading.ExceptHookArgs) -> None:
+    error = failure.exc_value
+    if isinstance(error, OSError) and type(failure.thread).__module__.startswith("tensorboard."):
+        os.write(2, f"TensorBoard's log could not be written ({error.strerror}).\n".encode())
+    else:
+        _other_hook[0](failure)
 
 
 def _package(error: BaseException) -> str:

@@ -13,7 +13,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from codec.cli.progress_bar import BatchProgressBar
 
 FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0  # seconds between two lines of progress, which double
-UNASKED = ("💡 Tip:", "TPU available: False", "`Trainer(")  # beginnings of messages that tell a user nothing
+# Beginnings of messages that tell a user nothing; the command names its checkpoint itself.
+UNASKED = (
+    "💡 Tip:",
+    "TPU available: False",
+    "`Trainer(",
+    "Restoring states from",
+    "Restored all",
+    "Loaded model weights",
+)
 WARNINGS = (
     r"It is recommended to use `self\.log\(.*sync_dist",  # reduced already
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",

@@ -23,6 +23,7 @@ except ImportError:  # Windows
 GRACE = 10.0  # s; a run that is just ending, as before a requeue, is waited for
 HELD_BY_ANOTHER = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _held: dict[Path, int] = {}  # the file descriptors of this process's locks
+_made: dict[Path, list[Path]] = {}  # the folders that did not exist before, of each lock, the innermost first
 
 
 class FolderInUse(UserError):
@@ -46,7 +47,7 @@ def hold(path: Path, *, what: str, grace: float | None = None) -> None:
     if path in _held:
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        new = [folder for folder in path.parents if not folder.exists()]
         descriptor = _locked(path, until=time.monotonic() + (GRACE if grace is None else grace))
     except OSError as error:
         rank_zero_warn(f"{what} cannot be locked ({first_line(error)}): start no second run there.")
@@ -59,14 +60,21 @@ def hold(path: Path, *, what: str, grace: float | None = None) -> None:
             "wait until that has ended or stop it, or give this run a name of its own (trainer.logger.init_args.name); "
             f"if that machine is lost, remove {path}",
         )
-    _held[path] = descriptor
+    _held[path], _made[path] = descriptor, new
 
 
 def release(path: Path) -> None:
-    """Give up a lock that this process holds, if it does."""
-    descriptor = _held.pop(path.absolute(), None)
-    if descriptor is not None:
-        os.close(descriptor)
+    """Give up a lock that this process holds, if it does; folders made for it that hold nothing else are removed."""
+    path = path.absolute()
+    descriptor = _held.pop(path, None)
+    if descriptor is None:
+        return
+    with suppress(OSError):
+        for folder in _made.pop(path):
+            if list(folder.iterdir()) == [path]:
+                path.unlink()  # while it is held: who waits for it sees that it is gone, and makes another
+            folder.rmdir()
+    os.close(descriptor)
 
 
 def release_all() -> None:
@@ -107,6 +115,7 @@ def _locked(path: Path, *, until: float) -> int | None:
     if fcntl is None:
         raise OSError(errno.ENOSYS, "no file locks on this system")
     while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -147,6 +156,7 @@ def _forget_in_child() -> None:
     for descriptor in _held.values():
         os.close(descriptor)
     _held.clear()
+    _made.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,7 +1,8 @@
 """Where the command line puts a run: the folder that its loggers name, or the next free `version_N` beside theirs.
 
-A logger with a version, as the default has, names the run's folder by itself. Without one each new run has a folder of
-its own, and `auto`, `last` and `best` go back to the newest of the same run: of the same model, data and seed.
+A logger with a version, as the default has, names the run's folder by itself, and other loggers follow it. Without one
+each new run has a folder of its own, and `auto`, `last` and `best` go back to the newest of the same run: of the same
+model, data and seed.
 """
 
 from __future__ import annotations
@@ -84,6 +85,11 @@ def place_run(options: Any, wish: Wish, *, default: dict[str, Any]) -> None:
                     block.init_args.version = number
         else:
             folder = base / (version if isinstance(version, str) else f"version_{version}")
+            for block in folders:  # else each start would open a new one
+                if block.init_args.get("version") is None:
+                    block.init_args.version = (
+                        version if version != "" or _stated_place(block)[0] == base else folder.name
+                    )
         if not folders:
             options.default_root_dir = str(folder)
     if wish.command == "fit" and wish.ckpt_path and _has_checkpoints(folder):

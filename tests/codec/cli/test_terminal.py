@@ -1,6 +1,8 @@
 """What a command shows: a line of progress now and then, sizes, no advertisements; the last resort for errors."""
 
+import errno
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 import train
-from codec.cli import terminal
-from codec.cli.last_resort import FirstBatch, refusal
+from codec.cli import CodecCLI, terminal
+from codec.cli.last_resort import FirstBatch, failed_write, quiet_log_writer, refusal
 from codec.cli.wrong_values import wrong_value
+from tests.support.command_line import run
 from tests.support.paths import ROOT
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
 
@@ -60,6 +63,8 @@ def test_advertisements_are_dropped_and_messages_stay(caplog: pytest.LogCaptureF
         terminal.silence_libraries()
         with caplog.at_level(logging.INFO):
             rank_zero_info("💡 Tip: try litlogger")
+            rank_zero_info("Restoring states from the checkpoint path at last.ckpt")
+            rank_zero_info("Loaded model weights from the checkpoint at last.ckpt")
             rank_zero_info("GPU available: False, used: False")
     finally:
         logger.filters = before
@@ -87,6 +92,45 @@ def test_errors_of_libraries_about_options_are_one_sentence(monkeypatch: pytest.
     assert refusal(raised(own_mistake)) is None
     monkeypatch.setenv("CODEC_TRACEBACK", "1")
     assert refusal(error) is None
+
+
+def test_a_full_disk_is_one_sentence_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = BufferError("Existing exports of data")
+    error.__context__ = OSError(errno.ENOSPC, "No space left on device", "training.png")
+    told = str(failed_write(error))
+    assert told.startswith("training.png could not be written (No space left on device): make room")
+    assert "A file of the run" in str(failed_write(OSError(errno.EDQUOT, "Quota exceeded")))
+    assert failed_write(OSError(errno.ENOENT, "No such file")) is None and failed_write(ValueError("none")) is None
+    monkeypatch.setenv("CODEC_TRACEBACK", "1")
+    assert failed_write(error) is None
+
+
+def test_a_log_that_cannot_be_written_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    others: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", others.append)
+    for _ in range(2):
+        quiet_log_writer()
+
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kind = type("_AsyncWriterThread", (threading.Thread,), {"__module__": "tensorboard.summary"})
+    for thread in (kind(target=fail), threading.Thread(target=fail)):
+        thread.start()
+        thread.join()
+    assert capfd.readouterr().err == "TensorBoard's log could not be written (No space left on device).\n"
+    assert len(others) == 1
+
+
+def test_an_interrupt_before_the_run_is_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(cli: CodecCLI) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CodecCLI, "before_instantiate_classes", interrupt)
+    with pytest.raises(SystemExit, match="Interrupted"):
+        run(monkeypatch, "fit", "--config", ROOT / "configs" / "quickstart.yaml")
 
 
 def test_the_first_batch_is_noticed() -> None:

@@ -132,6 +132,17 @@ def test_again_in_one_process_is_no_error_and_release_gives_it_up(tmp_path):
         assert is_held(lock)
 
 
+def test_what_a_failed_start_has_made_is_removed_if_it_is_empty(tmp_path):
+    (tmp_path / "there").mkdir()
+    locks_of = [tmp_path / name / "a.lock" for name in ("new/deep", "there", "used/deep")]
+    for lock in locks_of:
+        hold(lock, what="it")
+    (tmp_path / "used" / "deep" / "config.yaml").touch()
+    release_all()
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == ["there", "there/a.lock", "used", "used/deep", "used/deep/a.lock", "used/deep/config.yaml"]
+
+
 def test_a_file_system_without_locks_costs_a_warning(tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")

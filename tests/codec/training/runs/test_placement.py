@@ -72,6 +72,20 @@ def test_a_version_names_the_folder(logger, folder):
         assert placed(logger, wanted=wanted) == Path(folder)
 
 
+@pytest.mark.parametrize(("other", "folder"), [
+    ({"save_dir": "runs", "name": "fsq"}, "runs/fsq"),
+    ({"save_dir": "csv", "version": None}, "csv/lightning_logs/fsq"),
+    ({"save_dir": "csv", "name": "a", "version": 3}, "csv/a/version_3"),
+])  # fmt: skip
+def test_a_second_logger_follows_the_version_of_the_first(other, folder):
+    first, second = block("TensorBoardLogger", save_dir="runs", name="fsq", version=""), block("CSVLogger", **other)
+    for _ in range(2):
+        again = [first.clone(), second.clone()]
+        assert placed(again) == Path("runs/fsq")
+        (Path(CSVLogger(**again[1].init_args.as_dict()).log_dir)).mkdir(parents=True, exist_ok=True)
+        assert Path(CSVLogger(**again[1].init_args.as_dict()).log_dir) == Path(folder)
+
+
 @pytest.mark.parametrize(("logger", "base"), [
     (block("TensorBoardLogger", save_dir="logs", version=None), "logs/lightning_logs"),
     (block("CSVLogger", save_dir="logs", name="a", version=None), "logs/a"),
@@ -120,7 +134,7 @@ def test_two_runs_that_start_together_have_two_folders(tmp_path):
         other.stdout.readline()
         assert placed(False) == Path("runs/run/version_1")
         other.kill()
-    assert placed(False) == Path("runs/run/version_1")  # the second one's folder is free again
+    assert placed(False) == Path("runs/run/version_0")  # the killed one has left nothing but its lock
 
 
 def test_a_service_goes_on_with_its_own_run(tmp_path):
