@@ -6,14 +6,13 @@ import errno
 import io
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from callbacks.output.files import completed
 from codec.errors import UnreadableFile, first_line
 
 WAV_BYTES = 2**32 - 2**12  # of samples in a WAV file; a longer one is an RF64 file, under the same name
@@ -53,21 +52,32 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Inside, a file is written; what an error of the file system leaves of it is removed."""
+    try:
+        yield path
+    except OSError:
+        with suppress(OSError):  # a folder of that name
+            path.unlink()
+        raise
+
+
 def write_audio(path: Path, samples: np.ndarray, *, rate: int) -> None:
     """Write `path`.wav from int16 samples."""
     import soundfile
 
     wav = io.BytesIO()  # Python writes the file: its errors have a reason
     soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
-    with completed(Path(f"{path}.wav")) as partial:
-        partial.write_bytes(wav.getvalue())
+    with _whole(Path(f"{path}.wav")) as file:
+        file.write_bytes(wav.getvalue())
 
 
 def write_codes(path: Path, codes: np.ndarray, *, codec: Any, length: int) -> None:
     """Write `path`.codes.npz from codes [K, F] and the length of the input in samples."""
-    with completed(Path(f"{path}.codes.npz")) as partial:
+    with _whole(Path(f"{path}.codes.npz")) as file:
         np.savez_compressed(
-            partial,
+            file,
             codes=codes,
             sample_rate=codec.sample_rate,
             output_sample_rate=codec.output_sample_rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import warnings
@@ -305,3 +306,17 @@ def test_audio_is_written_at_the_level_of_the_input(tmp_path: Path, module: Coun
         plain, levelled = (soundfile.read(tmp_path / part / "out" / name)[0] for part in ("plain", "levelled"))
         inside = np.abs(plain * 10 ** (-gain_db / 20)) < 0.99
         assert np.abs(levelled - plain * 10 ** (-gain_db / 20))[inside].max() < 2**-13
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_not_left_in_part(
+    tmp_path: Path, module: CountingModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_half(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(ValueError, match=r"a cannot be written \(No space"):
+        predict(tmp_path, module, ["a.wav"])
+    assert not list((tmp_path / "out").glob("*.wav"))
