@@ -48,7 +48,9 @@ class HelpfulParser(LightningArgumentParser):
             super().error(str(unloadable), ex)
         told = message
         if self.exit_on_error:
-            told = wrong_class(message) or (wrong_value(message) or message) + nearest_names(message, self)
+            nearest = nearest_names(message, self)
+            told = wrong_value(message) or message.rstrip()
+            told = wrong_class(message) or (told.rstrip(".") + "." + nearest if nearest else told)
         super().error(told, ex)
 
 
@@ -101,9 +103,10 @@ def _of_the_model(owner: str, wrong: str) -> list[str]:
         return []
     known = {name for part in (CodecModule, DistillationModule) for name in _arguments(part)}
     known |= {name.partition(".")[0] for name in known}
-    words = wrong.split(".")
+    first, *others = wrong.split(".")
+    words = [*RENAMED.get(first, first).split("."), *others]
     found = any(".".join(words[: length + 1]) in known for length in range(len(words)))
-    return [f"model.init_args.{wrong}"] if found else []
+    return [f"model.init_args.{'.'.join(words)}"] if found else []
 
 
 def _unknown_names(message: str) -> list[tuple[str, str]]:

@@ -78,7 +78,10 @@ def _complaints(lines: list[Line], key: str, owner: str) -> Iterator[Complaint]:
             missing = next((found[1] for child in line.below if (found := MISSING.search(child.text))), None)
             if missing is not None:
                 yield Complaint(key, owner, part[1], f"cannot be loaded ({missing})")
-            yield from _complaints(line.below, f"{key}.init_args", part[1])
+            told = list(_complaints(line.below, f"{key}.init_args", part[1]))
+            yield from told
+            if line.below and not told:  # such as arguments that are required
+                yield Complaint(key, owner, part[1], f"is not accepted ({line.below[0].text})")
         elif typed := TYPED.match(text):
             yield Complaint(key, owner, typed[2], f"is not accepted{_by(owner)}: it takes {_plain(typed[1])}")
         elif unknown := next(filter(None, (form.search(text) for form in UNKNOWN)), None):

@@ -56,6 +56,16 @@ def test_a_part_that_fails_says_why(sentence, words, expected):
     assert sentence(*words) == expected
 
 
+@pytest.mark.parametrize(("words", "expected"), [
+    (["--trainer.callbacks", "[EarlyStopping]"], "trainer.callbacks lightning.pytorch.callbacks.EarlyStopping is not "
+     "accepted (the following arguments are required: monitor)."),
+    (["--optimizer", "Adam"], "unrecognized arguments: --optimizer Adam. Did you mean "
+     "'model.init_args.optimization.optimizer' instead of 'optimizer'?"),
+])  # fmt: skip
+def test_what_is_missing_or_elsewhere_is_named(sentence, words, expected):
+    assert sentence(*words) == expected
+
+
 def test_a_logger_that_lightning_has_ended(sentence):
     assert "NeptuneLogger has been ended" in sentence("--trainer.logger", "lightning.pytorch.loggers.NeptuneLogger")
 
