@@ -56,7 +56,7 @@ class SpeechDataModule(LightningDataModule):
         train: sources of the training crops.
         val: sources of the validation clips.
         test: sources of the test clips.
-        predict_from: sources of the clips for predict; a text is the path of a folder or of a list.
+        predict_from: sources of the clips for predict; a text is the path of a file, folder or list.
         sample_rate: of the model's input, in Hz.
         output_sample_rate: of the target, in Hz; None for `sample_rate`.
         hop_length: samples in a frame at `sample_rate`; a crop is a whole number of frames.

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from data.errors import DataError
-from data.sources.base import AudioSource
+from data.sources.base import AudioSource, Clip
 from data.sources.folder import FolderSource
 from data.sources.huggingface import SUFFIXES, HuggingFaceSource, is_huggingface
 from data.sources.lists.forms import list_in
@@ -34,8 +34,21 @@ def source_at(path: Path, split: str | None = None) -> AudioSource:
 
 
 def named_source(path: str) -> AudioSource:
-    """The corpus at a path: all audio of a folder, also where a list lies in it; or a list, or a file of a data set."""
-    return source_at(Path(path)) if Path(path).expanduser().is_file() else FolderSource(path)
+    """The corpus at a path: all audio of a folder, also where a list lies in it; a list or a data set; or one file."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        return FolderSource(path)
+    return AudioFile(file) if file.suffix.lower() in MEDIA_SUFFIXES else source_at(file)
+
+
+class AudioFile(AudioSource):
+    """A corpus of one file, whose name is the id."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def clips(self) -> list[Clip]:
+        return [Clip(str(self.path), self.path.name)]
 
 
 def _has_audio(folder: Path) -> bool:

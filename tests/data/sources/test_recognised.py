@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data import DataError, FolderSource, HuggingFaceSource, ManifestSource, SpeechDataModule
-from data.sources.recognised import source_at
+from data.sources.recognised import named_source, source_at
 from tests.data.sources.test_lists import put
 
 Write = Callable[..., Path]
@@ -47,6 +47,7 @@ def test_one_audio_file_is_no_list(tmp_path: Path) -> None:
     (tmp_path / "a.WAV").touch()
     with pytest.raises(DataError, match=r"a\.WAV is audio, not a list: give its folder"):
         source_at(tmp_path / "a.WAV")
+    assert [clip.id for clip in named_source(str(tmp_path / "a.WAV")).clips()] == ["a.WAV"]  # but can be predicted
 
 
 def test_data_sets(tmp_path: Path) -> None:
