@@ -29,7 +29,7 @@ from codec.training.distributed.stop_signals import RunStopped
 from codec.training.distributed.supported_callbacks import check_callbacks
 from codec.training.lightning_internals import starts_elsewhere
 from codec.training.runs.csv_log import keep_metrics
-from codec.training.runs.folders import checkpoint_folder, hold_folders, run_folder
+from codec.training.runs.folders import checkpoint_folder, forget_start, hold_folders, run_folder
 from codec.training.runs.locks import release_all
 from codec.training.runs.placement import SPECIAL as SPECIAL_CHECKPOINTS
 from codec.training.runs.placement import Wish, note_services, place_run
@@ -80,8 +80,12 @@ class CodecCLI(CommandLine):
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
             )
-        except KeyboardInterrupt:  # while everything is built; the trainer handles those that come later
-            sys.exit("\nInterrupted.")
+        except BaseException as error:
+            if hasattr(self, "trainer") and self.subcommand == "fit" and not self.first_batch.reached:
+                forget_start(run_folder(self.trainer))
+            if isinstance(error, KeyboardInterrupt):  # while all is built; the trainer handles those that come later
+                sys.exit("\nInterrupted.")
+            raise
         finally:
             release_all()
 

@@ -1,5 +1,6 @@
 """Packing a corpus: the plan, the shards that are missing, and the manifest of all."""
 
+import errno
 import fcntl
 import itertools
 import json
@@ -76,7 +77,13 @@ def pack(
     job = recipe or Recipe()
     plan = Plan(unique_clips(source.clips()), job.extension, shard_bytes=shard_bytes)
     description = {**job.description(), "shard_bytes": shard_bytes, "clips": plan.fingerprint()}
-    claim = _claim(out, json.dumps(description, indent=1))
+    try:
+        claim = _claim(out, json.dumps(description, indent=1))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        remedy = "give a folder that you may write to"
+        raise DataError("OUT", out, f"cannot be written ({error.strerror})", remedy) from None
     with _locked(claim), tqdm(total=plan.total, unit="clip", disable=not progress) as bar:
         _remove_leftovers(out)
         missing = [number for number in range(len(plan)) if finished(out, number) is None]

@@ -195,6 +195,16 @@ def test_mistakes_are_one_sentence(
     assert last.startswith("error: ") and re.search(message, last)
 
 
+@pytest.mark.parametrize("place", ["file/sub", "n" * 300, "file"])
+def test_a_folder_that_cannot_be_made_is_one_sentence(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([str(corpus), str(tmp_path / place), "--workers", "1"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"error: OUT {tmp_path / place} ") and ": give a " in told and "Errno" not in told
+
+
 def test_cut_ogg_is_found_by_its_manifest(write: Write, corpus: Path, tmp_path: Path) -> None:
     path = write("corpus/cut.ogg", 20.0)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

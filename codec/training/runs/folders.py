@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from codec.training.runs.locks import hold
+from codec.training.runs.locks import hold, is_new, remove_made
 
 CHECKPOINTS, LOCK = "checkpoints", "checkpoints.lock"
+# What the start of a run writes before its first batch; events are TensorBoard's.
+OF_A_START = re.compile(r"checkpoints|checkpoints\.lock|config\.yaml|hparams\.yaml|run\.json|events\.out\.tfevents\..*")
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -48,6 +52,19 @@ def hold_folders(run: Path, checkpoints: Path) -> list[Path]:
     for path, what in local.items():
         hold(path, what=what)
     return list(local)
+
+
+def forget_start(run: Path) -> None:
+    """Remove a run's folder that this process made and in which nothing is but what a start writes: no checkpoint."""
+    if not is_new(run) or not all(OF_A_START.fullmatch(path.name) for path in run.iterdir()):
+        return
+    with suppress(OSError):
+        if (run / CHECKPOINTS).exists():
+            (run / CHECKPOINTS).rmdir()  # fails if it holds any
+        for path in run.iterdir():
+            if path.name != LOCK:
+                path.unlink()
+        remove_made(run / LOCK)
 
 
 def logger_folder(logger: Logger, root: Path) -> Path:

@@ -23,7 +23,7 @@ except ImportError:  # Windows
 GRACE = 10.0  # s; a run that is just ending, as before a requeue, is waited for
 HELD_BY_ANOTHER = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _held: dict[Path, int] = {}  # the file descriptors of this process's locks
-_made: dict[Path, list[Path]] = {}  # the folders that did not exist before, of each lock, the innermost first
+_made: dict[Path, list[Path]] = {}  # by lock, the folders that this process made for it, the innermost first
 
 
 class FolderInUse(UserError):
@@ -66,21 +66,31 @@ def hold(path: Path, *, what: str, grace: float | None = None) -> None:
 def release(path: Path) -> None:
     """Give up a lock that this process holds, if it does; folders made for it that hold nothing else are removed."""
     path = path.absolute()
-    descriptor = _held.pop(path, None)
-    if descriptor is None:
-        return
+    if path in _held:
+        remove_made(path)  # while it is held: who waits for it sees that it is gone, and makes another
+        os.close(_held.pop(path))
+
+
+def remove_made(path: Path) -> None:
+    """Remove a lock's file and the folders made for it, as far as nothing else is in them."""
+    path = path.absolute()
     with suppress(OSError):
-        for folder in _made.pop(path):
+        for folder in _made.get(path, []):
             if list(folder.iterdir()) == [path]:
-                path.unlink()  # while it is held: who waits for it sees that it is gone, and makes another
+                path.unlink()
             folder.rmdir()
-    os.close(descriptor)
 
 
 def release_all() -> None:
     """Give up all locks of this process."""
     for path in list(_held):
         release(path)
+    _made.clear()
+
+
+def is_new(folder: Path) -> bool:
+    """Whether this process made a folder, for a lock in it, since `release_all`."""
+    return any(folder.absolute() in made for made in _made.values())
 
 
 def is_held(path: Path) -> bool:

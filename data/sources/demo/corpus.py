@@ -96,8 +96,12 @@ def make_demo_corpus(root: str | None = None, seed: int = 0, *, voices: int | No
     if (folder / "manifest.tsv").is_file():
         return folder
     require_espeak()
-    base.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".making-", dir=base))
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".making-", dir=base))
+    except OSError as error:
+        remedy = "give a folder as root of data.DemoSource, or one for all caches as XDG_CACHE_HOME"
+        raise DataError("The demo corpus", None, f"cannot be made in {base} ({error.strerror})", remedy) from None
     try:
         _make(draft, seed, counts)
         draft.chmod(0o755)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from callbacks import RunCheckpoint
 from codec.training.runs import locks
+from codec.training.runs.folders import LOCK, forget_start
 from codec.training.runs.locks import FolderInUse, hold, is_held, release, release_all
 from tests.support.paths import ROOT
 from tests.support.training import VoiceData, quiet_trainer, tiny_module
@@ -141,6 +142,26 @@ def test_what_a_failed_start_has_made_is_removed_if_it_is_empty(tmp_path):
     release_all()
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert left == ["there", "there/a.lock", "used", "used/deep", "used/deep/a.lock", "used/deep/config.yaml"]
+
+
+@pytest.mark.parametrize("more", [None, "metrics.csv", "checkpoints/last.ckpt"])
+def test_a_start_that_failed_leaves_no_folder_unless_there_is_something_in_it(tmp_path, more):
+    run = tmp_path / "runs" / "a"
+    hold(run / LOCK, what="it")
+    (run / "checkpoints").mkdir()
+    for name in filter(None, ("config.yaml", "events.out.tfevents.1.host.2.0", more)):
+        (run / name).touch()
+    forget_start(run)
+    assert run.exists() == (more is not None) and (tmp_path / "runs").exists() == (more is not None)
+    if more:
+        assert (run / more).exists() and (run / "config.yaml").exists()
+
+
+def test_a_start_that_failed_leaves_an_earlier_folder_as_it_was(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    hold(tmp_path / LOCK, what="it")
+    forget_start(tmp_path)
+    assert (tmp_path / "config.yaml").exists()
 
 
 def test_a_file_system_without_locks_costs_a_warning(tmp_path, monkeypatch):

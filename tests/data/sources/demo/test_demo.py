@@ -108,3 +108,12 @@ def test_missing_wheel_names_the_remedy(tmp_path: Path, monkeypatch: pytest.Monk
 def test_unknown_split() -> None:
     with pytest.raises(DataError, match="split dev must be one of train, val, test"):
         DemoSource("dev")
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"cannot be made in .*file/.* \(Not a directory\): give .*XDG_CACHE_HOME"):
+        make_demo_corpus(seed=17)
