@@ -42,6 +42,12 @@ class MissingDependency(UserError):
     """An optional package that is not installed."""
 
 
+def counted(count: float, noun: str) -> str:
+    """A number and its noun in the plural unless the number is 1: "1 clip", "2 batches"."""
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
+
+
 def first_line(error: BaseException, *, limit: int = 200) -> str:
     """What an error says first, at most `limit` characters, without a full stop; its class where it says nothing."""
     lines = str(error).strip().splitlines()

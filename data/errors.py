@@ -33,6 +33,12 @@ class DataError(ValueError):
         return text if text.endswith("?") else f"{text}."
 
 
+def counted(count: float, noun: str) -> str:
+    """A number and its noun in the plural unless the number is 1: "1 clip", "2 batches"."""
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
+
+
 def check_number(
     what: str,
     value: float | None,

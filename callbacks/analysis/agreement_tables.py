@@ -14,6 +14,7 @@ from callbacks.metrics import SpeechMetric
 from callbacks.output.files import without_nan, write_csv, write_json
 from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow
+from codec.errors import counted
 
 
 class Report(NamedTuple):
@@ -49,7 +50,7 @@ def format_report(report: Report, metrics: Sequence[SpeechMetric], *, confidence
         return "Agreement of student and teacher: no clips."
     table = [["figure", "measured", "chance"], *([r.figure, _share(r, r.measured), _share(r, r.chance)]
                                                  for r in report.agreement)]  # fmt: skip
-    lines = [f"Agreement of student and teacher over {frames:,} frames of {len(report.clips)} clips:"]
+    lines = [f"Agreement of student and teacher over {frames:,} frames of {counted(len(report.clips), 'clip')}:"]
     lines += aligned(table, left=1)
     if report.scores:
         lines += ["", "Scores of both on these clips:", *aligned(_scores(report.scores, metrics), left=2)]

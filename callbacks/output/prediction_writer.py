@@ -22,7 +22,7 @@ from callbacks.output.predicted_files import (
     write_codes,
     writing,
 )
-from codec.errors import InvalidValue
+from codec.errors import InvalidValue, counted
 from codec.layers.ranks import gather_objects
 from codec.training.comparison_module import ComparisonModule
 
@@ -155,11 +155,16 @@ class PredictionWriter(Callback):
             samples = {name: number for files in each for name, number in files.items()}
             if samples:
                 shown = f"{sorted(samples)[:5]}{' and more' * (len(samples) > 5)}"
-                rank_zero_warn(f"{len(samples)} of {count} files {what} ({sum(samples.values())} samples): {shown}")
+                lost = counted(sum(samples.values()), "sample")
+                rank_zero_warn(f"{len(samples)} of {counted(count, 'file')} {what} ({lost}): {shown}")
         incomplete = [name for *_, names in found for name in names]
         if incomplete:
-            rank_zero_warn(f"{len(incomplete)} long clips ended before their last piece, not written: {incomplete[:5]}")
-        rank_zero_info(f"{count} WAV files, each with its codes in a .codes.npz, are in {self.output_dir}.")
+            rank_zero_warn(
+                f"{counted(len(incomplete), 'long clip')} ended before their last piece, not written: {incomplete[:5]}"
+            )
+        every, are = ("", "is") if count == 1 else ("each ", "are")
+        files_written = counted(count, "WAV file")
+        rank_zero_info(f"{files_written}, {every}with its codes in a .codes.npz, {are} in {self.output_dir}.")
 
     def _paths(self, clip_id: str) -> dict[str, Path]:
         """Where the files of a clip go, without their extensions, by system."""

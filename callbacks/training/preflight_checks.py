@@ -13,7 +13,7 @@ from callbacks.metrics import SpeechMetric, Unscorable
 from callbacks.scoring.pool import usable_cores
 from callbacks.training.preflight_monitors import evaluations, monitors
 from callbacks.training.preflight_space import Finding, checkpoint_space
-from codec.errors import first_line
+from codec.errors import counted, first_line
 
 DRAWS = 16  # training crops to read
 FILES = 8  # of each test corpus to open
@@ -40,7 +40,7 @@ def training_clips(trainer: Any, module: Any) -> Iterator[Finding]:
     bad = [f"{path}: {why}" for path, why in data.bad_file_reasons().items() if path not in before]
     if 2 * len(bad) >= DRAWS:
         yield Finding(
-            f"{DRAWS} training crops met {len(bad)} files that are unusable or too short, such as {bad[0]}: correct "
+            f"{DRAWS} training crops met {counted(len(bad), 'file')} unusable or too short, such as {bad[0]}: correct "
             "data.train, or choose a shorter data.crop_seconds."
         )
 
@@ -92,15 +92,15 @@ def length(trainer: Any, module: Any) -> Iterator[Finding]:
         return
     if isinstance(interval, int) and batches < interval and trainer.limit_val_batches != 0:
         yield Finding(
-            f"The run ends after {batches} batches, before its first validation: set trainer.val_check_interval "
-            f"{interval} to {batches} or less to see scores.",
+            f"The run ends after {counted(batches, 'batch')}, before its first validation: set "
+            f"trainer.val_check_interval {interval} to {batches} or less to see scores.",
             fatal=False,
         )
     adversary = getattr(module, "adversary", None)
     if len(getattr(module, "discriminators", ())) and adversary is not None and batches <= adversary.start:
         yield Finding(
-            f"The run ends after {batches} batches, before the discriminators join at batch {adversary.start} "
-            "(model.init_args.adversary.start).",
+            f"The run ends after {counted(batches, 'batch')}, before the discriminators join at batch "
+            f"{adversary.start} (model.init_args.adversary.start).",
             fatal=False,
         )
 

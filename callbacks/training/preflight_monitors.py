@@ -12,6 +12,7 @@ from callbacks.channel.evaluation import ChannelEvaluation
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.scores import summarise
 from callbacks.training.preflight_space import Finding
+from codec.errors import counted
 
 DECLARED = ("callbacks", "codec", "lightning", "pytorch_lightning")  # packages whose parts log declared names, or none
 
@@ -29,7 +30,7 @@ def monitors(trainer: Any, module: Any) -> Iterator[Finding]:
     for owner, monitor in monitored(trainer):
         if never:
             yield Finding(
-                f"{owner} monitors {monitor}, but there is no validation in {trainer.max_steps} batches: set "
+                f"{owner} monitors {monitor}, but there is no validation in {counted(trainer.max_steps, 'batch')}: set "
                 f"trainer.val_check_interval {interval} to that or less."
             )
         elif monitor.startswith("channel/") and monitor not in channel:

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from lightning import Trainer
 
-from codec.errors import InvalidValue
+from codec.errors import InvalidValue, counted
 
 ENDLESS = -1  # of max_steps and max_epochs
 
@@ -74,7 +74,7 @@ def count_epochs_in_batches(trainer: Trainer, length: EpochLength) -> str:
         return "No batch is trained, as max_steps or max_epochs is 0."
     batches = epoch_batches(length.batches, stated.limit_train_batches)
     said = (
-        f"An epoch is {length.batches} batches: {_duration(length.seconds)} of speech in batches of "
+        f"An epoch is {counted(length.batches, 'batch')}: {_duration(length.seconds)} of speech in batches of "
         f"{_duration(length.batch_seconds)}"
     )
     if not batches:
@@ -127,7 +127,8 @@ def in_batches(stated: Limits, batches: int, *, max_epochs: int | None) -> Limit
 def _end(max_steps: int, batches: int) -> str:
     if max_steps == ENDLESS:
         return " Training has no end: set trainer.max_steps or trainer.max_epochs."
-    return f" Training ends after {max_steps} batches, {max_steps / batches:.4g} epochs."
+    epochs = f"{max_steps / batches:,.2f}".rstrip("0").rstrip(".")
+    return f" Training ends after {counted(max_steps, 'batch')}, {epochs} {'epoch' if epochs == '1' else 'epochs'}."
 
 
 def _duration(seconds: float) -> str:

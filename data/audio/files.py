@@ -87,7 +87,8 @@ class AudioFile:
             lost = mean_loss_db(block)
             if lost > LOST_DB:
                 text = (
-                    f"the mean of its {self.channels} channels is {lost:.1f} dB below the loudest: set `data.channel`"
+                    f"the mean of its {self.channels} channels is {lost:.1f} dB below the loudest: set `data.channel` "
+                    "to loudest (usual where one microphone has the voice), first, or a number from 0 on"
                 )
                 NOTICES.say("channels", self.path, text)
             return block.mean(axis=1)

@@ -18,7 +18,7 @@ from data.audio.reading import (
     within_full_scale,
 )
 from data.datasets.levels import CropGains, amplified, level_gain
-from data.errors import AudioReadError, DataError
+from data.errors import AudioReadError, DataError, counted
 from data.sampling import ClipTable, Draw, draw_uniforms
 from data.sources.base import AudioSource, Clip, refuse_shortened
 
@@ -126,9 +126,8 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
                     raise
                 self._bad_files.report(error.path, error.reason)
         problem = f"{MAX_ATTEMPTS} clips drawn in a row cannot be read"
-        remedy = (
-            f"see the log, which names {len(self._bad_files)} bad files so far, and check that the corpus is complete"
-        )
+        named = counted(len(self._bad_files), "bad file")
+        remedy = f"see the log, which names {named} so far, and check that the corpus is complete"
         raise DataError(problem, remedy=remedy)
 
     def _read(self, number: int, position: float) -> Crop:

@@ -50,7 +50,11 @@ def evaluation_dataset(
         clips, bad_files, strict=strict, max_seconds=max_seconds, channel=audio_format.channel
     )
     if not usable:
-        problem = f"none of the {len(clips)} clips for {role} can be read"
+        problem = (
+            f"none of the {len(clips)} clips for {role} can be read"
+            if len(clips) > 1
+            else f"the one clip for {role} cannot be read"
+        )
         raise DataError(problem, remedy="see the warnings above")
     if len(usable) < len(clips):
         left_out = len(clips) - len(usable)

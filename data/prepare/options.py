@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from data.errors import DataError
+from data.errors import DataError, counted
 from data.prepare.engines.base import Engine
 from data.prepare.engines.local import LocalPool
 from data.prepare.engines.ray_data import RayCluster
@@ -93,12 +93,13 @@ def report(run: Callable[[], Packed], out: Path) -> int:
     except KeyboardInterrupt:
         print("interrupted: run the same command again, which continues from here.", file=sys.stderr)
         return 130
-    print(f"{packed.clips} clips, {packed.seconds / 3600:.2f} h, in {packed.shards} shards: {out / MANIFEST}")
+    clips, shards = counted(packed.clips, "clip"), counted(packed.shards, "shard")
+    print(f"{clips}, {packed.seconds / 3600:.2f} h, in {shards}: {out / MANIFEST}")
     for path, reason in packed.bad.items():
         print(f"left out: {printable(path)}: {reason}")
     if packed.bad:
-        print(f"{len(packed.bad)} files left out, also listed in {out / BAD_FILES}")
+        print(f"{counted(len(packed.bad), 'file')} left out, also listed in {out / BAD_FILES}")
     if packed.filtered:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(packed.filtered.items()))
-        print(f"{sum(packed.filtered.values())} clips filtered out ({counts}), listed in {out / FILTERED}")
+        print(f"{counted(sum(packed.filtered.values()), 'clip')} filtered out ({counts}), listed in {out / FILTERED}")
     return 0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from data.errors import DataError
+from data.errors import DataError, counted
 from data.prepare.engines.base import Engine
 from data.prepare.engines.local import LocalPool
 from data.prepare.jobs import Job, finished, shard_path
@@ -176,6 +176,7 @@ def _line(fields: Iterable[object]) -> str:
 
 def _nothing_left(out: Path, bad: int, filtered: int) -> DataError:
     if not filtered:
-        return DataError(f"none of the {bad} files can be read", remedy=f"{out / BAD_FILES} lists why")
-    problem = f"no clip is left: {bad} files cannot be read, {filtered} clips are filtered out"
+        problem = f"none of the {bad} files can be read" if bad > 1 else "the one file cannot be read"
+        return DataError(problem, remedy=f"{out / BAD_FILES} lists why")
+    problem = f"no clip is left: {counted(bad, 'file')} cannot be read, {counted(filtered, 'clip')} filtered out"
     return DataError(problem, remedy=f"{out / FILTERED} lists why")

@@ -107,7 +107,7 @@ def test_bad_file_is_left_out_counted_and_listed(
     path = bad_file(kind)
     assert main([str(corpus), str(tmp_path / "out")]) == 0
     output = capsys.readouterr().out
-    assert "8 clips" in output and f"left out: {path}: " in output and "1 files left out" in output
+    assert "8 clips" in output and f"left out: {path}: " in output and "1 file left out" in output
     listed = (tmp_path / "out/bad_files.tsv").read_text().splitlines()
     assert len(listed) == 2 and listed[1].startswith(f"{path}\t") and len(rows(tmp_path / "out")) == 8
 
@@ -171,7 +171,7 @@ def test_manifest_passes_on_lengths_speakers_and_one_split(corpus: Path, tmp_pat
     [
         (["{tmp}/no", "{tmp}/out"], "no does not exist: give a folder"),
         (["{tmp}/empty", "{tmp}/out"], "holds no audio"),
-        (["{tmp}/text", "{tmp}/out"], "none of the 1 files can be read: .*bad_files.tsv lists why"),
+        (["{tmp}/text", "{tmp}/out"], "the one file cannot be read: .*bad_files.tsv lists why"),
         (["{tmp}/corpus", "{tmp}/text"], "text holds other files: give a new or empty folder"),
         (["{tmp}/corpus", "{tmp}/text/a.wav"], "a.wav is a file: give a new or empty folder"),
         (["{tmp}/corpus", "{tmp}/other"], "other holds another corpus, from other files or options"),

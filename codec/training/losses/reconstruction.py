@@ -10,7 +10,7 @@ import torchaudio
 from torch import Tensor
 
 from codec.codec import NeuralCodec
-from codec.errors import InvalidValue
+from codec.errors import InvalidValue, counted
 from codec.layers.padding import reflect_ends
 from codec.layers.spectral import frame_spectra
 from codec.training.losses.base import Loss, LossInputs
@@ -75,7 +75,8 @@ class MultiScaleMelLoss(ReconstructionLoss):
         super().__init__(sample_rate, weight=weight)
         if len(windows) != len(mels):
             raise InvalidValue(
-                f"{len(windows)} windows and {len(mels)} mels", remedy="give one number of mel bands per window"
+                f"{counted(len(windows), 'window')} and {counted(len(mels), 'mel')}",
+                remedy="give one number of mel bands per window",
             )
         self.windows, self.floor = tuple(windows), floor
         for window, bands in zip(windows, mels, strict=True):

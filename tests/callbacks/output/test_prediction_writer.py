@@ -82,7 +82,7 @@ def test_an_id_cannot_leave_the_folder(tmp_path: Path, module: CountingModule, n
 def test_clipping_is_counted(tmp_path: Path, module: CountingModule) -> None:
     with torch.no_grad():
         module.codec.decoder.head.bias += 4.0
-    with pytest.warns(UserWarning, match=r"1 of 1 files left \[-1, 1\]"):
+    with pytest.warns(UserWarning, match=r"1 of 1 file left \[-1, 1\]"):
         predict(tmp_path, module, ["loud.wav"])
     assert np.abs(soundfile.read(tmp_path / "out/loud.wav")[0]).max() == pytest.approx(32767 / 32768)
 
@@ -289,7 +289,7 @@ def test_clipping_in_the_pieces_of_a_long_clip_is_counted_for_its_file(tmp_path:
     module = CodecModule(tiny_codec())
     with torch.no_grad():
         module.codec.decoder.head.bias += 4.0
-    with pytest.warns(UserWarning, match=r"1 of 1 files left \[-1, 1\] .*\['a'\]"):
+    with pytest.warns(UserWarning, match=r"1 of 1 file left \[-1, 1\] .*\['a'\]"):
         write(tmp_path, module, piecewise("a.wav", speech_like(0, 4.0), 20_000))
 
 

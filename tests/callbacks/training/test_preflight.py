@@ -167,7 +167,7 @@ def test_a_full_disk_is_seen(tmp_path: Path, speech: Path, monkeypatch: pytest.M
     with pytest.raises(ValueError) as error:
         trainer(tmp_path).fit(module(), datamodule=data(speech))
     (found,) = problems(error)
-    assert re.search(r"has 0\.00 GB free, but 2 checkpoints of about 0\.\d\d GB are kept at once and need", found)
+    assert re.search(r"has 0\.0 MB free, but 2 checkpoints of about \d\.\d MB are kept at once and need", found)
 
 
 def test_the_estimate_of_a_checkpoint_is_close(tmp_path: Path, speech: Path) -> None:
@@ -204,7 +204,7 @@ def test_clips_shorter_than_a_crop_are_a_problem(tmp_path: Path, speech: Path) -
     with pytest.raises(ValueError) as error:
         trainer(tmp_path).fit(module(), datamodule=data(speech, crop_seconds=1.0))
     (found,) = problems(error)
-    assert re.match(r"16 training crops met \d+ files that are unusable or too short, such as .+: shorter than", found)
+    assert re.match(r"16 training crops met \d+ files? unusable or too short, such as .+: shorter than", found)
 
 
 def test_a_monitor_that_validation_does_not_log_ends_the_run_before_its_first_batch(

@@ -86,6 +86,7 @@ def test_options_about_epochs_count_epochs(
         ({"max_epochs": 0}, "max_epochs is 0"),
         ({"max_steps": 0}, "max_epochs is 0"),
         ({"max_steps": 3, "limit_train_batches": 0}, "limit_train_batches is 0"),
+        ({"max_steps": 1, "max_epochs": None}, "Training ends after 1 batch, 0.25 epochs."),
         ({"max_epochs": 2, "limit_train_batches": 1}, "of which 1 is used. Training ends after 2 batches, 2 epochs."),
     ],
 )

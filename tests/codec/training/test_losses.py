@@ -37,7 +37,7 @@ def test_mel_loss_is_in_float32_under_autocast(dtype):
 
 
 def test_mel_loss_wants_bands_for_each_window():
-    with pytest.raises(ValueError, match="2 windows and 1 mels"):
+    with pytest.raises(ValueError, match="2 windows and 1 mel:"):
         MelLoss(windows=(32, 64), mels=(5,))
 
 

@@ -51,7 +51,7 @@ def test_channel_is_the_same_everywhere(corpus: Path, tmp_path: Path, channel: C
 
 def test_a_channel_that_is_not_there_is_a_bad_file(corpus: Path) -> None:
     module = SpeechDataModule(test=FolderSource(str(corpus)), channel=3, num_workers=0)
-    with pytest.raises(DataError, match="none of the 1 clips"):
+    with pytest.raises(DataError, match="the one clip"):
         module.setup("test")
     assert module.bad_file_reasons() == {str(corpus / "a.wav"): "has no channel 3: its channels are 0 to 2"}
 
@@ -87,7 +87,8 @@ def test_where_the_mean_loses_speech_a_warning_says_so_once(
     with caplog.at_level(logging.WARNING):
         batches(module, 3)
         read_whole(tmp_path / "a.wav", (RATE,))
-    assert caplog.text.count("below the loudest: set `data.channel`") == warns
+    assert caplog.text.count("below the loudest: set `data.channel` to loudest (usual where") == warns
+    assert caplog.text.count(" first, or a number from 0 on") == warns
     assert module.bad_file_count() == 0 and module.bad_file_reasons() == {}
     caplog.clear()
     read_whole(tmp_path / "a.wav", (RATE,), channel="first")

@@ -97,7 +97,7 @@ def test_what_is_filtered_out_is_counted_by_reason_and_listed(
     command = [str(tmp_path / "in"), str(tmp_path / "out"), *options, *limits]
     assert main(command) == 0
     output = capsys.readouterr().out
-    assert "1 clips, " in output and "1 files left out" in output
+    assert "1 clip, " in output and "1 file left out" in output
     assert "6 clips filtered out (1 clipped, 1 too long, 1 too loud, 2 too quiet, 1 too short)" in output
     listed = {Path(name).stem: (reason, value) for name, _, reason, value, *_ in table(tmp_path / "out/filtered.tsv")}
     assert listed["tiny"] == ("too short", "0.20 s") and listed["long"] == ("too long", "3.50 s")
@@ -149,7 +149,7 @@ def test_loudness_is_that_of_the_standard(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_all_filtered_is_one_sentence(tmp_path: Path) -> None:
     save(tmp_path / "in/a.wav", speech(1))
-    with pytest.raises(DataError, match=r"no clip is left: 0 files cannot be read, 1 clips are filtered"):
+    with pytest.raises(DataError, match=r"no clip is left: 0 files cannot be read, 1 clip filtered"):
         pack(FolderSource(str(tmp_path / "in")), tmp_path / "out", recipe=Recipe(filters=Filters(min_seconds=2)))
     assert not (tmp_path / "out/manifest.tsv").exists()
 
