@@ -26,6 +26,7 @@ Module = TypeVar("Module", bound=nn.Module)
 KINDS = (NeuralCodec, Encoder, Quantizer, Decoder, Backbone, Codebook, Bound, Rounding)
 TRUSTED = "CODEC_PARTS"  # environment variable: modules that hold the user's own parts, separated by commas
 PACKAGE = "codec"
+MAIN = "__main__"  # the script or notebook that made a file; in another process, another one has this name
 REGISTRATIONS = 4  # at most, of one parameter: weight norm registers two more in place of the weight
 
 
@@ -69,9 +70,12 @@ def _build_value(value: Any) -> Any:
 def _find_class(path: str) -> type:
     """The class of a codec part that a path names, which must not read files."""
     module, _, name = path.rpartition(".")
-    if module and module in os.environ.get(TRUSTED, "").split(","):
+    trusted = [each for each in os.environ.get(TRUSTED, "").split(",") if each]
+    if module in trusted:
         importlib.import_module(module)
     found = getattr(sys.modules.get(module), name, None)
+    if found is None and module == MAIN:  # the class may have moved from the script into a module
+        found = next(filter(None, (getattr(importlib.import_module(each), name, None) for each in trusted)), None)
     package = sys.modules[PACKAGE]
     if found is None and module.split(".")[0] == PACKAGE and name in package.__all__:  # moved since it was written
         found = getattr(package, name)
@@ -81,7 +85,7 @@ def _find_class(path: str) -> type:
             shown,
             None,
             "is no part of a codec that is imported here",
-            f"if it is yours, import its module first, or name that in the environment variable {TRUSTED}",
+            _remedy(module, name),
         )
     if issubclass(found, ReadsFiles):
         raise InvalidValue(
@@ -93,6 +97,16 @@ def _find_class(path: str) -> type:
     return found
 
 
+def _remedy(module: str, name: str) -> str:
+    """What to do about a class that is not there."""
+    if module != MAIN:
+        return f"if it is yours, import its module first, or name that in the environment variable {TRUSTED}"
+    return (
+        f"define {name[:80]} in this script or notebook before, or import it there from a module of yours, "
+        f"which train.py finds in the environment variable {TRUSTED}"
+    )
+
+
 def check_fit(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> None:
     """Build a module without memory for its tensors and compare their names and shapes with `weights`.
 
@@ -102,6 +116,9 @@ def check_fit(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> 
     try:
         with _limit_parameters(REGISTRATIONS * len(weights)):
             expected = build_empty(build).state_dict()
+    except InvalidValue as error:
+        remedy = error.remedy or "give another file, or import the parts that it names"
+        raise InvalidValue(f"no codec can be built: {error.problem}", remedy=remedy) from error
     except Exception as error:  # a constructor may raise anything for odd arguments
         problem = f"no codec can be built: {first_line(error, limit=300)}"
         raise InvalidValue(problem, remedy="give another file, or import the parts that it names") from error

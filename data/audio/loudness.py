@@ -9,6 +9,7 @@ ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LUFS; LU
 OFFSET = -0.691
 STEPS = 4  # of a quarter of a gating block of 0.4 s
 LEAD_SECONDS = 0.1  # heard again before each piece, for filters that have settled
+GATE_ROUNDS = 4  # measurements of what a gain lets through the absolute gate; speech needs two
 HEADROOM = 4.0  # the library's filters clip at full scale
 
 
@@ -42,8 +43,20 @@ class LoudnessMeter:
         first = max(0, stop - self._lead)
         self._held, self._heard = held[:, first:].clone(), stop - first
 
-    def loudness(self) -> float:
-        """The loudness of all so far, in LUFS; minus infinity for silence."""
+    def gain_to(self, target: float, *, scale: float = 1.0, peak: float) -> float:
+        """The gain in dB that brings all so far, times `scale`, to `target` LUFS, or as near as its peak allows.
+
+        The absolute gate hears more of a quiet signal when it is louder: the gain is that at which it then has the
+        target loudness. 0 for silence.
+        """
+        factor = 20 * math.log10(scale)
+        gain = gain_to(target, loudness=self.loudness(factor), peak=peak * scale)
+        for _ in range(GATE_ROUNDS):
+            gain += gain_to(target, loudness=self.loudness(factor + gain), peak=peak * scale * 10 ** (gain / 20))
+        return gain
+
+    def loudness(self, gain_db: float = 0.0) -> float:
+        """The loudness of all so far after `gain_db`, in LUFS; minus infinity for silence."""
         energies = torch.cat([torch.zeros(0, dtype=torch.float64), *self._energies])
         if len(energies) < STEPS:
             rest = self._weighted(self._held)[0, self._heard :].square()
@@ -51,6 +64,7 @@ class LoudnessMeter:
             blocks = ((energies.sum() * self._step + rest.sum()) / max(1, samples))[None]
         else:
             blocks = energies.unfold(0, STEPS, 1).mean(1)
+        blocks = blocks * 10 ** (gain_db / 10)
         heard = blocks[blocks > _energy(ABSOLUTE_GATE)]
         if not len(heard):
             return -math.inf

@@ -8,7 +8,7 @@ import torch
 
 from data.audio.channels import MEAN, Channel
 from data.audio.files import AudioFile, Segment, opened
-from data.audio.loudness import LoudnessMeter, gain_to
+from data.audio.loudness import LoudnessMeter
 from data.audio.resampling import HIGHPASS_LEAD_SECONDS, Level, level_of, read_resampled
 
 HIGHPASS_SETTLES = 6.0  # cycles of its cut-off after which a high-pass filter has settled, to 1e-11
@@ -64,8 +64,7 @@ class PieceReader(NamedTuple):
         scale = max(1.0, peak)
         if meter is None or self.loudness is None:
             return clip._replace(peak=scale)
-        loudness = meter.loudness() - 20 * math.log10(scale)
-        return clip._replace(peak=scale, gain_db=gain_to(self.loudness, loudness=loudness, peak=peak / scale))
+        return clip._replace(peak=scale, gain_db=meter.gain_to(self.loudness, scale=1 / scale, peak=peak))
 
     def read(self, path: str | Path, segment: Segment | None, clip: LongClip, number: int) -> tuple[torch.Tensor, ...]:
         """The waves float32 [1, T] of a piece, one for each rate. Raises AudioReadError."""

@@ -4,7 +4,7 @@ import torch
 
 from data.audio.channels import MEAN, Channel
 from data.audio.files import Segment
-from data.audio.loudness import gain_to, loudness_of
+from data.audio.loudness import LoudnessMeter
 from data.audio.reading import read_whole
 from data.sources.base import Clip
 
@@ -15,7 +15,9 @@ REMEMBERED = 100_000  # gains
 def level_gain(waves: tuple[torch.Tensor, ...], sample_rate: int, *, target: float) -> float:
     """The gain in dB that brings waves, the first at `sample_rate`, to `target` LUFS within full scale."""
     peak = max(wave.abs().max().item() for wave in waves)
-    return gain_to(target, loudness=loudness_of(waves[0], sample_rate), peak=peak)
+    meter = LoudnessMeter(sample_rate)
+    meter.push(waves[0])
+    return meter.gain_to(target, peak=peak)
 
 
 def amplified(waves: tuple[torch.Tensor, ...], gain_db: float) -> tuple[torch.Tensor, ...]:

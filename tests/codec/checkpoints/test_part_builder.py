@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from codec import MelEncoder, NeuralCodec, SpectralEncoder, TransformersCodec, load_codec
+from codec import CodecModule, MelEncoder, NeuralCodec, SpectralEncoder, TransformersCodec, load_codec, save_codec
 from codec.checkpoints.building import build_codec, build_empty
 from codec.checkpoints.reading import read_checkpoint
 from codec.checkpoints.safetensors import write_safetensors
@@ -137,3 +137,27 @@ def test_a_valid_file_loads(tmp_path):
     codec = load_codec(tmp_path / "good.safetensors")
     stated = read_checkpoint(tmp_path / "good.safetensors")["state_dict"]
     assert all(torch.equal(value, stated[f"codec.{name}"]) for name, value in codec.state_dict().items())
+
+
+def test_a_part_that_a_script_or_notebook_defined_is_one_sentence_elsewhere(tmp_path, monkeypatch):
+    """In another process __main__ is another script: advice to import it would lead nowhere."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "moved_parts.py").write_text(
+        "from codec import SpectralEncoder\nclass Scripted(SpectralEncoder): pass\n"
+    )
+    main, codec = sys.modules["__main__"], build_codec(CONFIG)
+    monkeypatch.setattr(
+        main, "Scripted", type("Scripted", (SpectralEncoder,), {"__module__": "__main__"}), raising=False
+    )
+    codec.encoder = main.Scripted(dim=8, hop_length=320, width=8, depth=1)
+    save_codec(codec, tmp_path / "a.safetensors")
+    assert isinstance(load_codec(tmp_path / "a.safetensors").encoder, main.Scripted)
+    assert isinstance(CodecModule.load_from_checkpoint(tmp_path / "a.safetensors").codec.encoder, main.Scripted)
+    monkeypatch.delattr(main, "Scripted")
+    for load in (load_codec, CodecModule.load_from_checkpoint):
+        with pytest.raises(UnreadableFile) as refused:
+            load(tmp_path / "a.safetensors")
+        assert "__main__.Scripted" in refused.value.allowed and "define Scripted in this script" in refused.value.remedy
+        assert "give another file" not in refused.value.remedy
+    monkeypatch.setenv("CODEC_PARTS", "moved_parts")
+    assert type(load_codec(tmp_path / "a.safetensors").encoder).__module__ == "moved_parts"

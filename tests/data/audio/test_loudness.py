@@ -118,6 +118,20 @@ def test_clips_are_brought_to_the_target_and_carry_their_gain(tmp_path: Path) ->
         assert loudest[name]["audio"].abs().max() == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("level_db", [0.0, -36.0, -37.5])
+def test_quiet_speech_has_the_target_loudness_by_another_meter(tmp_path: Path, level_db: float) -> None:
+    """Below -60 LUFS the absolute gate leaves out what it hears once the clip is louder."""
+    pyloudnorm = pytest.importorskip("pyloudnorm")
+    wave = speech_like(0, 8.0) * np.repeat([1.0, 0.3, 0.1, 0.2], 32_000) * 0.2 * 10 ** (level_db / 20)
+    (tmp_path / "c").mkdir()
+    soundfile.write(tmp_path / "c/a.wav", wave, 16_000, subtype="FLOAT")
+    for seconds in (100.0, 3.0):
+        batch = evaluation(FolderSource(str(tmp_path / "c")), "predict", loudness=-24.0, piece_seconds=seconds)["a.wav"]
+        audio = batch["audio"][0, 0].double().numpy()
+        assert pyloudnorm.Meter(16_000).integrated_loudness(audio) == pytest.approx(-24.0, abs=0.1)
+        assert np.abs(audio * 10 ** (-batch["gain_db"].item() / 20) - wave).max() < 1e-6
+
+
 def test_pieces_of_a_clip_have_one_gain_that_of_the_whole(tmp_path: Path) -> None:
     source = corpus(tmp_path / "c")
     whole = evaluation(source, "predict", loudness=-23.0, piece_seconds=1000.0)
