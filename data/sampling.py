@@ -19,6 +19,7 @@ from torch.utils.data import Sampler, SequentialSampler
 from data.errors import DataError
 
 BLOCK = 1024  # clips of a `ClipTable` whose probabilities are summed again for a choice
+KEPT = 256  # blocks whose sums a process keeps
 SUMMED = BLOCK << 8  # clips summed at once when a table is made
 Lengths = Sequence[float] | np.ndarray  # of clips, in seconds
 
@@ -52,7 +53,7 @@ class ClipTable:
 
     So every second of a corpus is equally likely. A clip of 0 seconds is never chosen. The table keeps 8 bytes for
     `BLOCK` clips: the sums of the probabilities up to each block. Inside a block they are summed again for a choice, in
-    the same order and so to the same bits.
+    the same order and so to the same bits, and `KEPT` blocks' are kept: that is all of a corpus of some size.
 
     Args:
         seconds: the lengths of the clips, one sequence for each corpus: a list, an array, or what gives an array when
@@ -78,6 +79,7 @@ class ClipTable:
                 raise DataError("source", number, "has no clip that can be read", "see the warnings above")
         self.seconds = sum(self._totals)
         self._starts = [0, *itertools.accumulate(map(len, self._seconds))]
+        self._sums: dict[int, np.ndarray] = {}  # of blocks that were summed
         self._sum_blocks()
 
     def __len__(self) -> int:
@@ -90,9 +92,14 @@ class ClipTable:
             return self._last
         corpus = bisect_right(self._first_blocks, block) - 1
         first = (block - self._first_blocks[corpus]) * BLOCK
-        masses = self._masses(corpus, first, BLOCK)
-        masses[0] += self._ends[block - 1] if block else 0.0
-        place = int(np.searchsorted(np.cumsum(masses), uniform, side="right"))
+        upper = self._sums.get(block)
+        if upper is None:
+            masses = self._masses(corpus, first, BLOCK)
+            masses[0] += self._ends[block - 1] if block else 0.0
+            upper = np.cumsum(masses)
+            if len(self._sums) < KEPT:
+                self._sums[block] = upper
+        place = int(np.searchsorted(upper, uniform, side="right"))
         return min(self._starts[corpus] + first + place, self._last)
 
     def _sum_blocks(self) -> None:
