@@ -37,8 +37,8 @@ class LongClip(NamedTuple):
 class PieceReader(NamedTuple):
     """Reads clips in pieces at each of `rates`, after a high-pass filter, at a target loudness in LUFS (None for none).
 
-    The pieces together are the whole clip up to rounding, whatever their length. `read_whole` equals them without a
-    filter; its filter of 30 Hz rounds, in float32, by 1e-4 at 16 kHz and by 2e-4 at 44.1 kHz, that of pieces does not.
+    The pieces together are the whole clip up to rounding, whatever their length, as `read_whole` reads it with `exact`;
+    without, its filter of 30 Hz rounds, in float32, by 1e-4 at 16 kHz and by 2e-4 at 44.1 kHz.
     """
 
     rates: tuple[int, ...]
@@ -70,8 +70,9 @@ class PieceReader(NamedTuple):
         """The waves float32 [1, T] of a piece, one for each rate. Raises AudioReadError."""
         with opened(path, segment, channel=self.channel) as file:
             waves = self._read(file, clip, number)
-        factor = 10 ** (clip.gain_db / 20) / clip.peak
-        return tuple(wave if factor == 1.0 else wave * factor for wave in waves)
+        waves = tuple(wave / clip.peak for wave in waves) if clip.peak > 1.0 else waves  # as `within_full_scale`
+        factor = 10 ** (clip.gain_db / 20)
+        return waves if factor == 1.0 else tuple(wave * factor for wave in waves)
 
     def _read(self, file: AudioFile, clip: LongClip, number: int) -> tuple[torch.Tensor, ...]:
         start = number * clip.frames

@@ -9,7 +9,7 @@ import torch
 from data.audio.channels import MEAN, Channel
 from data.audio.files import Segment, opened
 from data.audio.lengths import length_at
-from data.audio.resampling import read_resampled, start_frame
+from data.audio.resampling import level_of, read_resampled, start_frame
 
 CHECK_FRAMES = 1 << 20  # decoded at once by `check_readable`
 
@@ -75,14 +75,19 @@ def read_whole(
     max_seconds: float | None = None,
     highpass_hz: float | None = None,
     channel: Channel = MEAN,
+    exact: bool = False,
 ) -> tuple[torch.Tensor, ...]:
-    """Read a file or segment (to `max_seconds`): one float32 [1, T] wave for each rate. Raises AudioReadError."""
+    """Read a file or segment (to `max_seconds`): one float32 [1, T] wave for each rate. Raises AudioReadError.
+
+    With `exact` the high-pass filter computes in float64, as that of `PieceReader`; the file is then decoded twice.
+    """
     with opened(path, segment, channel=channel) as file:
         seconds = file.frames / file.samplerate
         if max_seconds is not None:
             seconds = min(seconds, max_seconds)
         lengths = [max(1, math.floor(seconds * rate + 1e-6)) for rate in rates]
-        waves = read_resampled(file, 0, lengths, rates, highpass_hz)
+        level = level_of(file) if exact and highpass_hz else None
+        waves = read_resampled(file, 0, lengths, rates, highpass_hz, level=level)
     return within_full_scale(waves)
 
 

@@ -180,11 +180,18 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
 
     `speaker` is empty where the source does not know it. Clips are cut to `max_seconds`. Where the format states a
     loudness, "gain_db" (float32) is what the clip was amplified by. Raises AudioReadError for a
-    file that has become unreadable since `readable_clips`.
+    file that has become unreadable since `readable_clips`. With `exact` they are filtered as pieces of clips are.
     """
 
-    def __init__(self, clips: Sequence[Clip], audio_format: AudioFormat, *, max_seconds: float | None = None) -> None:
-        self._clips, self._format, self._max_seconds = clips, audio_format, max_seconds
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        audio_format: AudioFormat,
+        *,
+        max_seconds: float | None = None,
+        exact: bool = False,
+    ) -> None:
+        self._clips, self._format, self._max_seconds, self._exact = clips, audio_format, max_seconds, exact
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -198,6 +205,7 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
             max_seconds=self._max_seconds,
             highpass_hz=audio.highpass_hz,
             channel=audio.channel,
+            exact=self._exact,
         )
         if audio.loudness is None:
             return self.described(clip, waves)

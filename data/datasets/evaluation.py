@@ -59,7 +59,7 @@ def evaluation_dataset(
     if len(usable) < len(clips):
         left_out = len(clips) - len(usable)
         logger.warning("%s: %d of %d clips cannot be read and are left out", role, left_out, len(clips))
-    whole = ClipDataset(usable, audio_format, max_seconds=max_seconds)
+    whole = ClipDataset(usable, audio_format, max_seconds=max_seconds, exact=max_seconds is None)
     if max_seconds is None:
         rank, ranks = place
         numbers = [number for number, length in enumerate(lengths) if length > piece_seconds]

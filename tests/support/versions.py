@@ -75,8 +75,11 @@ class Version:
                 [str(word) for word in words], cwd=cwd or self.work, env=environment, stdout=file, stderr=file
             ).returncode
 
+    def lines(self, log: str) -> list[str]:
+        return (self.folder / "logs" / f"{log}.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+
     def last_line(self, log: str) -> str:
-        lines = (self.folder / "logs" / f"{log}.txt").read_text(encoding="utf-8").splitlines()
+        lines = self.lines(log)
         return lines[-1].strip(" =") if lines else ""
 
     def must(self, log: str, *words: object, cwd: Path | None = None) -> None:
@@ -145,7 +148,11 @@ class Version:
         """Run the quick tests among some of the checkout's."""
         words = ["-n", self.workers, "-p", "no:cacheprovider", "-m", "not slow", "--durations=3", *paths]
         failed = self.run(f"tests_{extra}", python, "-m", "pytest", *words, cwd=ROOT, path=self.tools)
-        return ("FAILED: " if failed else "") + self.last_line(f"tests_{extra}")
+        if not failed:
+            return self.last_line(f"tests_{extra}")
+        lines = self.lines(f"tests_{extra}")
+        names = [line.split(" - ")[0].removeprefix("FAILED ") for line in lines if line.startswith("FAILED ")]
+        return "; ".join([f"FAILED: {self.last_line(f'tests_{extra}')}", *names])
 
     def manual(self, python: Path) -> str:
         words = ["-m", "mkdocs", "build", "--strict", "--site-dir", self.folder / "site"]
