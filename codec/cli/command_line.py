@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 import torch.distributed as dist
 import yaml
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from codec.checkpoints.files import SafeCheckpointIO
@@ -21,6 +21,7 @@ from codec.cli.failing_parts import FailedParts, failed_part
 from codec.cli.last_resort import SHOW, FirstBatch, chain, failed_write, quiet_log_writer, refusal
 from codec.cli.lightning_internals import CommandLine
 from codec.cli.nearest_names import HelpfulParser
+from codec.cli.saved_config import SaveConfig
 from codec.cli.terminal import plain_output, silence_libraries, tell_values
 from codec.cli.trainer_options import check_trainer_options, forget_empty_groups, listed_callbacks
 from codec.errors import UserError
@@ -32,7 +33,7 @@ from codec.training.runs.csv_log import keep_metrics
 from codec.training.runs.folders import checkpoint_folder, forget_start, hold_folders, run_folder
 from codec.training.runs.locks import release_all
 from codec.training.runs.placement import SPECIAL as SPECIAL_CHECKPOINTS
-from codec.training.runs.placement import Wish, note_services, place_run
+from codec.training.runs.placement import Wish, place_run
 
 LOGGER = {
     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
@@ -264,24 +265,6 @@ class CodecCLI(CommandLine):
 
     def _fail(self, message: str) -> NoReturn:
         self.subcommand_parser().error(message)
-
-
-class SaveConfig(SaveConfigCallback):
-    """Writes the whole configuration: `config.yaml` in `fit`, and `test.yaml` and the like beside it afterwards."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage != "fit":
-            self.config_filename = stage + ".yaml"  # of an enum, whose format differs between Python versions
-        self.save_to_log_dir = False  # Lightning's place depends on the kind of the first logger
-        super().setup(trainer, pl_module, stage)
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write it into the run's folder, on rank 0."""
-        path = run_folder(trainer) / self.config_filename
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
-        if stage == "fit":
-            note_services(path.parent, trainer.loggers)
 
 
 def _leave_together() -> None:
