@@ -10,7 +10,7 @@ import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -81,6 +81,9 @@ class ClipTable:
         self._starts = [0, *itertools.accumulate(map(len, self._seconds))]
         self._sums: dict[int, np.ndarray] = {}  # of blocks that were summed
         self._sum_blocks()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_sums": {}}  # each process makes its own
 
     def __len__(self) -> int:
         return self._starts[-1]

@@ -228,9 +228,8 @@ class ChannelEvaluation(EvaluationCallback):
             "bootstrap": self.bootstrap.resamples,
             "confidence": self.bootstrap.confidence,
         }
-        facts = evaluation_facts(
-            self._systems, settings, stage=str(trainer.state.fn), step=step, sample_rate=self._sample_rate
-        )
+        stage = str(getattr(trainer.state.fn, "value", ""))
+        facts = evaluation_facts(self._systems, settings, stage=stage, step=step, sample_rate=self._sample_rate)
         scores = Scored(self.results, self.differences, self.clip_scores)
         figures = write_results(folder, scores, audio, metrics=self.metrics, facts=facts)
         show_results(trainer, scores, figures, audio, sample_rate=self._sample_rate, step=step)

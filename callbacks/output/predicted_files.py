@@ -128,8 +128,8 @@ class GrowingFiles:
     def finish(self, length: int) -> None:
         """Close the files of a clip of `length` input samples; raises OSError."""
         self._wav.close()
-        self._part.replace(f"{self.path}.wav")
         write_codes(self.path, np.concatenate(self._codes, -1), codec=self._codec, length=length)
+        self._part.replace(f"{self.path}.wav")
 
     def abandon(self) -> None:
         """Leave nothing of a clip that did not come to its end."""

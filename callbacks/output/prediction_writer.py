@@ -33,7 +33,7 @@ class PredictionWriter(Callback):
     `predict_step` returns `audio` [1, 1, T], `codes` [1, K, F], `id` [one string] and `length`, the samples of the
     input at the codec's input rate; the audio is cut to `codec.output_length(length)`. An id is a relative path with
     "/" between folders; an audio extension is removed, unless another clip of this process already has the name
-    (`a.wav` and `a.flac`). Existing files are replaced.
+    (`a.wav` and `a.flac`). Earlier predictions are replaced, other files never are.
 
     A comparison's `predict_step` returns `id` and, under `systems` by name, the rest for each codec. Each codec has a
     folder, named after the first system with this codec; no channel takes part here, so the other systems with it would
@@ -105,8 +105,8 @@ class PredictionWriter(Callback):
             audio = at_input_level(prediction["audio"][0, 0, : codec.output_length(length)], outputs)
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_audio(path, self._counts.pcm(path, audio), rate=codec.output_sample_rate)
                 write_codes(path, smallest(prediction["codes"][0], codec), codec=codec, length=length)
+                write_audio(path, self._counts.pcm(path, audio), rate=codec.output_sample_rate)
 
     def _append(self, clip_id: str, outputs: Any) -> None:
         """Write a piece of a long clip."""
@@ -169,7 +169,12 @@ class PredictionWriter(Callback):
     def _paths(self, clip_id: str) -> dict[str, Path]:
         """Where the files of a clip go, without their extensions, by system."""
         name = self._file_name(clip_id)
-        return {system: self._path(folder_name(system) / name) for system in self._codecs}
+        paths = {system: self._path(folder_name(system) / name) for system in self._codecs}
+        for path in paths.values():
+            foreign = os.path.isfile(f"{path}.wav") and not Path(f"{path}.codes.npz").exists()
+            remedy = "give an empty folder as predictions.output_dir"
+            require(not foreign, "the file", f"{path}.wav", "is there and is no prediction, perhaps the input", remedy)
+        return paths
 
     def _file_name(self, clip_id: str) -> PurePosixPath:
         """Path of the clip's files below the output folder, without their extensions.
@@ -179,7 +184,8 @@ class PredictionWriter(Callback):
         """
         name = PurePosixPath(clip_id)
         inside = bool(name.parts) and not name.is_absolute() and ".." not in name.parts and "\0" not in clip_id
-        require(inside, "clip id", repr(clip_id), "must be a relative path inside the output folder")
+        remedy = "give the data source a `root` that holds all of its files"
+        require(inside, "clip id", repr(clip_id), "must be a relative path inside the output folder", remedy)
         short = name.with_suffix("") if name.suffix.lower() in AUDIO_SUFFIXES else name
         chosen = short if short not in self._written else name
         twice = chosen in self._written

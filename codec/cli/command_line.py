@@ -19,7 +19,7 @@ from codec.checkpoints.files import SafeCheckpointIO
 from codec.checkpoints.reading import newest_checkpoint, read_checkpoint, resolve_checkpoint
 from codec.cli.failing_parts import FailedParts, failed_part
 from codec.cli.last_resort import SHOW, FirstBatch, chain, failed_write, quiet_log_writer, refusal
-from codec.cli.lightning_internals import CommandLine
+from codec.cli.lightning_internals import CommandLine, take_as_text
 from codec.cli.nearest_names import HelpfulParser
 from codec.cli.saved_config import SaveConfig
 from codec.cli.terminal import plain_output, silence_libraries, tell_values
@@ -95,6 +95,7 @@ class CodecCLI(CommandLine):
         parser.usage = "%(prog)s [--config FILE] ... [--OPTION VALUE] ..."
         for name in ("sample_rate", "output_sample_rate", "hop_length"):
             parser.link_arguments("model", f"data.{name}", compute_fn=_codec_attribute(name), apply_on="instantiate")
+        take_as_text(parser, "data.predict_from")
         for name, callback in self.usual_callbacks.items():
             parser.add_lightning_class_args(callback, name)
 
@@ -146,7 +147,8 @@ class CodecCLI(CommandLine):
         if not self.option("trainer").fast_dev_run:
             folder = run_folder(self.trainer)
             command = f"python train.py test --config {folder / 'config.yaml'} --ckpt_path last"
-            rank_zero_info(f"The run is in {folder}. To score it: {command}")
+            scored = any(self._checkpoint_folder().glob("*.ckpt"))
+            rank_zero_info(f"The run is in {folder}." + f" To score it: {command}" * scored)
 
     def _checkpoint_folder(self) -> Path:
         given = [getattr(saver, "dirpath", None) for saver in self.trainer.checkpoint_callbacks]

@@ -40,6 +40,13 @@ class CommandLine(LightningCLI):
         """Keep the command line: Lightning would put the checkpoint's hyper-parameters over it (PL#20801)."""
 
 
+def take_as_text(parser: Any, name: str) -> None:
+    """Take an option's text as it is: jsonargparse puts a file's content in its place, as the option takes classes."""
+    for action in parser._actions:
+        if action.dest == name:
+            action._enable_path = False
+
+
 def option_names(parser: Any) -> Iterator[str]:
     """Names of a parser's options and of its subcommands' (argparse has no public list of them)."""
     subcommands = [p for a in parser._actions if isinstance(a.choices, dict) for p in a.choices.values()]

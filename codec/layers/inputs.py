@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from codec.errors import InvalidValue
 
+MANY_CHANNELS = 64  # an axis that is longer is time, in remedies
 LOUDEST = 10.0  # peak of float audio beyond which its scale must be another one: lossy codecs overshoot 1 by less
 SCALES = {
     torch.int16: "divide by full scale: audio.float() / 32768",
@@ -36,15 +37,29 @@ def checked_audio(audio: Tensor, encoder: nn.Module | None = None) -> Tensor:
         remedy = SCALES.get(audio.dtype, "pass real numbers in [-1, 1]")
         raise InvalidValue("audio of", audio.dtype, "must be torch.float32 in [-1, 1]", remedy)
     if audio.ndim != 3 or audio.shape[1] != 1 or 0 in audio.shape:
-        stereo = audio.ndim == 3 and audio.shape[1] > 1
-        axes = {1: "add both axes, audio[None, None]", 2: "add the axis of channels, audio.unsqueeze(1)"}
-        remedy = "average the channels, audio.mean(1, keepdim=True)" if stereo else axes.get(audio.ndim, "")
-        raise InvalidValue("audio of shape", list(audio.shape), "must be [B, 1, T] with B and T of at least 1", remedy)
+        shape = list(audio.shape)
+        raise InvalidValue("audio of shape", shape, "must be [B, 1, T] with B and T of at least 1", shaped(shape))
     audio = audio if audio.dtype == torch.float32 else audio.float()
     if encoder is not None:
         check_place(audio, encoder, name="audio")
         check_level(audio)
     return audio
+
+
+def shaped(shape: list[int]) -> str:
+    """How to make `[B, 1, T]` of audio of another shape; empty where that cannot be told."""
+    last = shape[-1] if shape else 0
+    if len(shape) == 1:
+        return "add both axes, audio[None, None]"
+    if len(shape) == 2 and last <= MANY_CHANNELS < shape[0]:
+        return "put time last, and average the channels: audio.mean(1)[None, None]"
+    if len(shape) == 2 and 1 < shape[0] <= MANY_CHANNELS:
+        return "of several clips audio.unsqueeze(1), of one clip's channels their mean, audio.mean(0)[None, None]"
+    if len(shape) == 2:
+        return "add the axis of channels, audio.unsqueeze(1)"
+    if len(shape) == 3 and last <= MANY_CHANNELS < shape[1]:
+        return "put time last, and average the channels: audio.mean(2).unsqueeze(1)"
+    return "average the channels, audio.mean(1, keepdim=True)" if len(shape) == 3 and shape[1] > 1 else ""
 
 
 def check_level(audio: Tensor) -> None:

@@ -27,6 +27,7 @@ from codec.training.lightning_internals import (
     stop_counting_optimizer_steps,
 )
 from codec.training.optimizers import Optimization, clip, gradient_norm, skip_unless_finite
+from codec.training.rates import check_rates
 from codec.training.schedules import Constant, Schedule
 
 OTHER_RUN = (
@@ -69,8 +70,9 @@ class AlternatingOptimization(L.LightningModule):
         self._saved_norms: list[Tensor] = []
 
     def setup(self, stage: str) -> None:
-        """Refuse a trainer that does not work with this module."""
+        """Refuse a trainer, or rates of its data module, that do not work with this module."""
         check_trainer(attached_trainer(self))
+        check_rates(attached_trainer(self), self.codec)
 
     def on_epochs_known(self, length: EpochLength) -> None:
         """Give the trainer batches for its options about epochs; a data module calls this in its `setup("fit")`."""

@@ -144,7 +144,11 @@ def as_list(sources: AudioSource | Sequence[AudioSource] | None) -> list[AudioSo
     """No, one or several sources as a list."""
     if sources is None:
         return []
-    return [sources] if isinstance(sources, AudioSource) else list(sources)
+    found = [sources] if isinstance(sources, AudioSource | str) else list(sources)
+    for source in found:
+        if not isinstance(source, AudioSource):
+            raise DataError("the source", repr(source), "must be a data.AudioSource", f"data.FolderSource({source!r})")
+    return found
 
 
 def unique_clips(clips: Sequence[Clip]) -> Sequence[Clip]:

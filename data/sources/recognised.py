@@ -11,6 +11,8 @@ from data.sources.lists.forms import list_in
 from data.sources.manifest import ManifestSource
 from data.sources.tree import MEDIA_SUFFIXES
 
+KALDI = "wav.scp"  # is a list in any case
+
 
 def source_at(path: Path, split: str | None = None) -> AudioSource:
     """The corpus at `path`: a list or a data set, by the file or in the folder of that name, else a folder of audio.
@@ -36,6 +38,8 @@ def source_at(path: Path, split: str | None = None) -> AudioSource:
 def named_source(path: str) -> AudioSource:
     """The corpus at a path: all audio of a folder, also where a list lies in it; a list or a data set; or one file."""
     file = Path(path).expanduser()
+    if (file / KALDI).is_file():
+        return source_at(file)
     if not file.is_file():
         return FolderSource(path)
     return AudioFile(file) if file.suffix.lower() in MEDIA_SUFFIXES else source_at(file)
@@ -62,6 +66,6 @@ def _has_audio(folder: Path) -> bool:
 def _lists_audio(file: Path) -> bool:
     """Whether a list names audio; `metadata.csv` may be about anything. wav.scp is a list in any case."""
     try:
-        return file.name == "wav.scp" or next(ManifestSource(str(file)).iter_clips(), None) is not None
+        return file.name == KALDI or next(ManifestSource(str(file)).iter_clips(), None) is not None
     except DataError:
         return False

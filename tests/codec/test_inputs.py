@@ -1,5 +1,6 @@
 """What users pass to a codec from Python: wrong types, scales, shapes and places are one sentence with the remedy."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from codec import CodecModule, DistillationModule, InvalidValue, NeuralCodec, load_codec
+from codec.layers.inputs import shaped
 from tests.support.small_codec import small_codec
 from tests.support.training import VoiceData, quiet_trainer, tiny_module, voice
 
@@ -26,6 +28,9 @@ WRONG_AUDIO: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "[T]": (lambda a: a[0, 0], r"\[None, None\]"),
     "[B, T]": (lambda a: a[:, 0], r"unsqueeze\(1\)"),
     "stereo": (lambda a: a.expand(2, 2, -1), r"mean\(1, keepdim=True\)"),
+    "channels of one clip": (lambda a: a[0].expand(2, -1), r"of one clip's channels their mean, audio\.mean\(0\)"),
+    "time first": (lambda a: a[0].expand(2, -1).T, r"put time last, and average .*audio\.mean\(1\)\[None, None\]"),
+    "time before channels": (lambda a: a.transpose(1, 2), r"put time last, .*audio\.mean\(2\)\.unsqueeze\(1\)"),
     "four axes": (lambda a: a[None], r"\[B, 1, T\]"),
     "no sample": (lambda a: a[..., :0], "at least 1"),
     "no clip": (lambda a: a[:0], "at least 1"),
@@ -37,6 +42,15 @@ WRONG_VALUES = {
     "infinite": (lambda a: a.index_fill(2, torch.tensor([7]), -float("inf")), "NaN or infinite"),
     "another device": (lambda a: a.to("meta"), r"audio\.to\('cpu'\)"),
 }
+
+
+def test_the_remedy_for_another_shape_gives_the_shape() -> None:
+    for shape in ([9_000], [1, 9_000], [9_000, 2], [3, 2, 9_000], [3, 9_000, 2], [1, 9_000, 1]):
+        audio = torch.zeros(shape)
+        remedy = shaped(shape)
+        (expression,) = re.findall(r"audio(?:\.\w+\([^()]*\)|\[[^]]*\])+", remedy)
+        made = eval(expression, {"audio": audio, "None": None})
+        assert made.ndim == 3 and made.shape[1] == 1 and made.shape[2] == 9_000, (shape, remedy)
 
 
 def check_sentence(caught: pytest.ExceptionInfo) -> None:

@@ -96,6 +96,15 @@ def test_a_mistyped_key_in_a_file_fails_likewise(monkeypatch, capsys, tmp_path, 
     assert capsys.readouterr().err.rstrip().endswith(f"Did you mean {nearest}?")
 
 
+def test_a_list_to_predict_is_read_as_one(monkeypatch, capsys, tmp_path):
+    """jsonargparse would take the file's content for the option's value."""
+    listed = tmp_path / "list.txt"
+    listed.write_text("nowhere/a.wav\nnowhere/b.wav\n")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "predict", "--config", CONFIGS / "quickstart.yaml", "--data.predict_from", listed)
+    assert "list.txt lists " in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(("words", "sentence"), [
     ([f"{CODEC}.quantizer.init_args.dim", "100"],
      "encoder, quantizer and decoder have widths 192, 100 and 192: set their `dim` to one value."),

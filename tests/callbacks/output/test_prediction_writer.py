@@ -79,6 +79,24 @@ def test_an_id_cannot_leave_the_folder(tmp_path: Path, module: CountingModule, n
     assert not list(tmp_path.rglob("*.wav"))
 
 
+@pytest.mark.parametrize("seconds", [0.3, 4.0])
+def test_a_file_that_is_no_prediction_is_never_replaced(tmp_path: Path, module: CountingModule, seconds: float) -> None:
+    """As when the output folder is that of the input."""
+    kept = tmp_path / "out/a.wav"
+    kept.parent.mkdir()
+    kept.write_bytes(b"a recording")
+    batches = [clip("a.flac", speech_like(0, 0.3))]
+    if seconds > 1:
+        batches = piecewise("a.flac", speech_like(0, seconds), 20_000)
+    with pytest.raises(ValueError, match=r"a\.wav is there and is no prediction.*empty folder"):
+        write(tmp_path, CodecModule(module.codec), batches)
+    assert kept.read_bytes() == b"a recording" and files(tmp_path / "out") == {"a.wav"}
+    kept.unlink()
+    for _ in range(2):  # an earlier prediction is
+        write(tmp_path, CodecModule(module.codec), batches)
+    assert files(tmp_path / "out") == {"a.wav", "a.codes.npz"}
+
+
 def test_clipping_is_counted(tmp_path: Path, module: CountingModule) -> None:
     with torch.no_grad():
         module.codec.decoder.head.bias += 4.0

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from codec import Adversary, InvalidValue, LatentDistance, Loss, Optimization, WarmupLinearDecay
 from codec.training.losses import LossInputs
+from data import FolderSource, SpeechDataModule
 from tests.support.training import (
     Hinge,
     VoiceData,
@@ -288,3 +289,12 @@ def test_a_module_that_was_validated_trains_and_validates():
     trainer.validate(module, data, verbose=False)
     trainer.fit(module, data)
     assert trainer.callback_metrics["val/mel"] > 0
+
+
+def test_a_data_module_at_another_rate_is_refused(recordings):
+    module = tiny_module()
+    source = FolderSource(str(recordings))
+    data = SpeechDataModule(source, source, sample_rate=24_000, crop_seconds=0.4, num_workers=0)
+    for start in ("fit", "validate"):
+        with pytest.raises(InvalidValue, match=r"24000 and 24000 Hz must be those of the codec, 16000 Hz"):
+            getattr(quiet_trainer(), start)(module, datamodule=data)

@@ -48,6 +48,13 @@ def test_one_audio_file_is_no_list(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.WAV is audio, not a list: give its folder"):
         source_at(tmp_path / "a.WAV")
     assert [clip.id for clip in named_source(str(tmp_path / "a.WAV")).clips()] == ["a.WAV"]  # but can be predicted
+    put(tmp_path / "kaldi/wav.scp", "x x.wav\n", "x.wav")
+    assert isinstance(named_source(str(tmp_path / "kaldi")), ManifestSource)
+
+
+def test_a_text_is_no_source() -> None:
+    with pytest.raises(DataError, match=r"'rec' must be a data\.AudioSource: data\.FolderSource\('rec'\)"):
+        SpeechDataModule("rec", "rec")  # type: ignore[arg-type]
 
 
 def test_data_sets(tmp_path: Path) -> None:
