@@ -12,7 +12,7 @@ from torch import Tensor
 
 from callbacks.channel.document import evaluation_facts
 from callbacks.channel.evaluation_callback import EvaluationCallback
-from callbacks.channel.files import ClipAudio, Scored, show_results, write_results
+from callbacks.channel.files import ClipAudio, Scored, results_folder, show_results, write_results
 from callbacks.channel.scorer import ChannelScorer, Clip, check_unique, clip_of, hash_order
 from callbacks.channel.tables import format_differences, format_table
 from callbacks.channel.transmission import channels_to_score
@@ -231,6 +231,7 @@ class ChannelEvaluation(EvaluationCallback):
         stage = str(getattr(trainer.state.fn, "value", ""))
         facts = evaluation_facts(self._systems, settings, stage=stage, step=step, sample_rate=self._sample_rate)
         scores = Scored(self.results, self.differences, self.clip_scores)
+        folder = results_folder(folder, stage)
         figures = write_results(folder, scores, audio, metrics=self.metrics, facts=facts)
         show_results(trainer, scores, figures, audio, sample_rate=self._sample_rate, step=step)
         confidence = self.bootstrap.confidence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,18 @@ class Scored(NamedTuple):
     rows: Sequence[ChannelRow]
     differences: Sequence[Difference]
     clips: Sequence[ClipScores]
+
+
+def results_folder(run: Path, stage: str) -> Path:
+    """Where the results of a stage go: the run's folder, or for a `fit` `validation` in it where those of a test are.
+
+    So training that goes on does not replace the scores of a test.
+    """
+    try:
+        earlier = json.loads((run / "channel.json").read_text(encoding="utf-8"))["stage"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return run
+    return run / "validation" if stage == "fit" and "test" in str(earlier).lower() else run
 
 
 def write_results(

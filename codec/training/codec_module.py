@@ -74,7 +74,8 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
         init_parts: Sequence[str] = PARTS,
         compiled: bool = False,
     ) -> None:
-        super().__init__(optimization, seed=seed)
+        super().__init__(optimization or Optimization(), seed=seed)
+        adversary = adversary or Adversary()  # null in YAML, as of the others
         self.codec, self.adversary = codec, adversary
         self.discriminators = nn.ModuleList(adversary.discriminators)
         self.reconstruction_loss = reconstruction_loss or MultiScaleMelLoss(codec.output_sample_rate)

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks.channel.evaluation import ChannelEvaluation
+from callbacks.channel.files import results_folder
 from callbacks.channel.transmission import decode_receptions, transmit
 from callbacks.metrics import SISDR, STOI, MelDistance
 from codec.channels import BinarySymmetricChannel, Channel, draw_generator
@@ -290,3 +291,14 @@ def test_mistakes_are_named(tmp_path: Path, module: CountingModule) -> None:
 def test_a_lower_is_better_metric_keeps_its_sign(tmp_path: Path, module: CountingModule) -> None:
     callback = run_test(tmp_path, module, CLIPS[:2], metrics=[MelDistance()])
     assert all(row.mean > 0 for row in callback.results)
+
+
+def test_training_that_goes_on_leaves_the_scores_of_a_test(tmp_path: Path) -> None:
+    assert results_folder(tmp_path, "fit") == tmp_path
+    for earlier, folder in (("fit", tmp_path), ("TrainerFn.FITTING", tmp_path), ("test", tmp_path / "validation"),
+                            ("TrainerFn.TESTING", tmp_path / "validation")):  # fmt: skip
+        (tmp_path / "channel.json").write_text(json.dumps({"stage": earlier}))
+        assert results_folder(tmp_path, "fit") == folder
+        assert results_folder(tmp_path, "test") == results_folder(tmp_path, "validate") == tmp_path
+    (tmp_path / "channel.json").write_text("{")
+    assert results_folder(tmp_path, "fit") == tmp_path

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.data import DataLoader
 
-from codec import Adversary, InvalidValue, LatentDistance, Loss, Optimization, WarmupLinearDecay
+from codec import Adversary, CodecModule, InvalidValue, LatentDistance, Loss, Optimization, WarmupLinearDecay
 from codec.training.losses import LossInputs
 from data import FolderSource, SpeechDataModule
 from tests.support.training import (
@@ -298,3 +298,8 @@ def test_a_data_module_at_another_rate_is_refused(recordings):
     for start in ("fit", "validate"):
         with pytest.raises(InvalidValue, match=r"24000 and 24000 Hz must be those of the codec, 16000 Hz"):
             getattr(quiet_trainer(), start)(module, datamodule=data)
+
+
+def test_groups_may_be_none():
+    module = CodecModule(tiny_module().codec, None, optimization=None)
+    assert not len(module.discriminators) and module.optimization == Optimization()
