@@ -134,15 +134,6 @@ def configuration(recordings: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return [word for file in files for word in ("--config", str(file))]
 
 
-@pytest.fixture(scope="module")
-def outcomes(configuration: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Outcome]:
-    """How each case ended; they run in twos."""
-    assert LOADED and torch.get_num_threads() == 1
-    commands = [[case.command, *configuration, f"--trainer.{name}", *shlex.split(case.typed)] for name, case in CASES]
-    ended = command_lines(commands, tmp_path_factory.mktemp("outcomes"))
-    return {(name, case.typed): outcome for (name, case), outcome in zip(CASES, ended, strict=True)}
-
-
 def test_every_option_of_the_trainer_has_a_case() -> None:
     parser = ArgumentParser()
     parser.add_class_arguments(Trainer, "trainer")
@@ -150,11 +141,21 @@ def test_every_option_of_the_trainer_has_a_case() -> None:
     assert {name.partition(".")[0] for name in options} == set(TABLE)
 
 
-@pytest.mark.parametrize(("name", "case"), CASES, ids=[f"{name} {case.typed}" for name, case in CASES])
-def test_an_option_works_or_one_sentence_refuses_it(
-    name: str, case: Case, outcomes: dict[tuple[str, str], Outcome]
-) -> None:
-    outcome = outcomes[name, case.typed]
+def test_an_option_works_or_one_sentence_refuses_it(configuration: list[str], tmp_path: Path) -> None:
+    """One test of all cases, which run in twos: several would each start their own where processes share the tests."""
+    assert LOADED and torch.get_num_threads() == 1
+    commands = [[case.command, *configuration, f"--trainer.{name}", *shlex.split(case.typed)] for name, case in CASES]
+    wrong = []
+    for (name, case), outcome in zip(CASES, command_lines(commands, tmp_path), strict=True):
+        try:
+            check(case, outcome)
+        except AssertionError as error:
+            wrong.append(f"--trainer.{name} {case.typed}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def check(case: Case, outcome: Outcome) -> None:
+    """That a command ended as its case says."""
     assert outcome.status != HANGS, outcome.output[-2000:]
     assert "Traceback" not in outcome.output, outcome.output[-3000:]
     if not case.refused:
@@ -162,5 +163,5 @@ def test_an_option_works_or_one_sentence_refuses_it(
         return
     assert outcome.status == 2, outcome.output[-2000:]
     sentence = outcome.output.partition("error: ")[2]
-    assert case.refused in sentence
+    assert case.refused in sentence, outcome.output[-2000:]
     assert len(sentence) < 700 and not re.search("Training: batch|Testing: clip", outcome.output)

@@ -39,7 +39,10 @@ def command_lines(
     folder.mkdir(parents=True, exist_ok=True)
     task = [[list(map(str, words)) for words in commands], str(folder.absolute()), at_once, limit, shared]
     module = [sys.executable, "-m", "tests.support.forked"]
-    done = subprocess.run(module, input=json.dumps(task), text=True, cwd=ROOT, capture_output=True, check=False)
+    environment = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}  # of another test's runs
+    done = subprocess.run(
+        module, input=json.dumps(task), text=True, cwd=ROOT, env=environment, capture_output=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(done.stderr)
     return [Outcome(*outcome) for outcome in json.loads((folder / OUTCOMES).read_text())]
@@ -118,6 +121,8 @@ def _run_and_exit(function: Callable[[], None], folder: Path, log: Path) -> None
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
+            if "wandb" in sys.modules:
+                sys.modules["wandb"].finish()  # as at the exit of a process
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)

@@ -154,9 +154,7 @@ def test_a_killed_workers_trial_is_run_again_by_another_and_each_counts_once(tmp
         assert victim.pid == parent
         victim.kill()
         wait_for(lambda: not command_line(processes[run]))  # the run does not outlive its worker
-        wait_for(lambda: sum(trial.state == TrialState.COMPLETE for trial in shared(tmp_path).trials()) == 2)
-        other.kill()  # instead of waiting with it until the grace has passed
-        other.wait()
+        assert other.wait(600) == 0  # perhaps before the kill, when the trial's worker was alive
         time.sleep(1.1)  # the last worker, alone now, holds one that was silent for a second to be dead
         last = [*words, "--grace", "1"]
         assert subprocess.run(last, env=environment, stdout=subprocess.DEVNULL, timeout=600).returncode == 0
