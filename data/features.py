@@ -13,12 +13,11 @@ from typing import Any
 import torch
 import yaml
 
-from data.errors import DataError
+from data.errors import DataError, check_number
 from data.prepare.options import (
     add_corpus_options,
     add_engine_options,
     add_length_options,
-    check_sample_rate,
     choose_engine,
     find_source,
     parse_bytes,
@@ -82,7 +81,7 @@ def _job(options: argparse.Namespace) -> FeatureJob:
         if not equals:
             raise DataError("--init", repr(text), "is not NAME=VALUE", "write such as layers=16")
         init[name] = yaml.safe_load(value)
-    check_sample_rate(options.sample_rate)
+    check_number("--sample-rate", options.sample_rate, least=1, unit=" Hz")
     filters = Filters(options.min_seconds, options.max_seconds)
     filters.check()
     names = ("call", "sample_rate", "dtype", "device")

@@ -79,13 +79,6 @@ class LoudnessMeter:
         return highpass_biquad(shelved, self._rate, 38.0, 0.5) * HEADROOM
 
 
-def loudness_of(wave: torch.Tensor, sample_rate: int) -> float:
-    """Integrated loudness in LUFS of a wave float32 [1, T]; minus infinity for silence."""
-    meter = LoudnessMeter(sample_rate)
-    meter.push(wave)
-    return meter.loudness()
-
-
 def gain_to(target: float, *, loudness: float, peak: float) -> float:
     """The gain in dB that brings a signal to `target` LUFS, or as near as its peak allows: it stays within full scale.
 

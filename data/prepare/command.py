@@ -5,12 +5,11 @@ import math
 from collections.abc import Sequence
 
 from data.audio.channels import MEAN, parse_channel
-from data.errors import DataError
+from data.errors import DataError, check_number
 from data.prepare.options import (
     add_corpus_options,
     add_engine_options,
     add_length_options,
-    check_sample_rate,
     choose_engine,
     find_source,
     parse_bytes,
@@ -81,7 +80,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
 
 def _recipe(options: argparse.Namespace) -> Recipe:
     sample_rate, encoding = options.sample_rate, ENCODINGS[options.format]
-    check_sample_rate(sample_rate)
+    check_number("--sample-rate", sample_rate, least=1, unit=" Hz")
     if options.segment is not None and not MIN_SEGMENT_SECONDS <= options.segment < math.inf:
         raise DataError("--segment", options.segment, f"must be at least {MIN_SEGMENT_SECONDS:g} s")
     for name, value in (("--sample-rate", sample_rate), ("--segment", options.segment)):

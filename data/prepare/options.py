@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from data.errors import DataError, counted
+from data.errors import DataError, check_number, counted
 from data.prepare.engines.base import Engine
 from data.prepare.engines.local import LocalPool
 from data.prepare.engines.ray_data import RayCluster
@@ -46,12 +46,6 @@ def add_length_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--max-seconds", type=float, metavar="S", help="leave out what is longer")
 
 
-def check_sample_rate(sample_rate: int | None) -> None:
-    """Raise DataError for a sample rate below 1 Hz."""
-    if sample_rate is not None and sample_rate < 1:
-        raise DataError("--sample-rate", sample_rate, "must be at least 1 Hz")
-
-
 def find_source(path: Path, split: str | None) -> AudioSource:
     """The corpus at `path`: a folder of shards, or what `source_at` recognises."""
     if split is None and (path / MANIFEST).is_file() and (path / CORPUS).is_file():
@@ -61,8 +55,7 @@ def find_source(path: Path, split: str | None) -> AudioSource:
 
 def choose_engine(options: argparse.Namespace, *, gpus: float = 0) -> Engine:
     """The engine that the options name, with `gpus` for each worker of a cluster."""
-    if options.workers is not None and options.workers < 1:
-        raise DataError("--workers", options.workers, "must be at least 1")
+    check_number("--workers", options.workers, least=1)
     if options.engine == "ray":
         return RayCluster(options.address, options.workers, gpus=gpus)
     if options.address is not None:

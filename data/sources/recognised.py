@@ -8,10 +8,9 @@ from data.sources.base import AudioSource, Clip
 from data.sources.folder import FolderSource
 from data.sources.huggingface import SUFFIXES, HuggingFaceSource, is_huggingface
 from data.sources.lists.forms import list_in
+from data.sources.lists.kaldi import WAV_SCP
 from data.sources.manifest import ManifestSource
 from data.sources.tree import MEDIA_SUFFIXES
-
-KALDI = "wav.scp"  # is a list in any case
 
 
 def source_at(path: Path, split: str | None = None) -> AudioSource:
@@ -38,14 +37,14 @@ def source_at(path: Path, split: str | None = None) -> AudioSource:
 def named_source(path: str) -> AudioSource:
     """The corpus at a path: all audio of a folder, also where a list lies in it; a list or a data set; or one file."""
     file = Path(path).expanduser()
-    if (file / KALDI).is_file():
+    if (file / WAV_SCP).is_file():
         return source_at(file)
     if not file.is_file():
         return FolderSource(path)
-    return AudioFile(file) if file.suffix.lower() in MEDIA_SUFFIXES else source_at(file)
+    return OneFile(file) if file.suffix.lower() in MEDIA_SUFFIXES else source_at(file)
 
 
-class AudioFile(AudioSource):
+class OneFile(AudioSource):
     """A corpus of one file, whose name is the id."""
 
     def __init__(self, path: Path) -> None:
@@ -66,6 +65,6 @@ def _has_audio(folder: Path) -> bool:
 def _lists_audio(file: Path) -> bool:
     """Whether a list names audio; `metadata.csv` may be about anything. wav.scp is a list in any case."""
     try:
-        return file.name == KALDI or next(ManifestSource(str(file)).iter_clips(), None) is not None
+        return file.name == WAV_SCP or next(ManifestSource(str(file)).iter_clips(), None) is not None
     except DataError:
         return False

@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import Path
 
 from data.sources.lists.entry import Entry, plain_suffix, read_lines
-from data.sources.lists.kaldi import KALDI_FILES, kaldi_entries
+from data.sources.lists.kaldi import KALDI_FILES, WAV_SCP, kaldi_entries
 from data.sources.lists.objects import object_entries
 from data.sources.lists.tables import TABLE_SUFFIXES, text_entries
 
@@ -30,7 +30,7 @@ def entries(file: Path) -> Iterator[Entry]:
 def is_kaldi(file: Path, first: str) -> bool:
     """Whether a list is Kaldi's: named wav.scp, or a .scp file whose lines are `name path`."""
     fields = first.split(maxsplit=1)
-    return file.name == "wav.scp" or (file.suffix.lower() == ".scp" and len(fields) == 2 and "." not in fields[0])
+    return file.name == WAV_SCP or (file.suffix.lower() == ".scp" and len(fields) == 2 and "." not in fields[0])
 
 
 def files_of(file: Path) -> list[Path]:
@@ -49,7 +49,7 @@ def list_in(folder: Path, split: str | None) -> tuple[Path, str | None] | None:
         for file in (folder / f"{stem}{suffix}", folder / f"{stem}{suffix}.gz"):
             if file.is_file():
                 return file, None
-    if split is not None and (folder / split / "wav.scp").is_file():
-        return folder / split / "wav.scp", None
-    found = [folder / name for name in ("wav.scp", "metadata.csv", "metadata.jsonl") if (folder / name).is_file()]
+    if split is not None and (folder / split / WAV_SCP).is_file():
+        return folder / split / WAV_SCP, None
+    found = [folder / name for name in (WAV_SCP, "metadata.csv", "metadata.jsonl") if (folder / name).is_file()]
     return (found[0], split) if found else None

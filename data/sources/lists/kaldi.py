@@ -7,6 +7,7 @@ from pathlib import Path
 from data.sources.lists.entry import Entry, read_lines, refusal, stated_number
 from data.sources.lists.fields import check_id
 
+WAV_SCP = "wav.scp"  # names it; a file of that name is a list in any case
 KALDI_FILES = ("segments", "utt2spk", "utt2dur", "reco2dur")  # read along with wav.scp
 
 

@@ -12,7 +12,7 @@ import torch
 import torchaudio
 
 from data import Augmentation, DataError, FolderSource, SpeechDataModule
-from data.audio.loudness import LoudnessMeter, gain_to, loudness_of
+from data.audio.loudness import LoudnessMeter, gain_to
 from data.datasets.levels import CropGains
 from data.sources.base import Clip
 from tests.support.speech import speech_like, write_speech
@@ -23,6 +23,13 @@ def speech(seconds: float, *, level: float = 1.0, rate: int = 16_000) -> torch.T
     wave = speech_like(0, seconds, rate=rate) * level
     time = np.arange(len(wave)) / rate
     return torch.from_numpy(np.where(time % 3 < 1.2, 0.001 * wave, wave).astype(np.float32))[None]
+
+
+def loudness_of(wave: torch.Tensor, rate: int) -> float:
+    """In LUFS, by the meter, of a wave float32 [1, T]."""
+    meter = LoudnessMeter(rate)
+    meter.push(wave)
+    return meter.loudness()
 
 
 @pytest.mark.parametrize("rate", [16_000, 24_000, 44_100])
