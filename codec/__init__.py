@@ -48,6 +48,7 @@ from codec.encoders import (
 from codec.errors import InvalidValue, MissingDependency, UnreadableFile, UserError
 from codec.hub.transformers_codec import TransformersCodec
 from codec.quantizers import (
+    BSQ,
     FSQ,
     RVQ,
     Bound,
@@ -90,6 +91,7 @@ from codec.training.optimizers import Optimization
 from codec.training.schedules import Constant, Schedule, WarmupLinearDecay
 
 __all__ = [
+    "BSQ",
     "FSQ",
     "RVQ",
     "AWGNChannel",
