@@ -1,4 +1,4 @@
-"""Binary spherical quantization (Zhao et al., arXiv 2406.07548), which FocalCodec (arXiv 2502.04465) uses for speech."""
+"""Binary spherical quantization (Zhao et al., arXiv 2406.07548), which FocalCodec (arXiv 2502.04465) has for speech."""
 
 import math
 

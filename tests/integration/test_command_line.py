@@ -12,16 +12,20 @@ from tests.support.command_line import CODEC, run, small
 from tests.support.paths import CONFIGS
 
 BASES = (
-    {"overlays/fsq_32bit.yaml": ["fsq.yaml"], "overlays/rvq_32bit.yaml": ["rvq.yaml"]}
+    {
+        "overlays/fsq_32bit.yaml": ["fsq.yaml"],
+        "overlays/bsq.yaml": ["fsq.yaml"],
+        "overlays/rvq_32bit.yaml": ["rvq.yaml"],
+    }
     | {  # what an overlay is laid over
         f"{name}.yaml": ["quickstart.yaml"]
         for name in (
             "evaluate/channels evaluate/channel_suite evaluate/sensitivity evaluate/prior overlays/channel_aware "
             "overlays/debug "
-            "overlays/own_speech overlays/shards small/quickstart_rvq"
+            "overlays/own_speech overlays/shards small/quickstart_rvq small/quickstart_bsq"
         ).split()
     }
-    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "aware")}
+    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "bsq", "aware")}
     | {"overlays/gpu.yaml": ["small/fsq.yaml"]}
     | {f"small/{name}.yaml": ["small/fsq.yaml", "small/aware.yaml"] for name in ("student_aware", "continued")}
 )

@@ -19,6 +19,9 @@ PAIRS = [
     (["fsq", "overlays/fsq_32bit"], ["rvq", "overlays/rvq_32bit"], 32),
     (["quickstart"], ["quickstart", "small/quickstart_rvq"], 16),
     (["small/fsq"], ["small/fsq", "small/rvq"], 16),
+    (["fsq"], ["fsq", "overlays/bsq"], 16),
+    (["quickstart"], ["quickstart", "small/quickstart_bsq"], 16),
+    (["small/fsq"], ["small/fsq", "small/bsq"], 16),
 ]
 
 
@@ -66,7 +69,10 @@ def test_pairs_differ_in_the_quantizer_alone(fsq, rvq, bits):
     assert [sum(code_bits(quantizer.codebook_sizes)) for quantizer in built] == [bits, bits]
 
 
-@pytest.mark.parametrize("name", ["small/quickstart_rvq", "overlays/fsq_32bit", "overlays/rvq_32bit"])
+@pytest.mark.parametrize(
+    "name",
+    ["small/quickstart_rvq", "small/quickstart_bsq", "overlays/bsq", "overlays/fsq_32bit", "overlays/rvq_32bit"],
+)
 def test_overlays_hold_a_quantizer_and_a_name(name):
     config = read(name)
     take(config, QUANTIZER)
