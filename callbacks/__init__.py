@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from callbacks.analysis.level_response import LevelResponse
     from callbacks.analysis.prior_report import PriorReport
     from callbacks.channel.evaluation import ChannelEvaluation
-    from callbacks.metrics import PESQ, SISDR, STOI, LevelDifference, MelDistance, SpeechMetric, Unscorable
+    from callbacks.metrics import PESQ, PLCMOS, SISDR, STOI, LevelDifference, MelDistance, SpeechMetric, Unscorable
     from callbacks.output.prediction_writer import PredictionWriter
     from callbacks.scoring.pool import ScoringPool
     from callbacks.training.codebook_usage import CodebookUsage
@@ -38,6 +38,7 @@ _HOMES = {
     "LevelResponse": "callbacks.analysis.level_response",
     "MelDistance": "callbacks.metrics",
     "PESQ": "callbacks.metrics",
+    "PLCMOS": "callbacks.metrics",
     "PredictionWriter": "callbacks.output.prediction_writer",
     "PriorReport": "callbacks.analysis.prior_report",
     "Preflight": "callbacks.training.preflight",
@@ -53,6 +54,7 @@ _HOMES = {
 
 __all__ = [
     "PESQ",
+    "PLCMOS",
     "SISDR",
     "STOI",
     "AgreementReport",

@@ -1,14 +1,16 @@
-"""Intrusive speech metrics on NumPy signals; free of PyTorch, so that a scoring worker starts quickly."""
+"""Speech metrics on NumPy signals; free of PyTorch, so that a scoring worker starts quickly."""
 
 from callbacks.metrics.base import Requirement, SpeechMetric, Unscorable
 from callbacks.metrics.level import LevelDifference
 from callbacks.metrics.mel_distance import MelDistance
 from callbacks.metrics.pesq import PESQ
+from callbacks.metrics.plcmos import PLCMOS
 from callbacks.metrics.si_sdr import SISDR
 from callbacks.metrics.stoi import STOI
 
 __all__ = [
     "PESQ",
+    "PLCMOS",
     "SISDR",
     "STOI",
     "LevelDifference",
