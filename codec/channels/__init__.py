@@ -12,9 +12,16 @@ from codec.channels.concealment import (
     RepeatLast,
     ZeroLatent,
 )
-from codec.channels.frame_losses import FrameErasureChannel, PacketLossChannel
 from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
 from codec.channels.link import Connection, Link
+from codec.channels.packets import (
+    FrameErasureChannel,
+    LossTraceChannel,
+    PacketLossChannel,
+    PacketTrace,
+    read_trace,
+    write_trace,
+)
 from codec.channels.priors import CodeCounts, CodePrior
 from codec.channels.reception import Receiver, Reception
 
@@ -37,10 +44,12 @@ __all__ = [
     "InterpolatedLatent",
     "KnownErrorRate",
     "Link",
+    "LossTraceChannel",
     "MeanLatent",
     "MixedChannel",
     "NaturalMap",
     "PacketLossChannel",
+    "PacketTrace",
     "PermutedMap",
     "PosteriorMean",
     "ProtectedChannel",
@@ -52,4 +61,6 @@ __all__ = [
     "ZeroLatent",
     "decide",
     "draw_generator",
+    "read_trace",
+    "write_trace",
 ]

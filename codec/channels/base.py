@@ -49,6 +49,11 @@ class Channel(ABC):
         return self.family
 
     @property
+    def lost_share(self) -> float:
+        """Part of `error_rate` that is lost: expected share of bits returned as 0.5; 0 by default."""
+        return 0.0
+
+    @property
     def delay_frames(self) -> int:
         """Frames by which a live link lags behind one that sends each frame at once, at most; 0 by default."""
         return 0
@@ -97,6 +102,11 @@ class KnownErrorRate(Channel):
     @property
     def curve(self) -> str:
         return self.channel.curve
+
+    @property
+    def lost_share(self) -> float:
+        """That of the channel."""
+        return self.channel.lost_share
 
     @property
     def delay_frames(self) -> int:

@@ -34,8 +34,14 @@ class MixedChannel(Channel):
         self.channels, self.weights = list(channels), torch.tensor(weights, dtype=torch.float64)
         shares = (self.weights / self.weights.sum()).tolist()
         self.error_rate = sum(share * channel.error_rate for share, channel in zip(shares, channels, strict=True))
+        self._lost_share = sum(share * channel.lost_share for share, channel in zip(shares, channels, strict=True))
         parts = [f"{channel.name} x {share:.3g}" for share, channel in zip(shares, channels, strict=True)]
         self.name = f"{self.family}({', '.join(parts)})"
+
+    @property
+    def lost_share(self) -> float:
+        """Mean of the channels' shares of lost bits, with the probabilities of the channels."""
+        return self._lost_share
 
     @property
     def delay_frames(self) -> int:
@@ -103,6 +109,11 @@ class SelectedBitsChannel(Channel):
     @property
     def curve(self) -> str:
         return f"{self.channel.curve}{self._suffix}"
+
+    @property
+    def lost_share(self) -> float:
+        """That of the channel, of the selected bits."""
+        return self.channel.lost_share
 
     @property
     def delay_frames(self) -> int:

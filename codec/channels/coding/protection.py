@@ -67,6 +67,11 @@ class ProtectedChannel(Channel):
         return f"{self.channel.curve}{self._suffix}"
 
     @property
+    def lost_share(self) -> float:
+        """That of the inner channel, before decoding."""
+        return self.channel.lost_share
+
+    @property
     def delay_frames(self) -> int:
         """Delay of the interleaver, 2 (D − 1) frames, of frames that share coded bits, and of the inner channel.
 

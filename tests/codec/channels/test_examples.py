@@ -10,7 +10,7 @@ import codec
 
 
 @pytest.mark.parametrize("name", [
-    "base", "bit_errors", "frame_losses", "composed", "bitstream",
+    "base", "bit_errors", "packets.frame_losses", "composed", "bitstream",
     "coding.block_codes", "coding.convolutional", "coding.protection",
 ])  # fmt: skip
 def test_examples_give_what_they_show(name):
