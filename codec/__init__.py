@@ -22,6 +22,7 @@ from codec.channels import (
     IndexMap,
     InterpolatedLatent,
     KnownErrorRate,
+    LearnedFlips,
     Link,
     LossTraceChannel,
     MeanLatent,
@@ -42,7 +43,7 @@ from codec.channels import (
 from codec.checkpoints.reading import load_codec
 from codec.checkpoints.writing import save_codec
 from codec.codec import CodecOutput, NeuralCodec
-from codec.decoders import ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
+from codec.decoders import ChannelConditioning, ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
 from codec.encoders import (
     AcousticEncoder,
     Encoder,
@@ -119,6 +120,7 @@ __all__ = [
     "BinarySymmetricChannel",
     "Bound",
     "Channel",
+    "ChannelConditioning",
     "CodePrior",
     "Codebook",
     "CodecModule",
@@ -153,6 +155,7 @@ __all__ = [
     "KnownErrorRate",
     "LatentDistance",
     "LearnedCodebook",
+    "LearnedFlips",
     "LeastSquaresLoss",
     "Link",
     "Loss",

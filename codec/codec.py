@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from codec.decoders.base import Decoder
+from codec.decoders.conditioning import ChannelConditioning
 from codec.decoders.streaming import DecodedStream
 from codec.encoders.base import Encoder
 from codec.encoders.streaming import EncodedStream
@@ -48,12 +49,21 @@ class NeuralCodec(Constructed, nn.Module):
         quantizer: latents to codes.
         decoder: latents to audio.
         sample_rate: of the input in Hz.
+        conditioning: tells the decoder how certain the bits that it gets are; None for a decoder that is not told.
 
     Raises:
         InvalidValue: the parts' widths differ, or a sample rate is not a whole number of Hz.
     """
 
-    def __init__(self, encoder: Encoder, quantizer: Quantizer, decoder: Decoder, *, sample_rate: int = 16_000) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        quantizer: Quantizer,
+        decoder: Decoder,
+        *,
+        sample_rate: int = 16_000,
+        conditioning: ChannelConditioning | None = None,
+    ) -> None:
         super().__init__()
         if not encoder.dim == quantizer.dim == decoder.dim:
             raise InvalidValue(
@@ -68,7 +78,16 @@ class NeuralCodec(Constructed, nn.Module):
                 allowed="gives no whole output rate",
                 remedy="set the decoder's hop_length to encoder hop x output rate / sample rate",
             )
+        if conditioning is not None and (conditioning.dim, conditioning.bits) != (
+            quantizer.dim,
+            _frame_bits(quantizer),
+        ):
+            allowed = f"has dim {conditioning.dim} and bits {conditioning.bits}, the codec {quantizer.dim} and"
+            raise InvalidValue(
+                "conditioning", None, f"{allowed} {_frame_bits(quantizer)}", "set its `dim` and `bits` to these"
+            )
         self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
+        self.conditioning = conditioning
         self.sample_rate, self.hop_length = sample_rate, encoder.hop_length
         self.output_sample_rate = sample_rate * decoder.hop_length // encoder.hop_length
 
@@ -145,6 +164,13 @@ class NeuralCodec(Constructed, nn.Module):
         check_latents(latents, self.quantizer.dim, self.decoder.hop_length, length=length)
         return self.decoder(latents)[..., :length]
 
+    def condition(self, latents: Tensor, bits: Tensor) -> Tensor:
+        """Latents `[B, D, F]` for `decode_latents`, told how certain the received bits `[B, F, n]` are.
+
+        They are the same for bits that are certain, or without `conditioning`.
+        """
+        return latents if self.conditioning is None else self.conditioning(latents, bits)
+
     def decode_stream(
         self,
         codes: Tensor | Iterable[Tensor],
@@ -177,12 +203,13 @@ class NeuralCodec(Constructed, nn.Module):
         Args:
             audio: in [−1, 1].
             transmit: sends codes `[B, K, F]` over a channel and returns the latents received, `[B, D, F]`. The decoder
-                gets these; their gradient passes straight through to the latents before the channel.
+                gets these; their gradient passes straight through to the latents before the channel, and to what the
+                received latents themselves depend on.
         """
         z_e = self.encode_latents(audio, check_values=False)
         z_q, codes, loss = self.quantizer(z_e)
         if transmit is not None:
-            z_q = z_q + (transmit(codes) - z_q).detach()
+            z_q = transmit(codes) + (z_q - z_q.detach())
         return CodecOutput(self.decoder(z_q)[..., : self.output_length(audio.shape[-1])], codes, z_e, z_q, loss)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "NeuralCodec":
@@ -202,9 +229,14 @@ class NeuralCodec(Constructed, nn.Module):
     @property
     def bits_per_frame(self) -> int:
         """Bits of one frame's codewords, of all codebooks."""
-        return sum(code_bits(self.quantizer.codebook_sizes))
+        return _frame_bits(self.quantizer)
 
     @property
     def bit_rate(self) -> float:
         """Bits per second."""
         return self.frame_rate * self.bits_per_frame
+
+
+def _frame_bits(quantizer: Quantizer) -> int:
+    """Bits of one frame's codewords, of all codebooks."""
+    return sum(code_bits(quantizer.codebook_sizes))

@@ -109,6 +109,6 @@ def decode_receptions(
         if any(bits.is_floating_point() for bits in part):
             part = [bits.float() for bits in part]
         reception = system.connection.receive(torch.stack(part).to(device))
-        latents = system.connection.latents(reception)
+        latents = system.codec.condition(system.connection.latents(reception), reception.bits)
         audio = decode_at(system.codec, latents, sample_rate, length=length)
         yield from audio[:, 0].float().cpu().numpy()  # [S, length]

@@ -13,6 +13,7 @@ from codec.channels.concealment import (
     ZeroLatent,
 )
 from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
+from codec.channels.learned_flips import LearnedFlips
 from codec.channels.link import Connection, Link
 from codec.channels.packets import (
     FrameErasureChannel,
@@ -64,6 +65,7 @@ __all__ = [
     "IndexMap",
     "InterpolatedLatent",
     "KnownErrorRate",
+    "LearnedFlips",
     "Link",
     "LossTraceChannel",
     "MeanLatent",

@@ -129,10 +129,12 @@ class PosteriorMean(Concealment):
 
     def _mean(self, receiver: Receiver, bits: Tensor) -> Tensor:
         """Expected latents `[B, D, F]` of bits `[B, F, n]`."""
-        prior = receiver.prior
-        likelihoods = None if prior is None else receiver.digit_likelihoods(bits)
-        if prior is None or likelihoods is None:
+        prior, likelihoods = receiver.prior, receiver.digit_likelihoods(bits)
+        if likelihoods is None:
             return self._frame_by_frame(receiver, bits)
+        if prior is None:
+            equal = [[_normalised(digit).float() for digit in digits] for digits in likelihoods]
+            return receiver.quantizer.decode_digits(equal)
         posteriors = [
             self._chains(*digits) for digits in zip(likelihoods, prior.histograms, prior.transitions, strict=True)
         ]
@@ -159,6 +161,14 @@ class PosteriorMean(Concealment):
             for clip in bits.split(1)
         ]
         return torch.cat([torch.cat(parts, -1) for parts in clips])
+
+
+def _normalised(likelihoods: Tensor) -> Tensor:
+    """P(value) `[B, F, L]` of likelihoods of equally likely values; equal where all of them are zero."""
+    total = likelihoods.sum(-1, keepdim=True)
+    return torch.where(
+        total > 0, likelihoods / total.clamp_min(torch.finfo(total.dtype).tiny), 1 / likelihoods.shape[-1]
+    )
 
 
 def _last_received(received: Tensor) -> Tensor:

@@ -141,13 +141,16 @@ class Connection:
         return self.concealment(self, reception)
 
     def transmit(self, codes: Tensor, channel: Channel, generator: torch.Generator) -> Tensor:
-        """Latents `[B, D, F]` received for codes int64 `[B, K, F]`: `send`, `protect`, `receive` and `latents` in turn.
+        """Latents `[B, D, F]` received for codes int64 `[B, K, F]`: `carry` and `latents` in turn."""
+        return self.latents(self.carry(codes, channel, generator))
+
+    def carry(self, codes: Tensor, channel: Channel, generator: torch.Generator) -> Reception:
+        """What is received of codes int64 `[B, K, F]`: `send`, `protect` and `receive` in turn.
 
         Bits are sent on the host, where channels draw, so that the device is waited for once, for the codes.
         """
         bits = self.protect(channel)(self.send(codes.cpu()), generator)
-        received = (part.to(codes.device, non_blocking=True) for part in self.receive(bits))
-        return self.latents(Reception(*received))
+        return Reception(*(part.to(codes.device, non_blocking=True) for part in self.receive(bits)))
 
     def code_probabilities(self, bits: Tensor) -> list[Tensor]:
         """P(code | bits) of each codebook, float32 `[B, F, size]`, for bits or probabilities `[B, F, n]`.

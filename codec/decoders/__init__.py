@@ -2,7 +2,16 @@
 
 from codec.decoders.backbones import ConvNeXtBackbone, TransformerBackbone
 from codec.decoders.base import Backbone, Decoder
+from codec.decoders.conditioning import ChannelConditioning
 from codec.decoders.streaming import DecodedStream
 from codec.decoders.vocos import VocosDecoder
 
-__all__ = ["Backbone", "ConvNeXtBackbone", "DecodedStream", "Decoder", "TransformerBackbone", "VocosDecoder"]
+__all__ = [
+    "Backbone",
+    "ChannelConditioning",
+    "ConvNeXtBackbone",
+    "DecodedStream",
+    "Decoder",
+    "TransformerBackbone",
+    "VocosDecoder",
+]

@@ -46,7 +46,8 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
         seed: of everything random in a training step.
         channel: to train through: the decoder gets the latents of codes that a channel has damaged, drawn anew at each
             batch; validation is undamaged. Quantizer dropout has no effect behind a channel.
-        link: index map, concealment and error correction around that channel; a map that is fitted to learned codebooks
+        link: index map, concealment and error correction around that channel; with `PosteriorMean` the decoder gets the
+            expected latents of soft decisions. A map that is fitted to learned codebooks
             is fitted when training starts, and anew when it is resumed.
         frozen_parts: parts of the codec, such as `encoder`, that stay as they are: in eval mode, without gradients
             and without an optimizer.
@@ -142,6 +143,7 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
     def _trained_parameters(self) -> list[list[nn.Parameter]]:
         """The parameters of each optimizer."""
         modules = [self.codec, *(self.get_submodule(name) for name in self.further_losses)]
+        modules += [self.channel] if isinstance(self.channel, nn.Module) else []
         trained = [[p for module in modules for p in module.parameters() if p.requires_grad]]
         opposing = [p for p in self.discriminators.parameters() if p.requires_grad]
         return [*trained, opposing] if len(self.discriminators) else trained
@@ -222,14 +224,19 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
         """Inside, the discriminators' normalised weights are computed once; compiled code computes its own."""
         return nullcontext() if self.compiled else parametrize.cached()
 
-    @torch.no_grad()
     def _transmit(self, codes: Tensor) -> Tensor:
-        """Latents `[B, D, F]` of codes behind the training channel, drawn from this batch's randomness."""
+        """Latents `[B, D, F]` of codes behind the training channel, drawn from this batch's randomness.
+
+        They have a gradient to what the channel learns (`LearnedFlips`) and to the codec's `conditioning`.
+        """
         if self._connection is None:
             self._connection = (self.link or Link()).connect(self.codec.quantizer)
         assert self.channel is not None
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        return self._connection.transmit(codes, self.channel, generator)
+        with torch.set_grad_enabled(isinstance(self.channel, nn.Module)):
+            reception = self._connection.carry(codes, self.channel, generator)
+            latents = self._connection.latents(reception)
+        return self.codec.condition(latents, reception.bits)
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         output = self.codec(batch["audio"])

@@ -426,9 +426,9 @@ def test_a_quantizer_without_parameters_has_its_maps_and_displacements():
 
 
 def test_probabilities_of_a_huge_codebook_are_refused_before_they_are_made():
-    connection = Connection(Link(concealment=PosteriorMean()), FSQ(16, (4,) * 20))
+    connection = Connection(Link(concealment=PosteriorMean()), FSQ(16, (5,) * 14))
     with pytest.raises(ValueError, match="too large"):
-        connection.latents(connection.receive(torch.full((1, 64, 40), 0.5)))
+        connection.latents(connection.receive(torch.full((1, 64, 33), 0.5)))
 
 
 def test_nested_protection_counts_both_parities():
