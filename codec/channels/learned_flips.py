@@ -70,7 +70,7 @@ class LearnedFlips(nn.Module, Channel):
     @property
     def error_rate(self) -> float:  # type: ignore[override]
         """Mean of the flip probabilities as they are now."""
-        return float(self.flip_probabilities().mean())
+        return float(self.flip_probabilities().detach().mean())
 
     def energies(self) -> Tensor:
         """Share w of the mean energy that each bit of a frame gets, float32 `[n]`, of mean 1."""

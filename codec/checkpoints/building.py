@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from codec.codec import NeuralCodec
 from codec.decoders.base import Backbone, Decoder
+from codec.decoders.conditioning import ChannelConditioning
 from codec.encoders.base import Encoder
 from codec.errors import InvalidValue, first_line
 from codec.quantizers.base import Quantizer
@@ -23,7 +24,7 @@ from codec.quantizers.rounding import Rounding
 
 Module = TypeVar("Module", bound=nn.Module)
 
-KINDS = (NeuralCodec, Encoder, Quantizer, Decoder, Backbone, Codebook, Bound, Rounding)
+KINDS = (NeuralCodec, Encoder, Quantizer, Decoder, Backbone, ChannelConditioning, Codebook, Bound, Rounding)
 TRUSTED = "CODEC_PARTS"  # environment variable: modules that hold the user's own parts, separated by commas
 PACKAGE = "codec"
 MAIN = "__main__"  # the script or notebook that made a file; in another process, another one has this name

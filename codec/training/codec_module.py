@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from torchmetrics import MeanMetric
 
 from codec.channels import Channel
-from codec.channels.link import Connection, Link
+from codec.channels.link import Link
 from codec.checkpoints.warm_start import PARTS, check_resumable, get_part, warm_start
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
@@ -29,6 +29,7 @@ from codec.training.optimizers import Optimization, make_optimizer
 from codec.training.restoring import StatedCodec
 from codec.training.schedules import Constant
 from codec.training.terms import GeneratorTerms
+from codec.training.training_channel import training_channel
 
 
 class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOptimization):
@@ -100,9 +101,9 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
         self.compiled = compiled
         self.validation_distance = MeanMetric(nan_strategy="disable")
         self.channel, self.link = channel, link
-        self._connection: Connection | None = None
         self._pieces = PiecewisePrediction()
         self.frozen_parts = [get_part(codec, name).requires_grad_(False).eval() for name in frozen_parts]
+        self._transmit = training_channel(codec, channel, link)
         if not any(p.requires_grad for p in codec.parameters()):
             raise InvalidValue(
                 "frozen_parts", list(frozen_parts), "leave nothing of the codec to train", "unfreeze one of them"
@@ -151,7 +152,7 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         self.begin_batch()
         target = batch.get("target", batch["audio"])  # [B, 1, T']
-        output = self.codec(batch["audio"], None if self.channel is None else self._transmit)
+        output = self.codec(batch["audio"], self._transmit)
         real, fake = self.adversary.random_stretch(target, output.audio)
         adversarial = len(self.discriminators) > 0 and self.global_step >= self.adversary.start
         inputs = LossInputs(self.codec, output, target)
@@ -223,20 +224,6 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
     def _weights_folded_once(self) -> AbstractContextManager[None]:
         """Inside, the discriminators' normalised weights are computed once; compiled code computes its own."""
         return nullcontext() if self.compiled else parametrize.cached()
-
-    def _transmit(self, codes: Tensor) -> Tensor:
-        """Latents `[B, D, F]` of codes behind the training channel, drawn from this batch's randomness.
-
-        They have a gradient to what the channel learns (`LearnedFlips`) and to the codec's `conditioning`.
-        """
-        if self._connection is None:
-            self._connection = (self.link or Link()).connect(self.codec.quantizer)
-        assert self.channel is not None
-        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        with torch.set_grad_enabled(isinstance(self.channel, nn.Module)):
-            reception = self._connection.carry(codes, self.channel, generator)
-            latents = self._connection.latents(reception)
-        return self.codec.condition(latents, reception.bits)
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         output = self.codec(batch["audio"])

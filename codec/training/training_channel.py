@@ -1,0 +1,60 @@
+"""The channel that a codec is trained through: what it delivers for a batch's codes, and what of it learns."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from codec.channels import Channel
+from codec.channels.link import Connection, Link
+from codec.codec import NeuralCodec
+from codec.errors import InvalidValue
+from codec.training.alternating import frozen
+
+
+class TrainingChannel:
+    """Sends codes and returns the latents received, drawn anew at each call from torch's global generator.
+
+    Args:
+        codec: whose codes are sent; its `conditioning` is told what was received.
+        channel: to send them through.
+        link: index map, concealment and error correction around the channel.
+    """
+
+    def __init__(self, codec: NeuralCodec, channel: Channel, link: Link | None) -> None:
+        self.codec, self.channel, self.link = codec, channel, link or Link()
+        self._connection: Connection | None = None
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """Latents `[B, D, F]` received for codes int64 `[B, K, F]`.
+
+        They have a gradient to what the channel learns (`LearnedFlips`) and to the codec's `conditioning`.
+        """
+        if self._connection is None:
+            self._connection = self.link.connect(self.codec.quantizer)
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        learns = isinstance(self.channel, nn.Module)
+        with torch.set_grad_enabled(learns), frozen(self.codec.quantizer):  # which learns from the latents before it
+            reception = self._connection.carry(codes, self.channel, generator)
+            latents = self._connection.latents(reception)
+        if learns and torch.is_grad_enabled() and not latents.requires_grad:
+            name, concealment = type(self.channel).__name__, type(self._connection.concealment).__name__
+            allowed = f"learns nothing behind {concealment}, whose latents have no gradient to it"
+            raise InvalidValue(f"channel {name}", allowed=allowed, remedy="set link.concealment to codec.PosteriorMean")
+        return self.codec.condition(latents, reception.bits)
+
+
+def training_channel(
+    codec: NeuralCodec, channel: Channel | None, link: Link | None
+) -> Callable[[Tensor], Tensor] | None:
+    """The channel of a codec in training; None without one.
+
+    Raises:
+        InvalidValue: the codec has `conditioning` that is to learn, but no channel from which.
+    """
+    if channel is not None:
+        return TrainingChannel(codec, channel, link)
+    if codec.conditioning is not None and any(p.requires_grad for p in codec.conditioning.parameters()):
+        remedy = "name a channel, or set codec.conditioning to null"
+        raise InvalidValue("codec.conditioning", allowed="learns nothing without a channel", remedy=remedy)
+    return None
