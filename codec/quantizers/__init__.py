@@ -2,6 +2,7 @@
 
 from codec.quantizers.base import Quantizer, QuantizerOutput
 from codec.quantizers.bsq import BSQ
+from codec.quantizers.channel_optimized import ChannelOptimizedCodebook
 from codec.quantizers.codebooks import Codebook, EMACodebook, LearnedCodebook
 from codec.quantizers.fsq import FSQ, Bound, DoubleTanhBound, TanhBound
 from codec.quantizers.residual_fsq import ResidualFSQ
@@ -14,6 +15,7 @@ __all__ = [
     "FSQ",
     "RVQ",
     "Bound",
+    "ChannelOptimizedCodebook",
     "Codebook",
     "Dithered",
     "DoubleTanhBound",

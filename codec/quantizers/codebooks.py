@@ -87,6 +87,13 @@ class Codebook(Constructed, nn.Module, ABC):
     def update_table(self, means: Tensor, share: Tensor) -> None:
         """Move each entry without a loss, by `share [size]` of the way to the `means [size, d]` of its vectors."""
 
+    def spread(self, values: Tensor) -> Tensor:
+        """What entries learn from one another: `[size, ...]` of each index to that of each entry; the same by default.
+
+        Linear in the values, counts and sums of vectors alike.
+        """
+        return values
+
     def match(self, vectors: Tensor) -> Match:
         """Find the nearest entries to float32 `[N, d]`; in training mode also learn."""
         finite = self._restart_entries(vectors.detach()) if self.training else None
@@ -101,14 +108,15 @@ class Codebook(Constructed, nn.Module, ABC):
     def _restart_entries(self, vectors: Tensor) -> Tensor:
         """Restart idle entries, on the first batch all of them with k-means; bool scalar, True for a finite batch."""
         pool, finite = self._draw_vectors(vectors)
-        idle = finite & ((self.usage < self.restart_below) | (self.batches == 0))
+        idle = finite & ((self.spread(self.usage) < self.restart_below) | (self.batches == 0))
         self.table.copy_(torch.where(idle[:, None], pool, self.table))
         self.usage.masked_fill_(idle, 1.0)
         if self._is_first(finite):
             for _ in range(self.kmeans_rounds):
                 usage, sums = self._usage_and_sums(vectors, self.nearest(vectors))
-                means = sums / usage.clamp_min(LEAST_USAGE)[:, None]
-                self.table.copy_(torch.where(usage[:, None] > 0, means, self.table))
+                weight = self.spread(usage)
+                means = self.spread(sums) / weight.clamp_min(LEAST_USAGE)[:, None]
+                self.table.copy_(torch.where(weight[:, None] > 0, means, self.table))
                 self.usage.copy_(usage)
         return finite
 
@@ -132,9 +140,10 @@ class Codebook(Constructed, nn.Module, ABC):
         warmup = (1 + self.batches) / (10 + self.batches)
         rate = (1 - warmup.clamp_max(self.decay)) * finite
         self.usage.lerp_(usage, rate)
+        weight = self.spread(usage)
+        share = rate * weight / self.spread(self.usage).clamp_min(LEAST_USAGE)
+        self.update_table(self.spread(sums) / weight.clamp_min(LEAST_USAGE)[:, None], share)
         self.batches += finite
-        share = rate * usage / self.usage.clamp_min(LEAST_USAGE)
-        self.update_table(sums / usage.clamp_min(LEAST_USAGE)[:, None], share)
 
     def _usage_and_sums(self, vectors: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Each entry's uses `[size]` and sum of vectors `[size, d]` over all ranks, both over an even share of uses."""
