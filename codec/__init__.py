@@ -38,6 +38,7 @@ from codec.channels import (
     RepeatLast,
     Repetition,
     SelectedBitsChannel,
+    TruncatedChannel,
     ZeroLatent,
 )
 from codec.checkpoints.reading import load_codec
@@ -196,6 +197,7 @@ __all__ = [
     "TeacherCache",
     "TransformerBackbone",
     "TransformersCodec",
+    "TruncatedChannel",
     "UnreadableFile",
     "UserError",
     "VocosDecoder",

@@ -3,7 +3,7 @@
 from codec.channels.base import Channel, KnownErrorRate, decide, draw_generator
 from codec.channels.bit_errors import AWGNChannel, BinarySymmetricChannel, GilbertElliottChannel
 from codec.channels.coding import ConvolutionalCode, ErrorCorrection, Hamming74, ProtectedChannel, Repetition
-from codec.channels.composed import MixedChannel, SelectedBitsChannel
+from codec.channels.composed import MixedChannel, SelectedBitsChannel, TruncatedChannel
 from codec.channels.concealment import (
     Concealment,
     InterpolatedLatent,
@@ -84,6 +84,7 @@ __all__ = [
     "RepeatLast",
     "Repetition",
     "SelectedBitsChannel",
+    "TruncatedChannel",
     "ZeroLatent",
     "average_fade_duration",
     "decide",

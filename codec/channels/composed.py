@@ -1,4 +1,4 @@
-"""Channels made of channels: a random one of several for training, and one that acts on selected bits only."""
+"""Channels made of channels: a random one of several for training, some bits of a frame, or its first ones alone."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from codec.channels.base import Channel, decision_probabilities
+from codec.channels.bit_errors import BinarySymmetricChannel
 from codec.errors import InvalidValue
 
 
@@ -135,3 +136,60 @@ class SelectedBitsChannel(Channel):
         merged = bits.to(received.dtype, copy=True)
         merged[..., self.positions] = received
         return merged
+
+
+class TruncatedChannel(Channel):
+    """Sends the first bits of each frame through a channel and the others not at all: the receiver takes them as lost.
+
+    The test of a scalable codec, whose frames a sender or a gateway may cut short: `ResidualFSQ` and `RVQ` send their
+    first codebook first. Hard decisions of the channel become probabilities of a one beside the lost bits, p or 1 − p.
+
+    >>> TruncatedChannel(2)(torch.ones(1, 4, dtype=torch.uint8), torch.Generator()).tolist()
+    [[1.0, 1.0, 0.5, 0.5]]
+    >>> TruncatedChannel(8).channel_bits(50, 16)
+    400
+
+    Args:
+        first_bits: m, bits of each frame that are sent.
+        channel: for these; `error_rate` counts them only, as `channel_bits` does. None for one without errors.
+
+    Raises:
+        InvalidValue: no bit; when called, fewer bits in a frame.
+    """
+
+    def __init__(self, first_bits: int, channel: Channel | None = None) -> None:
+        if first_bits < 1:
+            raise InvalidValue("first_bits", first_bits, "must be at least 1", "take 8")
+        self.first_bits = first_bits
+        self.channel = BinarySymmetricChannel(0.0) if channel is None else channel
+        self.family, self.error_rate = self.channel.family, self.channel.error_rate
+        self.name = f"{self.channel.name}-first{first_bits}"
+
+    @property
+    def curve(self) -> str:
+        return f"{self.channel.curve}-first{self.first_bits}"
+
+    @property
+    def delay_frames(self) -> int:
+        """Delay of the channel, in frames."""
+        return self.channel.delay_frames
+
+    def channel_bits(self, frames: int, frame_bits: int) -> int:
+        """Bits sent for `frames` frames of `frame_bits` each: of the first ones only, parity included."""
+        self._check(frame_bits)
+        return self.channel.channel_bits(frames, self.first_bits)
+
+    def with_known_error_rate(self) -> Channel:
+        return TruncatedChannel(self.first_bits, self.channel.with_known_error_rate())
+
+    def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
+        self._check(bits.shape[-1])
+        received = self.channel(bits[..., : self.first_bits], generator)
+        if not received.is_floating_point():
+            received = decision_probabilities(received, self.error_rate)
+        lost = received.new_full((*received.shape[:-1], bits.shape[-1] - self.first_bits), 0.5)
+        return torch.cat((received, lost), -1)
+
+    def _check(self, frame_bits: int) -> None:
+        if self.first_bits > frame_bits:
+            raise InvalidValue("first_bits", self.first_bits, f"must be at most the {frame_bits} bits of a frame")

@@ -22,7 +22,8 @@ BASES = (
         for name in (
             "evaluate/channels evaluate/channel_suite evaluate/sensitivity evaluate/prior overlays/channel_aware "
             "overlays/debug "
-            "overlays/own_speech overlays/shards small/quickstart_rvq small/quickstart_bsq"
+            "overlays/own_speech overlays/shards small/quickstart_rvq small/quickstart_bsq "
+            "small/quickstart_nested small/quickstart_rvq_channel"
         ).split()
     }
     | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "bsq", "aware")}
@@ -43,7 +44,8 @@ FULL_SIZE = {
 NEED_CHECKPOINTS = {  # test_compare.py, test_student_configurations.py
     f"{name}.yaml"
     for name in (
-        "evaluate/compare student paper/decoder_24k small/quickstart_student small/quickstart_decoder_24k"
+        "evaluate/compare evaluate/compare_quantizers student paper/decoder_24k small/quickstart_student "
+        "small/quickstart_decoder_24k"
     ).split()
 }
 COMPARISONS = {  # nothing to train; test_pretrained.py

@@ -22,6 +22,8 @@ PAIRS = [
     (["fsq"], ["fsq", "overlays/bsq"], 16),
     (["quickstart"], ["quickstart", "small/quickstart_bsq"], 16),
     (["small/fsq"], ["small/fsq", "small/bsq"], 16),
+    (["quickstart"], ["quickstart", "small/quickstart_nested"], 16),
+    (["quickstart"], ["quickstart", "small/quickstart_rvq_channel"], 16),
 ]
 
 
@@ -71,7 +73,8 @@ def test_pairs_differ_in_the_quantizer_alone(fsq, rvq, bits):
 
 @pytest.mark.parametrize(
     "name",
-    ["small/quickstart_rvq", "small/quickstart_bsq", "overlays/bsq", "overlays/fsq_32bit", "overlays/rvq_32bit"],
+    "small/quickstart_rvq small/quickstart_bsq small/quickstart_nested small/quickstart_rvq_channel "
+    "overlays/bsq overlays/fsq_32bit overlays/rvq_32bit".split(),
 )
 def test_overlays_hold_a_quantizer_and_a_name(name):
     config = read(name)

@@ -12,12 +12,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from codec.quantizers import RVQ, Codebook, EMACodebook, LearnedCodebook
+from codec.quantizers import BSQ, RVQ, ChannelOptimizedCodebook, Codebook, EMACodebook, LearnedCodebook
 from codec.training.distributed.ddp import AlternatingDDPStrategy
 from tests.support.leaving import leave_together
 from tests.support.training import VoiceData, quiet_trainer, sgd, tiny_module
 
 JOINT_BATCH = 6
+KINDS = (LearnedCodebook, EMACodebook, ChannelOptimizedCodebook)
+ANNEALED = {"bit_error_rate": 0.02, "start_bit_error_rate": 0.3, "anneal_batches": 4}
 RESTLESS = {"decay": 0.5, "restart_below": 0.6}  # some entry restarts at nearly every batch
 
 
@@ -33,13 +35,23 @@ class Gradients(L.Callback):
 
 
 def train(
-    ranks: int, *, steps: int = 2, accumulate: int = 1, broken: int = -1, rvq: bool = False, exact: bool = False
+    ranks: int,
+    *,
+    steps: int = 2,
+    accumulate: int = 1,
+    broken: int = -1,
+    rvq: bool = False,
+    bsq: bool = False,
+    exact: bool = False,
 ) -> dict[str, Any]:
     """State, gradients and skipped steps after training on joint batches that do not depend on the ranks."""
     module = tiny_module(optimizer=sgd, discriminator_optimizer=sgd, gradient_clip=0.0, accumulate=accumulate)
     if rvq:
         books = [EMACodebook(8, 16), LearnedCodebook(8, 16, **RESTLESS), EMACodebook(8, 4), LearnedCodebook(8, 4)]
         module.codec.quantizer = RVQ(16, books, dropout=0.5)
+    if bsq:
+        torch.manual_seed(2)
+        module.codec.quantizer = BSQ(16, bits=8, entropy_weight=20.0, commitment=1.0)
     strategy = AlternatingDDPStrategy(process_group_backend="gloo") if ranks > 1 else "auto"
     gradients = Gradients()
     settings = {"devices": ranks, "strategy": strategy, "precision": "64-true" if exact else "32-true"}
@@ -57,11 +69,11 @@ def train(
     return {"state": module.state_dict(), "gradients": gradients.vectors, "skipped": module.skipped_steps}
 
 
-def trained_codebooks(kind: type[Codebook]) -> dict[str, Tensor]:
+def trained_codebooks(kind: type[Codebook], **settings: Any) -> dict[str, Tensor]:
     """A codebook after three joint batches of 60 vectors, alike on any number of ranks."""
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     torch.manual_seed(0)
-    book = kind(16, 8, restart_below=0.0)
+    book = kind(16, 8, restart_below=0.0, **settings)
     book.batches.fill_(1)  # no k-means, whose first entries are drawn from the ranks in their order
     for batch in range(3):
         torch.manual_seed(batch)
@@ -96,7 +108,9 @@ def scenarios(ranks: int) -> dict[str, Any]:
     return {
         "plain": train(ranks, exact=True),
         "accumulated": train(ranks, accumulate=2, exact=True),
+        "bsq": train(ranks, bsq=True, exact=True),
         "moving_means": trained_codebooks(EMACodebook),
+        "channel_optimised": trained_codebooks(ChannelOptimizedCodebook, **ANNEALED),
     }
 
 
@@ -106,7 +120,7 @@ def main() -> None:
     found = scenarios(ranks) | {
         "broken": train(ranks, broken=1),
         "rvq": train(ranks, steps=5, broken=2, rvq=True),
-        "uneven": {kind.__name__: uneven_batches(kind) for kind in (LearnedCodebook, EMACodebook)},
+        "uneven": {kind.__name__: uneven_batches(kind) for kind in KINDS},
     }
     torch.save(found, Path(sys.argv[1]) / f"rank{rank}.pt")
 

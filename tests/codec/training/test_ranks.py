@@ -37,11 +37,11 @@ def assert_equal(ranks, part):
         torch.testing.assert_close(part(other), part(ranks[0]), rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ["plain", "accumulated"])
+@pytest.mark.parametrize("name", ["plain", "accumulated", "bsq"])
 def test_gradients_and_weights_are_those_of_the_joint_batch(single, ranks, name):
     assert_equal(ranks, lambda rank: [rank[name]["state"], rank[name]["gradients"]])
     found, expected = ranks[0][name], single[name]
-    assert len(found["gradients"]) == len(expected["gradients"]) == (4 if name == "plain" else 2)
+    assert len(found["gradients"]) == len(expected["gradients"]) == (2 if name == "accumulated" else 4)
     for gradient, joint in zip(found["gradients"], expected["gradients"], strict=True):
         assert float((gradient - joint).norm() / joint.norm()) < 1e-6
     for key, value in expected["state"].items():
@@ -57,9 +57,10 @@ def test_a_broken_batch_on_one_rank_is_skipped_and_counted_by_all(ranks):
         torch.testing.assert_close(ranks[0]["broken"]["state"][name], value, atol=1e-6, rtol=1e-4)
 
 
-def test_codebooks_of_moving_means_are_those_of_the_joint_batch(single, ranks):
-    assert_equal(ranks, lambda rank: rank["moving_means"])
-    torch.testing.assert_close(ranks[0]["moving_means"], single["moving_means"], rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("name", ["moving_means", "channel_optimised"])
+def test_codebooks_of_moving_means_are_those_of_the_joint_batch(single, ranks, name):
+    assert_equal(ranks, lambda rank: rank[name])
+    torch.testing.assert_close(ranks[0][name], single[name], rtol=1e-5, atol=1e-6)
 
 
 def test_codebooks_are_the_same_on_all_ranks_and_have_learned(ranks):
