@@ -50,7 +50,7 @@ def test_the_covariance_of_the_process_is_the_bessel_function(span):
 
 @pytest.mark.parametrize(("doppler", "step"), [(10.0, 0.02), (70.0, 0.005)])
 def test_gains_are_gaussian_with_the_stated_autocorrelation(doppler, step):
-    count, length = 40_000, 12
+    count, length = 20_000, 8
     gains = clarke_process(length, step, doppler, seeded(1), processes=count)
     products = gains * gains[:, :1].conj()
     expected = torch.as_tensor(j0(2 * math.pi * doppler * step * torch.arange(length).numpy()))
@@ -85,24 +85,26 @@ def test_extremes_of_motion_are_one_gain_and_independent_gains():
 
 
 @pytest.mark.parametrize("k_factor_db", [None, 0.0, 8.0, math.inf])
-def test_powers_have_the_stated_law_and_correlation(k_factor_db):
-    """Over many clips: mean power 1, outage at several margins, and (K + J₀) / (K + 1) over time."""
-    doppler = 20.0
-    channel = FadingChannel(0.0, k_factor_db=k_factor_db, doppler_hz=doppler)
-    generator, count = seeded(3), 1500
-    gains = torch.stack([channel.gains(3, 1, generator)[:, 0] for _ in range(count)])  # [clips, 3]
-    powers = gains[:, 2].abs().square()
+def test_powers_have_the_stated_law(k_factor_db):
+    """Mean power 1 and outage at several margins, over gains that are independent but for the line of sight."""
+    channel, count = FadingChannel(0.0, k_factor_db=k_factor_db, doppler_hz=math.inf), 20_000
+    powers = channel.gains(count, 1, seeded(3))[:, 0].abs().square()
     assert abs(powers.mean().item() - 1.0) < 4.5 * powers.std().item() / math.sqrt(count) + 1e-9
     for margin_db in (10.0, 3.0, -1.0):
-        expected = outage(margin_db, k_factor_db)
         below = int((powers < 10 ** (-margin_db / 10)).sum())
-        assert binomtest(below, count, expected).pvalue > 1e-4
-    ratio = 0.0 if k_factor_db is None else 10 ** (k_factor_db / 10)
-    scattered = 0.0 if math.isinf(ratio) else 1 / (ratio + 1)
-    expected = 1 - scattered + scattered * j0(2 * math.pi * doppler * 0.04)
+        assert binomtest(below, count, outage(margin_db, k_factor_db)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("k_factor_db", [None, 3.0, math.inf])
+def test_gains_of_a_clip_correlate_as_stated(k_factor_db):
+    """(K + J₀) / (K + 1) over many clips, whose phases are uniform."""
+    channel, count, generator = FadingChannel(0.0, k_factor_db=k_factor_db, doppler_hz=20.0), 600, seeded(3)
+    gains = torch.stack([channel.gains(3, 1, generator)[:, 0] for _ in range(count)])  # [clips, 3]
+    scattered = 1.0 if k_factor_db is None else 0.0 if math.isinf(k_factor_db) else 1 / (10 ** (k_factor_db / 10) + 1)
+    expected = 1 - scattered + scattered * j0(2 * math.pi * 20.0 * 0.04)
     products = (gains[:, 2] * gains[:, 0].conj()).real
     assert abs(products.mean().item() - expected) < 4.5 * products.std().item() / math.sqrt(count) + 1e-9
-    assert gains[:, 0].mean().abs() < 4.5 / math.sqrt(count)  # phases are uniform
+    assert gains[:, 0].mean().abs() < 4.5 / math.sqrt(count)
 
 
 @pytest.mark.parametrize("k_factor_db", [None, 6.0])
@@ -110,16 +112,16 @@ def test_fades_are_as_frequent_and_as_long_as_their_formulas_say(k_factor_db):
     doppler, blocks, seconds = 10.0, 20, 20.0  # a gain a millisecond
     channel = FadingChannel(0.0, k_factor_db=k_factor_db, doppler_hz=doppler, blocks_per_frame=blocks)
     generator, margin_db = seeded(4), 5.0
-    gains = torch.stack([channel.gains(int(seconds * 50), blocks, generator).flatten() for _ in range(50)])
+    gains = torch.stack([channel.gains(int(seconds * 50), blocks, generator).flatten() for _ in range(24)])
     below = (gains.abs().square() < 10 ** (-margin_db / 10)).double()
     rates = (below.diff(dim=1) > 0).sum(1).double() / seconds
     spread = rates.std().item() / math.sqrt(len(rates))
     expected = level_crossing_rate(margin_db, doppler, k_factor_db)
-    assert spread < 0.06 * expected
+    assert spread < 0.08 * expected
     assert abs(rates.mean().item() - expected) < 4 * spread + 0.005 * expected
     share = below.mean(1)
     duration = share.mean().item() / rates.mean().item()
-    assert duration == pytest.approx(average_fade_duration(margin_db, doppler, k_factor_db), rel=0.05)
+    assert duration == pytest.approx(average_fade_duration(margin_db, doppler, k_factor_db), rel=0.08)
     assert abs(share.mean().item() - outage(margin_db, k_factor_db)) < 4 * share.std().item() / math.sqrt(len(share))
 
 
@@ -129,7 +131,7 @@ def test_fades_are_as_frequent_and_as_long_as_their_formulas_say(k_factor_db):
 def test_hard_decisions_err_as_often_as_the_mean_over_the_gains_says(modulation, k_factor_db, ec_n0_db):
     """One symbol a frame, gains independent from frame to frame; the bits of a symbol go together."""
     channel = FadingChannel(ec_n0_db, modulation=modulation, k_factor_db=k_factor_db, doppler_hz=math.inf, soft=False)
-    bits = random_bits(120_000, modulation.bits_per_symbol)
+    bits = random_bits(60_000, modulation.bits_per_symbol)
     received = send(channel, bits)
     assert received.dtype == torch.uint8
     wrong = (received != bits).double().mean(1)
@@ -164,12 +166,12 @@ def test_without_fading_the_channel_is_white_gaussian_noise(modulation):
 @pytest.mark.parametrize("modulation", [QPSK(), QAM16(exact=True)])
 def test_soft_decisions_are_calibrated(modulation):
     channel = FadingChannel(0.0, modulation=modulation, doppler_hz=40.0)
-    bits = random_bits(20_000, 8)
+    bits = random_bits(20, 1000, 8)
     ones = send(channel, bits)
     assert ones.dtype == torch.float32 and ones.min() > 0 and ones.max() < 1
     for low in torch.arange(0.0, 1.0, 0.1).tolist():
         inside = (ones >= low) & (ones < low + 0.1)
-        deviation = torch.where(inside, bits - ones.double(), 0).sum(1)
+        deviation = torch.where(inside, bits - ones.double(), 0).sum((1, 2))
         assert deviation.sum().abs() < 4.5 * deviation.square().sum().sqrt()
 
 
@@ -247,7 +249,7 @@ def test_extremes_are_exact(make, modulation):
 @pytest.mark.parametrize("make", [FadingChannel, OFDMChannel])
 def test_a_code_helps_where_it_is_interleaved_over_fades(make):
     channel, code = make(4.0, modulation=QPSK(), doppler_hz=10.0), ConvolutionalCode()
-    bits = random_bits(8, 400, 15)
+    bits = random_bits(4, 400, 15)
     wrong = {}
     for depth in (1, 20):
         protected = ProtectedChannel(channel, code, interleave=depth)
@@ -261,12 +263,12 @@ def test_a_code_helps_where_it_is_interleaved_over_fades(make):
 def test_slow_fading_spares_most_clips_and_ruins_others():
     """Of quasi-static clips, those whose power is below a margin err more often than it says; the rest less often."""
     channel = FadingChannel(10.0, doppler_hz=0.0, soft=False)
-    bits = random_bits(3000, 60, 8)
+    bits = random_bits(800, 60, 8)
     rates = (send(channel, bits) != bits).double().mean((1, 2))
     margin_db = 10.0 - 10 * math.log10(0.5)  # |h|² Ec/N0 is 0.5, a rate of Q(1) = 0.159
     expected = outage(margin_db)
-    assert abs((rates > 0.1587).double().mean().item() - expected) < 4 * math.sqrt(expected / 3000) + 0.01
-    assert abs(rates.mean().item() - channel.error_rate) < 4.5 * rates.std().item() / math.sqrt(3000)
+    assert abs((rates > 0.1587).double().mean().item() - expected) < 4 * math.sqrt(expected / 800) + 0.01
+    assert abs(rates.mean().item() - channel.error_rate) < 4.5 * rates.std().item() / math.sqrt(800)
     assert (rates == 0).double().mean() > 0.6
 
 

@@ -59,7 +59,7 @@ def test_what_is_modulated_is_demapped(modulation):
 @pytest.mark.parametrize("modulation", [BPSK(), QPSK(), QAM16()])
 @pytest.mark.parametrize("ec_n0_db", [-3.0, 2.0, 6.0])
 def test_each_bit_of_a_symbol_errs_as_its_closed_form_in_white_noise(modulation, ec_n0_db):
-    count, m, ec_n0 = 200_000, modulation.bits_per_symbol, 10 ** (ec_n0_db / 10)
+    count, m, ec_n0 = 100_000, modulation.bits_per_symbol, 10 ** (ec_n0_db / 10)
     bits = random_bits(count * m)
     received = modulation.modulate(bits) + normal(count) / math.sqrt(m * ec_n0)
     wrong = (modulation.decide(received, torch.ones_like(received)) != bits).view(count, m).sum(0).tolist()
@@ -76,7 +76,7 @@ def test_error_rates_of_all_modulations_start_at_a_half_and_end_at_zero():
     assert QPSK().error_rate(4.0) == BPSK().error_rate(4.0) == pytest.approx(norm.sf(math.sqrt(8.0)), rel=1e-12)
 
 
-@pytest.mark.parametrize("k_factor", [0.5, 4.0, 30.0, 1000.0])
+@pytest.mark.parametrize("k_factor", [0.5, 4.0, 100.0])
 @pytest.mark.parametrize("snr", [0.01, 1.0, 30.0])
 def test_rician_error_rates_equal_the_mean_over_the_law_of_the_power(k_factor, snr):
     """Craig's form against the direct integral of Q(√(2γx)) over the density of x = |h|², a Poisson mixture."""
@@ -141,9 +141,9 @@ def test_symbols_and_ratios_agree_with_sionna(modulation, exact):
 
 def test_exact_ratios_are_calibrated_and_max_log_ones_nearly():
     """Of bits with P(1) in a bin that share are ones; max-log says a little too much."""
-    modulation, bits = QAM16(exact=True), random_bits(400_000, seed=8)
-    gain = normal(100_000, seed=9)
-    received = gain * modulation.modulate(bits) + normal(100_000, seed=10) * math.sqrt(0.5)
+    modulation, bits = QAM16(exact=True), random_bits(200_000, seed=8)
+    gain = normal(50_000, seed=9)
+    received = gain * modulation.modulate(bits) + normal(50_000, seed=10) * math.sqrt(0.5)
     deviation = {}
     for exact in (True, False):
         ones = torch.sigmoid(-QAM16(exact=exact).demap(received, gain, 0.5))
