@@ -2,6 +2,7 @@
 
 from codec.channels.base import Channel, KnownErrorRate, decide, draw_generator
 from codec.channels.bit_errors import AWGNChannel, BinarySymmetricChannel, GilbertElliottChannel
+from codec.channels.cascades import CascadedChannel, SwitchingChannel
 from codec.channels.coding import ConvolutionalCode, ErrorCorrection, Hamming74, ProtectedChannel, Repetition
 from codec.channels.composed import MixedChannel, SelectedBitsChannel, TruncatedChannel
 from codec.channels.concealment import (
@@ -16,10 +17,21 @@ from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, Nat
 from codec.channels.learned_flips import LearnedFlips
 from codec.channels.link import Connection, Link
 from codec.channels.packets import (
+    DelayLaw,
     FrameErasureChannel,
+    GammaDelay,
+    GilbertElliottLossChannel,
+    JitterChannel,
+    LossChain,
     LossTraceChannel,
+    PacketChannel,
     PacketLossChannel,
     PacketTrace,
+    ParetoDelay,
+    ThreeStateLossChannel,
+    fit_gilbert,
+    fit_gilbert_elliott,
+    fit_three_state,
     read_trace,
     write_trace,
 )
@@ -40,6 +52,7 @@ from codec.channels.radio import (
     outage,
 )
 from codec.channels.reception import Receiver, Reception
+from codec.channels.timing import InsertionDeletionChannel, Markers
 
 __all__ = [
     "BPSK",
@@ -48,33 +61,43 @@ __all__ = [
     "AWGNChannel",
     "BinarySwitchingMap",
     "BinarySymmetricChannel",
+    "CascadedChannel",
     "Channel",
     "CodeCounts",
     "CodePrior",
     "Concealment",
     "Connection",
     "ConvolutionalCode",
+    "DelayLaw",
     "DelayProfile",
     "ErrorCorrection",
     "ExponentialProfile",
     "FadingChannel",
     "FrameErasureChannel",
+    "GammaDelay",
     "GilbertElliottChannel",
+    "GilbertElliottLossChannel",
     "GrayMap",
     "Hamming74",
     "IndexMap",
+    "InsertionDeletionChannel",
     "InterpolatedLatent",
+    "JitterChannel",
     "KnownErrorRate",
     "LearnedFlips",
     "Link",
+    "LossChain",
     "LossTraceChannel",
+    "Markers",
     "MeanLatent",
     "MixedChannel",
     "Modulation",
     "NaturalMap",
     "OFDMChannel",
+    "PacketChannel",
     "PacketLossChannel",
     "PacketTrace",
+    "ParetoDelay",
     "PermutedMap",
     "PosteriorMean",
     "ProtectedChannel",
@@ -84,12 +107,17 @@ __all__ = [
     "RepeatLast",
     "Repetition",
     "SelectedBitsChannel",
+    "SwitchingChannel",
+    "ThreeStateLossChannel",
     "TruncatedChannel",
     "ZeroLatent",
     "average_fade_duration",
     "decide",
     "draw_generator",
     "fade_margin_db",
+    "fit_gilbert",
+    "fit_gilbert_elliott",
+    "fit_three_state",
     "level_crossing_rate",
     "outage",
     "read_trace",

@@ -10,8 +10,9 @@ import codec
 
 
 @pytest.mark.parametrize("name", [
-    "base", "bit_errors", "packets.frame_losses", "composed", "bitstream",
     "radio.closed_forms", "radio.modulation", "radio.fading", "radio.ofdm",
+    "base", "bit_errors", "packets.frame_losses", "packets.jitter", "packets.loss_models", "composed", "bitstream",
+    "cascades", "timing.insertion_deletion", "timing.markers",
     "coding.block_codes", "coding.convolutional", "coding.protection",
 ])  # fmt: skip
 def test_examples_give_what_they_show(name):
