@@ -28,6 +28,8 @@ from codec.channels import (
     InterpolatedLatent,
     JitterChannel,
     KnownErrorRate,
+    LatentPredictor,
+    LearnedConcealment,
     LearnedFlips,
     Link,
     LossTraceChannel,
@@ -90,6 +92,7 @@ from codec.quantizers import (
 from codec.training.adversary import Adversary
 from codec.training.codec_module import CodecModule
 from codec.training.comparison_module import ComparisonModule, System
+from codec.training.concealment_module import ConcealmentModule
 from codec.training.discriminators import (
     BigCodecPeriodDiscriminator,
     BigCodecSpectrogramDiscriminator,
@@ -142,6 +145,7 @@ __all__ = [
     "CodecOutput",
     "ComparisonModule",
     "Concealment",
+    "ConcealmentModule",
     "Constant",
     "ConvNeXtBackbone",
     "ConvolutionalCode",
@@ -174,7 +178,9 @@ __all__ = [
     "JitterChannel",
     "KnownErrorRate",
     "LatentDistance",
+    "LatentPredictor",
     "LearnedCodebook",
+    "LearnedConcealment",
     "LearnedFlips",
     "LeastSquaresLoss",
     "Link",

@@ -14,6 +14,8 @@ from codec.channels.concealment import (
     ZeroLatent,
 )
 from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
+from codec.channels.latent_prediction import LatentPredictor
+from codec.channels.learned_concealment import LearnedConcealment
 from codec.channels.learned_flips import LearnedFlips
 from codec.channels.link import Connection, Link
 from codec.channels.packets import (
@@ -84,6 +86,8 @@ __all__ = [
     "InterpolatedLatent",
     "JitterChannel",
     "KnownErrorRate",
+    "LatentPredictor",
+    "LearnedConcealment",
     "LearnedFlips",
     "Link",
     "LossChain",

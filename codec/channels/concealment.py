@@ -31,6 +31,17 @@ class Concealment(ABC):
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         """Latents float32 `[B, D, F]` for the decoder."""
 
+    def check(self, receiver: Receiver) -> None:  # noqa: B027 - most fit any receiver
+        """Refuse a receiver that this concealment does not fit; called when a link is connected.
+
+        Raises:
+            InvalidValue: it does not fit.
+        """
+
+    def delay(self, receiver: Receiver) -> int:
+        """Frames of look-ahead at this receiver; of a whole clip they are not counted."""
+        return self.delay_frames
+
 
 class MeanLatent(Concealment):
     """A lost code contributes its mean: under the link's prior, or of equally likely codes."""
@@ -119,6 +130,18 @@ class PosteriorMean(Concealment):
             raise InvalidValue("lookahead", lookahead, "must be at least 0 frames, or null for the whole clip")
         self.lost, self.lookahead = lost, lookahead
         self.delay_frames = max(lookahead or 0, lost.delay_frames if lost else 0)
+
+    def check(self, receiver: Receiver) -> None:
+        if self.lookahead and receiver.prior is None:
+            allowed = "needs a prior: without one, no frame counts for another"
+            raise InvalidValue("lookahead", self.lookahead, allowed, "add codec.CodePrior to the link")
+        if self.lost is not None:
+            self.lost.check(receiver)
+
+    def delay(self, receiver: Receiver) -> int:
+        """0 of its own where the index map mixes digits, as then no frame counts for another."""
+        own = (self.lookahead or 0) if receiver.keeps_digits_apart else 0
+        return max(own, self.lost.delay(receiver) if self.lost is not None else 0)
 
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         mean = self._mean(receiver, reception.bits)

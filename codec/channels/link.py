@@ -78,18 +78,18 @@ class Connection:
         self.codewords = [self.index_map.codeword_table(quantizer, k) for k in codebooks]
         self._code_tables = [_code_table(self.codewords[k], self._codeword_counts[k]) for k in codebooks]
         self._digits = digit_bits(self.codewords, quantizer)
-        if self.concealment.delay_frames and self.prior is None:
-            allowed = "needs a prior: without one, no frame counts for another"
-            raise InvalidValue("lookahead", self.concealment.delay_frames, allowed, "add codec.CodePrior to the link")
+        self.concealment.check(self)
         self._protected = self._protected_bits()
 
     @property
     def delay_frames(self) -> int:
-        """Frames of look-ahead of the concealment, without the channel's delay; of a whole clip it is not counted.
+        """Frames of look-ahead of the concealment, without the channel's delay; of a whole clip it is not counted."""
+        return self.concealment.delay(self)
 
-        0 where the index map mixes digits, as then no frame counts for another.
-        """
-        return self.concealment.delay_frames if self._digits is not None else 0
+    @property
+    def keeps_digits_apart(self) -> bool:
+        """Whether a codeword keeps the bits of its digits apart."""
+        return self._digits is not None
 
     def send(self, codes: Tensor) -> Tensor:
         """Codes int64 `[B, K, F]` to bits uint8 `[B, F, n]`."""

@@ -34,6 +34,10 @@ class Receiver(Protocol):
     def prior(self) -> CodePrior | None:
         """Measured probabilities of the codes; None for equally likely ones."""
 
+    @property
+    def keeps_digits_apart(self) -> bool:
+        """Whether a codeword keeps the bits of its digits apart, so that `digit_likelihoods` has a value."""
+
     def digit_means(self, device: torch.device) -> list[list[Tensor]]:
         """P(value) `[1, 1, L]` of each digit of each codebook: the prior's, or equal."""
 

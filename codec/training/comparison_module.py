@@ -160,4 +160,6 @@ def evaluated_systems(module: L.LightningModule, link: Link | None) -> tuple[lis
         return module.evaluated_systems, module.output_sample_rate
     codec = module.codec
     assert isinstance(codec, NeuralCodec)
+    scored_link: Any = getattr(module, "scored_link", None)  # of a module that trains a part of the link
+    link = link if scored_link is None else scored_link(link)
     return [EvaluatedSystem("", codec, link)], codec.output_sample_rate
