@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from codec.quantizers import BSQ, RVQ, ChannelOptimizedCodebook, Codebook, EMACodebook, LearnedCodebook
 from codec.training.distributed.ddp import AlternatingDDPStrategy
+from tests.support.concealing import EveryThird, concealment_module
 from tests.support.leaving import leave_together
 from tests.support.training import VoiceData, quiet_trainer, sgd, tiny_module
 
@@ -69,6 +71,20 @@ def train(
     return {"state": module.state_dict(), "gradients": gradients.vectors, "skipped": module.skipped_steps}
 
 
+def concealing(ranks: int) -> dict[str, Any]:
+    """State and gradients of learned concealment after two joint batches whose losses do not depend on the ranks."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = concealment_module(Path(folder), channel=EveryThird(), optimizer=sgd)
+    gradients = Gradients()
+    strategy = AlternatingDDPStrategy(process_group_backend="gloo") if ranks > 1 else "auto"
+    trainer = quiet_trainer(max_steps=2, callbacks=[gradients], devices=ranks, strategy=strategy)
+    if trainer.global_rank:
+        for parameter in module.predictor.parameters():
+            parameter.data.add_(0.1)
+    trainer.fit(module, VoiceData(JOINT_BATCH // ranks))
+    return {"state": module.state_dict(), "gradients": gradients.vectors}
+
+
 def trained_codebooks(kind: type[Codebook], **settings: Any) -> dict[str, Tensor]:
     """A codebook after three joint batches of 60 vectors, alike on any number of ranks."""
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -109,6 +125,7 @@ def scenarios(ranks: int) -> dict[str, Any]:
         "plain": train(ranks, exact=True),
         "accumulated": train(ranks, accumulate=2, exact=True),
         "bsq": train(ranks, bsq=True, exact=True),
+        "concealment": concealing(ranks),
         "moving_means": trained_codebooks(EMACodebook),
         "channel_optimised": trained_codebooks(ChannelOptimizedCodebook, **ANNEALED),
     }

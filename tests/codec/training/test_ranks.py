@@ -48,6 +48,15 @@ def test_gradients_and_weights_are_those_of_the_joint_batch(single, ranks, name)
         torch.testing.assert_close(found["state"][key], value, atol=1e-6, rtol=1e-4, msg=lambda m, k=key: f"{k}: {m}")
 
 
+def test_concealment_is_that_of_the_joint_batch(single, ranks):
+    assert_equal(ranks, lambda rank: rank["concealment"])
+    found, expected = ranks[0]["concealment"], single["concealment"]
+    for gradient, joint in zip(found["gradients"], expected["gradients"], strict=True):
+        assert float((gradient - joint).norm() / joint.norm()) < 1e-4
+    for key, value in expected["state"].items():
+        torch.testing.assert_close(found["state"][key], value, atol=1e-6, rtol=1e-4)
+
+
 def test_a_broken_batch_on_one_rank_is_skipped_and_counted_by_all(ranks):
     kept = tiny_module(optimizer=sgd, discriminator_optimizer=sgd, gradient_clip=0.0)
     quiet_trainer(max_steps=1).fit(kept, VoiceData(script.JOINT_BATCH))
