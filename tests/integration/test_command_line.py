@@ -21,7 +21,7 @@ BASES = (
         f"{name}.yaml": ["quickstart.yaml"]
         for name in (
             "evaluate/channels evaluate/channel_suite evaluate/sensitivity evaluate/prior overlays/channel_aware "
-            "evaluate/radio overlays/debug "
+            "evaluate/packets evaluate/radio overlays/debug "
             "overlays/own_speech overlays/shards small/quickstart_rvq small/quickstart_bsq "
             "small/quickstart_nested small/quickstart_rvq_channel"
         ).split()

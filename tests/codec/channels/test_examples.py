@@ -11,7 +11,8 @@ import codec
 
 @pytest.mark.parametrize("name", [
     "radio.closed_forms", "radio.modulation", "radio.fading", "radio.ofdm",
-    "base", "bit_errors", "packets.frame_losses", "packets.jitter", "packets.loss_models", "composed", "bitstream",
+    "base", "bit_errors", "packets.frame_losses", "packets.jitter", "packets.loss_models", "packets.statistics",
+    "composed", "bitstream",
     "cascades", "timing.insertion_deletion", "timing.markers",
     "coding.block_codes", "coding.convolutional", "coding.protection",
 ])  # fmt: skip
