@@ -14,7 +14,7 @@ from codec.channels.priors import PRETRAINED
 from codec.channels.reception import Receiver, Reception
 from codec.errors import InvalidValue, UnreadableFile, first_line
 
-SUFFIX = ".concealment.ckpt"
+SUFFIX = ".concealment.pt"
 PREFIX = "predictor."  # of the network's weights in a run's checkpoint
 
 
@@ -111,9 +111,11 @@ def read_predictor(file: str | Path) -> LatentPredictor:
         raise UnreadableFile(str(path), allowed=allowed, remedy="give another file") from error
 
 
-def save_predictor(predictor: LatentPredictor, path: str | Path) -> None:
-    """Write a file of the network alone, which `LearnedConcealment` reads."""
+def save_predictor(predictor: LatentPredictor, path: str | Path, *, half: bool = False) -> None:
+    """Write a file of the network alone, which `LearnedConcealment` reads; with `half`, its weights in float16."""
     weights = {PREFIX + name: value.detach().cpu() for name, value in predictor.state_dict().items()}
+    if half:
+        weights |= {PREFIX + name: value.detach().cpu().half() for name, value in predictor.named_parameters()}
     torch.save({"state_dict": weights, "predictor": predictor.settings}, path)
 
 

@@ -50,7 +50,15 @@ NEED_CHECKPOINTS = {  # test_compare.py, test_student_configurations.py
 }
 COMPARISONS = {  # nothing to train; test_pretrained.py
     f"evaluate/{name}.yaml"
-    for name in ("pretrained", "pretrained_maps", "pretrained_links", "pretrained_receivers", "fine_tuning", "levels")
+    for name in (
+        "pretrained",
+        "pretrained_maps",
+        "pretrained_links",
+        "pretrained_receivers",
+        "fine_tuning",
+        "levels",
+        "concealment",
+    )
 }
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")
 DEBUG = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "overlays/debug.yaml"]

@@ -26,6 +26,7 @@ def folder(tmp_path, monkeypatch):
     ("evaluate/pretrained_maps.yaml", ["FSQ natural", "FSQ permuted in halves seed 4", "RVQ optimised"], "maps"),
     ("evaluate/pretrained_links.yaml", ["FSQ", "FSQ prior", "RVQ conv 1/2 over 16 frames"], "links"),
     ("evaluate/pretrained_receivers.yaml", ["FSQ repeat last", "RVQ prior"], "receivers"),
+    ("evaluate/concealment.yaml", ["FSQ repeat last", "FSQ learned", "FSQ learned 2 ahead"], "concealment"),
 ])  # fmt: skip
 def test_any_folder_is_scored(folder, monkeypatch, config, systems, name):
     run(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from codec import LearnedConcealment, Link
 from codec.checkpoints.reading import PRETRAINED, load_codec, pretrained, read_checkpoint, resolve_checkpoint
 from tests.support.training import voice
 
@@ -15,7 +16,7 @@ NAMES = ["small_fsq", "small_fsq_aware", "small_rvq", "small_rvq_aware", "small_
 
 def test_all_of_them_are_there_and_stay_small():
     assert pretrained() == NAMES
-    assert sum(path.stat().st_size for path in PRETRAINED.iterdir()) <= 40e6
+    assert sum(path.stat().st_size for path in PRETRAINED.iterdir()) <= 42e6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,6 +43,23 @@ def test_a_card_belongs_to_its_file(name):
         assert word in card, word
     weights = load_file(file)
     assert re.search(rf"{sum(v.numel() for v in weights.values()):,} numbers", card)
+
+
+@pytest.mark.parametrize(("name", "lookahead"), [("small_fsq", 0), ("small_fsq_2_ahead", 2)])
+def test_predictors_are_found_by_name_fit_their_codec_and_have_a_card(name, lookahead, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    concealment = LearnedConcealment(name)
+    for codec in ("small_fsq", "small_student"):  # the student has the quantizer of its teacher
+        assert Link(concealment=concealment).connect(load_codec(codec).quantizer).delay_frames == lookahead
+    for codec in ("small_fsq_aware", "small_rvq"):
+        with pytest.raises(ValueError, match="another quantizer"):
+            Link(concealment=concealment).connect(load_codec(codec).quantizer)
+    numbers = sum(weight.numel() for weight in concealment.predictor.parameters())
+    card = (PRETRAINED / "small_fsq.concealment.md").read_text()
+    assert f"`{hashlib.sha256((PRETRAINED / f'{name}.concealment.pt').read_bytes()).hexdigest()}`" in card
+    assert numbers <= 1e6 and f"{numbers:,} numbers" in card
+    for word in ("Data", "Licence", "Attribution", "Steps", "train.py fit", "LibriSpeech", "CC BY 4.0"):
+        assert word in card, word
 
 
 @pytest.mark.parametrize("name", NAMES)
