@@ -23,11 +23,11 @@ BASES = (
             "evaluate/channels evaluate/channel_suite evaluate/sensitivity evaluate/prior overlays/channel_aware "
             "evaluate/packets evaluate/radio overlays/debug "
             "overlays/own_speech overlays/shards small/quickstart_rvq small/quickstart_bsq "
-            "small/quickstart_nested small/quickstart_rvq_channel"
+            "small/quickstart_nested small/quickstart_rvq_channel small/learned_flips"
         ).split()
     }
-    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "bsq", "aware")}
-    | {"overlays/gpu.yaml": ["small/fsq.yaml"]}
+    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "bsq", "aware", "soft")}
+    | {"overlays/gpu.yaml": ["small/fsq.yaml"], "small/hard.yaml": ["small/fsq.yaml", "small/soft.yaml"]}
     | {f"small/{name}.yaml": ["small/fsq.yaml", "small/aware.yaml"] for name in ("student_aware", "continued")}
 )
 WITHOUT = {  # what takes minutes, or a file that is not there
