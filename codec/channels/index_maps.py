@@ -221,3 +221,10 @@ def _exchange_gains(distances: Tensor, code_at: Tensor, flips: Tensor, codeword:
     # Where the two are themselves one flip apart, their own distance stays: the sums above lost it twice.
     adjacent = (flips[codeword][None] == torch.arange(len(code_at))[:, None]).any(1)
     return before - after - torch.where(adjacent, 2 * from_a[others], 0.0)
+
+
+def code_table(codewords: Tensor, count: int) -> Tensor:
+    """Code of each of `count` codewords, −1 where there is none: int64 `[count]`."""
+    codes = torch.full((count,), -1)
+    codes[codewords] = torch.arange(len(codewords))
+    return codes

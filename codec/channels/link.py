@@ -12,7 +12,7 @@ from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
 from codec.channels.concealment import Concealment, MeanLatent
 from codec.channels.digit_bits import digit_bits
-from codec.channels.index_maps import IndexMap, NaturalMap
+from codec.channels.index_maps import IndexMap, NaturalMap, code_table
 from codec.channels.priors import CodePrior
 from codec.channels.reception import Reception
 from codec.errors import InvalidValue
@@ -63,7 +63,7 @@ class Connection:
         codewords: of each codebook, int64 `[size]`; empty for natural binary, which needs no table.
     """
 
-    def __init__(self, link: Link, quantizer: Quantizer) -> None:
+    def __init__(self, link: Link, quantizer: Quantizer, codewords: Sequence[Tensor] | None = None) -> None:
         self.link, self.quantizer = link, quantizer
         self.index_map = link.index_map or NaturalMap()
         self.concealment = link.concealment or MeanLatent()
@@ -73,10 +73,12 @@ class Connection:
         self.widths = code_bits(quantizer.codebook_sizes)
         self.bits_per_frame = sum(self.widths)
         self._codeword_counts = [2**width for width in self.widths]
-        natural = type(self.index_map) is NaturalMap
-        codebooks = range(0 if natural else len(self.widths))
-        self.codewords = [self.index_map.codeword_table(quantizer, k) for k in codebooks]
-        self._code_tables = [_code_table(self.codewords[k], self._codeword_counts[k]) for k in codebooks]
+        codebooks = range(0 if type(self.index_map) is NaturalMap else len(self.widths))
+        fitted = codewords is None  # else kept from a connection of the same link
+        self.codewords = (
+            [self.index_map.codeword_table(quantizer, k) for k in codebooks] if fitted else list(codewords or ())
+        )
+        self._code_tables = [code_table(*pair) for pair in zip(self.codewords, self._codeword_counts, strict=False)]
         self._digits = digit_bits(self.codewords, quantizer)
         self.concealment.check(self)
         self._protected = self._protected_bits()
@@ -291,10 +293,3 @@ def _unconcealed_latents(connection: Connection, bits: Tensor) -> Tensor:
     """Latents float64 `[B, D, F]` of bits `[B, F, n]`, with zero for codes that are erased."""
     reception = connection.receive(bits)
     return connection.quantizer.decode(reception.codes, reception.erased).double()
-
-
-def _code_table(codewords: Tensor, count: int) -> Tensor:
-    """Code of each of `count` codewords, −1 where there is none: int64 `[count]`."""
-    codes = torch.full((count,), -1)
-    codes[codewords] = torch.arange(len(codewords))
-    return codes

@@ -48,8 +48,8 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
         channel: to train through: the decoder gets the latents of codes that a channel has damaged, drawn anew at each
             batch; validation is undamaged. Quantizer dropout has no effect behind a channel.
         link: index map, concealment and error correction around that channel; with `PosteriorMean` the decoder gets the
-            expected latents of soft decisions. A map that is fitted to learned codebooks
-            is fitted when training starts, and anew when it is resumed.
+            expected latents of soft decisions. A map that is fitted to learned codebooks is fitted at the first batch,
+            and kept.
         frozen_parts: parts of the codec, such as `encoder`, that stay as they are: in eval mode, without gradients
             and without an optimizer.
         init_from: checkpoint or safetensors file to start from, weights alone (`codec.checkpoints.warm_start`).
@@ -248,12 +248,19 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
         length = batch["audio"].shape[-1]
         return batch_fields(batch) | {"audio": output.audio, "codes": output.codes, "length": length}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self._transmit is not None:
+            checkpoint["training_codewords"] = self._transmit.codewords()
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_resumable(checkpoint, self.codec, own=self.stated_codec())
         trainer = attached_trainer(self)
         if trainer is not None and trainer.training:
             check_optimizers(checkpoint, self._trained_parameters())
         super().on_load_checkpoint(checkpoint)
+        if self._transmit is not None:
+            self._transmit.keep(checkpoint.get("training_codewords"))
 
     # -- losses --------------------------------------------------------------------------------------------------
 

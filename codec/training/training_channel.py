@@ -1,7 +1,5 @@
 """The channel that a codec is trained through: what it delivers for a batch's codes, and what of it learns."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +22,15 @@ class TrainingChannel:
     def __init__(self, codec: NeuralCodec, channel: Channel, link: Link | None) -> None:
         self.codec, self.channel, self.link = codec, channel, link or Link()
         self._connection: Connection | None = None
+        self._codewords: list[Tensor] | None = None
+
+    def codewords(self) -> list[Tensor] | None:
+        """Of each codebook, int64 `[size]`, as fitted at the first batch; None before it. For a checkpoint."""
+        return self._codewords
+
+    def keep(self, codewords: list[Tensor] | None) -> None:
+        """Go on with the codewords of a checkpoint: a map fitted anew to codebooks that have moved would be another."""
+        self._connection, self._codewords = None, codewords
 
     def __call__(self, codes: Tensor) -> Tensor:
         """Latents `[B, D, F]` received for codes int64 `[B, K, F]`.
@@ -31,7 +38,8 @@ class TrainingChannel:
         They have a gradient to what the channel learns (`LearnedFlips`) and to the codec's `conditioning`.
         """
         if self._connection is None:
-            self._connection = self.link.connect(self.codec.quantizer)
+            self._connection = Connection(self.link, self.codec.quantizer, self._codewords)
+            self._codewords = self._connection.codewords
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         learns = isinstance(self.channel, nn.Module)
         with torch.set_grad_enabled(learns), frozen(self.codec.quantizer):  # which learns from the latents before it
@@ -44,9 +52,7 @@ class TrainingChannel:
         return self.codec.condition(latents, reception.bits)
 
 
-def training_channel(
-    codec: NeuralCodec, channel: Channel | None, link: Link | None
-) -> Callable[[Tensor], Tensor] | None:
+def training_channel(codec: NeuralCodec, channel: Channel | None, link: Link | None) -> TrainingChannel | None:
     """The channel of a codec in training; None without one.
 
     Raises:

@@ -6,7 +6,9 @@ import torch
 from codec import (
     RVQ,
     AWGNChannel,
+    BinarySwitchingMap,
     BinarySymmetricChannel,
+    EMACodebook,
     FrameErasureChannel,
     LearnedCodebook,
     Link,
@@ -82,3 +84,26 @@ def test_a_broken_batch_is_skipped_behind_a_channel_too():
     quiet_trainer(max_steps=3).fit(module, VoiceData(broken=(1,)))
     assert module.skipped_steps > 0
     assert all(value.isfinite().all() for value in weights(module).values())
+
+
+def test_a_resumed_run_keeps_the_index_assignment_with_which_it_began(tmp_path):
+    """Codebooks move in training, so a map fitted to them anew would be another."""
+
+    def module():
+        torch.manual_seed(2)
+        made = tiny_module(channel=BinarySymmetricChannel(0.2), link=Link(index_map=BinarySwitchingMap()))
+        made.codec.quantizer = RVQ(16, [EMACodebook(8, 4, decay=0.5), EMACodebook(8, 4, decay=0.5)])
+        return made
+
+    whole = module()
+    quiet_trainer(max_steps=5).fit(whole, VoiceData())
+    begun = module()
+    trainer = quiet_trainer(max_steps=3)
+    trainer.fit(begun, VoiceData())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    resumed = module()
+    quiet_trainer(max_steps=5).fit(resumed, VoiceData(), ckpt_path=tmp_path / "last.ckpt")
+    assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())
+    kept = whole._transmit.codewords()
+    fitted = (Link(index_map=BinarySwitchingMap())).connect(whole.codec.quantizer).codewords
+    assert any(not torch.equal(one, other) for one, other in zip(kept, fitted, strict=True)), "the comparison can fail"
