@@ -1,6 +1,5 @@
 """How a trace loses packets, beside the loss models fitted to it; `python -m codec.channels.packets FILE` prints it."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +69,7 @@ def report(trace: PacketTrace, *, buffer_seconds: float | None = None, shortest_
         UnreadableFile: a buffer is asked for, and the trace has no delays.
     """
     lost = trace.lost if buffer_seconds is None else trace.late(buffer_seconds)
-    models = {
+    models: dict[str, GilbertElliottLossChannel | ThreeStateLossChannel] = {
         "Gilbert": fit_gilbert(lost),
         "Gilbert-Elliott": fit_gilbert_elliott(lost),
         "three states": fit_three_state(lost, shortest_gap=shortest_gap),
@@ -106,14 +105,10 @@ def _lengths(
 ) -> str:
     """A line of shares of runs of `first` to `last` packets."""
 
-    def share(at_least: Callable[[int], float]) -> str:
-        return _percent(at_least(first) - (at_least(last + 1) if last is not None else 0.0))
-
-    total = max(1, int(counts.sum()))
-    cells = [share(lambda n: counts[n - 1 :].sum() / total)]
-    for chain in chains:
-        tail = chain.run_probabilities((last or first) + 1, lost=lost)
-        cells.append(share(lambda n, tail=tail: float(tail[n - 1])))
+    longest = (last or first) + 1
+    tails = [chain.run_probabilities(longest, lost=lost) for chain in chains]
+    tails.insert(0, np.array([counts[length:].sum() for length in range(longest)]) / max(1, counts.sum()))
+    cells = [_percent(tail[first - 1] - (0.0 if last is None else tail[last])) for tail in tails]
     name = f"{first}" if last == first else f"{first} and more" if last is None else f"{first} to {last}"
     return _row(f"  {label} of {name}", *cells)
 
