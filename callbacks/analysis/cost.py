@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from callbacks.analysis.macs import count_macs, ready_to_measure
 from callbacks.metrics.checks import require, require_at_least
-from codec.channels import LatentPredictor
 from codec.codec import NeuralCodec
 from codec.encoders.base import Encoder
 from codec.errors import InvalidValue
@@ -27,7 +26,7 @@ class PartCost(NamedTuple):
 
     Attributes:
         codec: its name.
-        part: `encoder`, `quantizer`, `decoder`, or `codec`, the sum of the three; or `concealment` of a system.
+        part: `encoder`, `quantizer`, `decoder`, or `codec`, the sum of the three.
         parameters: number of them.
         macs_per_second: multiply-accumulates per second of audio, by the rules of `count_macs`; NaN where they cannot
             be counted.
@@ -112,38 +111,6 @@ def encoder_costs(
     passes = {name: _encoder_pass(encoder, sample_rate, seconds) for name, encoder in encoders.items()}
     factors = _real_time_factors(passes, repeats)
     return [EncoderCost(name, *_figures(found), factors[name]) for name, found in passes.items()]
-
-
-def predictor_cost(
-    system: str, predictor: LatentPredictor, codec: NeuralCodec, *, seconds: float = 4.0, repeats: int = 15
-) -> PartCost:
-    """What the network of a learned concealment costs beside its codec, over all frames, as `codec_costs`.
-
-    Args:
-        system: name of the line.
-        predictor: the network.
-        codec: whose frames it predicts.
-        seconds: duration of the clip.
-        repeats: timings.
-
-    Raises:
-        InvalidValue: as `codec_costs`.
-    """
-    check_measurement(seconds, repeats)
-    encoding = _encoder_pass(codec.encoder, codec.sample_rate, seconds)
-    found = encoding._replace(part=_OfLatents(predictor), shape=(1, predictor.dim, encoding.frames))
-    return PartCost(system, "concealment", *_figures(found), _real_time_factors({system: found}, repeats)[system])
-
-
-class _OfLatents(nn.Module):
-    """A predictor as a module with one input, every frame received."""
-
-    def __init__(self, predictor: LatentPredictor) -> None:
-        super().__init__()
-        self.predictor = predictor
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.predictor(latents, latents.new_ones(len(latents), latents.shape[-1]))
 
 
 class _Pass(NamedTuple):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from callbacks.analysis.cost import PartCost, check_measurement, codec_costs, predictor_cost
+from callbacks.analysis.cost import PartCost, check_measurement, codec_costs
 from callbacks.channel.tables import aligned
 from callbacks.output.files import without_nan, write_json
 from callbacks.output.loggers import log_folder, print_report, show_table
-from codec.channels import LearnedConcealment
 from codec.codec import NeuralCodec
 from codec.training.comparison_module import evaluated_systems
 
@@ -23,8 +21,7 @@ class CostReport(Callback):
     Prints parameters, multiply-accumulates per second of audio and real-time factors, and writes them with the clip's
     duration into `costs.json` in the log folder. Multiply-accumulates do not depend on weights, device or machine
     (`callbacks.analysis.macs.count_macs` has the rules); times are of rank 0's device, in float32. Codecs of a
-    comparison are timed in turns; systems that share a codec give it the name of the first. The network of a
-    `LearnedConcealment` has a line of its own, under its system's name, and is in no sum.
+    comparison are timed in turns; systems that share a codec give it the name of the first.
 
     Args:
         seconds: duration of the clip of noise, as `callbacks.analysis.cost.codec_costs`.
@@ -44,14 +41,9 @@ class CostReport(Callback):
         if not trainer.is_global_zero:
             return
         named: dict[int, tuple[str, NeuralCodec]] = {}
-        measurement: Any = {"seconds": self.seconds, "repeats": self.repeats}
-        learned = []
         for system in evaluated_systems(pl_module, None)[0]:
             named.setdefault(id(system.codec), (system.name, system.codec))
-            concealment = system.connection.concealment
-            if isinstance(concealment, LearnedConcealment):
-                learned.append(predictor_cost(system.name, concealment.predictor, system.codec, **measurement))
-        self.costs = [*codec_costs(dict(named.values()), **measurement), *learned]
+        self.costs = codec_costs(dict(named.values()), seconds=self.seconds, repeats=self.repeats)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "costs.json", {"seconds": self.seconds, "costs": without_nan(self.costs)})
         show_table(trainer, "costs", self.costs, step=trainer.global_step)

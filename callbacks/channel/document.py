@@ -26,7 +26,7 @@ def codec_facts(system: EvaluatedSystem) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in codec.parameters()),
         "index_map": connection.index_map.name,
         "concealment": type(connection.concealment).__name__,
-        "error_correction": connection.link.code.name if connection.link.code else None,
+        "error_correction": connection.code.name if connection.code else None,
     }
 
 

@@ -3,7 +3,18 @@
 from codec.channels.base import Channel, KnownErrorRate, decide, draw_generator
 from codec.channels.bit_errors import AWGNChannel, BinarySymmetricChannel, GilbertElliottChannel
 from codec.channels.cascades import CascadedChannel, SwitchingChannel
-from codec.channels.coding import ConvolutionalCode, ErrorCorrection, Hamming74, ProtectedChannel, Repetition
+from codec.channels.coding import (
+    LDPC5G,
+    ConvolutionalCode,
+    ErrorCorrection,
+    Hamming74,
+    OptimizedProtection,
+    Polar5G,
+    ProtectedChannel,
+    ReedSolomon,
+    Repetition,
+    UnequalProtection,
+)
 from codec.channels.composed import MixedChannel, SelectedBitsChannel, TruncatedChannel
 from codec.channels.concealment import (
     Concealment,
@@ -58,6 +69,7 @@ from codec.channels.timing import InsertionDeletionChannel, Markers
 
 __all__ = [
     "BPSK",
+    "LDPC5G",
     "QAM16",
     "QPSK",
     "AWGNChannel",
@@ -98,22 +110,26 @@ __all__ = [
     "Modulation",
     "NaturalMap",
     "OFDMChannel",
+    "OptimizedProtection",
     "PacketChannel",
     "PacketLossChannel",
     "PacketTrace",
     "ParetoDelay",
     "PermutedMap",
+    "Polar5G",
     "PosteriorMean",
     "ProtectedChannel",
     "RadioChannel",
     "Receiver",
     "Reception",
+    "ReedSolomon",
     "RepeatLast",
     "Repetition",
     "SelectedBitsChannel",
     "SwitchingChannel",
     "ThreeStateLossChannel",
     "TruncatedChannel",
+    "UnequalProtection",
     "ZeroLatent",
     "average_fade_duration",
     "decide",

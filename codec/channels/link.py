@@ -12,12 +12,15 @@ from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
 from codec.channels.concealment import Concealment, MeanLatent
 from codec.channels.digit_bits import digit_bits
+from codec.channels.displacements import bit_displacements
 from codec.channels.index_maps import IndexMap, NaturalMap, code_table
 from codec.channels.priors import CodePrior
 from codec.channels.reception import Reception
 from codec.errors import InvalidValue
 from codec.quantizers.base import LARGEST_TABLE, Quantizer, joint_probabilities
 from codec.quantizers.codes import code_bits
+
+__all__ = ["Connection", "Link", "bit_displacements"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Connection:
     Attributes:
         widths: bits of each codebook's codewords.
         bits_per_frame: n, their sum.
+        code: error correction, fitted to the bits that it protects; None without.
         codewords: of each codebook, int64 `[size]`; empty for natural binary, which needs no table.
     """
 
@@ -82,6 +86,7 @@ class Connection:
         self._digits = digit_bits(self.codewords, quantizer)
         self.concealment.check(self)
         self._protected = self._protected_bits()
+        self.code = link.code.fitted(self._protected_displacements) if link.code is not None else None
 
     @property
     def delay_frames(self) -> int:
@@ -212,9 +217,15 @@ class Connection:
         link = self.link
         if link.known_error_rate:
             channel = channel.with_known_error_rate()
-        if link.code is None:
+        if self.code is None:
             return channel
-        return ProtectedChannel(channel, link.code, protected_bits=self._protected, interleave=link.interleave)
+        return ProtectedChannel(
+            channel,
+            self.code,
+            protected_bits=self._protected,
+            interleave=link.interleave,
+            frame_bits=self.bits_per_frame,
+        )
 
     def bit_groups(self) -> dict[str, list[int]]:
         """Named groups of bit positions in a frame: the bits of each codebook, if there are several, and of each digit.
@@ -231,6 +242,11 @@ class Connection:
                 groups[f"{prefix}dimension {i}"] = [start + position for position in digit.positions]
             start += width
         return groups
+
+    def _protected_displacements(self) -> Tensor:
+        """Displacement of the latent by a flip of each protected bit, float64."""
+        displacements = bit_displacements(self)
+        return displacements if self._protected is None else displacements[self._protected]
 
     def _protected_bits(self) -> list[int] | None:
         """Positions that the code protects, or None for all, from the link's options."""
@@ -256,40 +272,3 @@ class Connection:
                 "protected_bits", chosen, f"must be different positions from 0 to {count - 1} in a frame"
             )
         return chosen
-
-
-def bit_displacements(connection: Connection, codes: Tensor | None = None) -> Tensor:
-    """How far a flip of each bit of the frame moves the latent: E‖z' − z‖² / E‖z − E z‖².
-
-    z is the latent of the codes as sent and z' that of the codes received after the flip, both before concealment. A
-    flip that gives a codeword without a code counts as an erasure.
-
-    Args:
-        connection: link and quantizer.
-        codes: int64 `[B, K, F]` to flip bits of; 4096 frames of equally likely codes by default.
-
-    Returns:
-        float64 `[n]` on the CPU.
-    """
-    quantizer = connection.quantizer
-    if codes is None:
-        generator = torch.Generator().manual_seed(0)
-        sizes: Sequence[int] = quantizer.codebook_sizes
-        codes = torch.stack([torch.randint(size, (1, 4096), generator=generator) for size in sizes], 1)
-    bits = connection.send(codes.to(quantizer.device))
-    with torch.no_grad():
-        sent = _unconcealed_latents(connection, bits)
-        power = (sent - sent.mean((0, 2), keepdim=True)).square().sum(1).mean().clamp_min(1e-30)
-        displacements = []
-        for bit in range(connection.bits_per_frame):
-            flipped = bits.clone()
-            flipped[..., bit] ^= 1
-            received = _unconcealed_latents(connection, flipped)
-            displacements.append(((received - sent).square().sum(1).mean() / power).item())
-    return torch.tensor(displacements, dtype=torch.float64)
-
-
-def _unconcealed_latents(connection: Connection, bits: Tensor) -> Tensor:
-    """Latents float64 `[B, D, F]` of bits `[B, F, n]`, with zero for codes that are erased."""
-    reception = connection.receive(bits)
-    return connection.quantizer.decode(reception.codes, reception.erased).double()

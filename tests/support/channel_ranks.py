@@ -17,9 +17,7 @@ from callbacks.channel.evaluation import ChannelEvaluation
 from callbacks.metrics import SISDR, STOI
 from callbacks.training.codebook_usage import CodebookUsage
 from codec import (
-    QPSK,
     AWGNChannel,
-    FadingChannel,
     FrameErasureChannel,
     GilbertElliottChannel,
     Hamming74,
@@ -45,7 +43,6 @@ def evaluation(fit_clips: int | None = None) -> ChannelEvaluation:
             PacketLossChannel(0.2, 3, burst_length=2),
             AWGNChannel(2.0),
             AWGNChannel(2.0, soft=True),
-            FadingChannel(6.0, modulation=QPSK(), doppler_hz=20.0),
             ProtectedChannel(AWGNChannel(0.0, soft=True), Hamming74(), protected_bits=[0, 1, 4], interleave=4),
         ],
         Link(concealment=PosteriorMean(RepeatLast())),

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -21,10 +22,18 @@ class ErrorCorrection(ABC):
     Attributes:
         name: code and parameters, unique among settings ("hamming-7-4").
         rate: payload bits per channel bit of a long message, without termination and padding.
+        symbol_bits: channel bits that belong together, as those of a symbol of a Reed–Solomon code, and travel in the
+            same row; the number of channel bits is a multiple of it.
+        block_bits: payload bits of a block, the largest if they differ, before whose end nothing is decoded; None
+            for codes that are decoded as bits arrive.
+        period: payload bits after which the treatment of bits repeats, a frame if each of its bits has its own code.
     """
 
     name: str
     rate: float
+    symbol_bits: int = 1
+    block_bits: int | None = None
+    period: int = 1
 
     @abstractmethod
     def coded_length(self, length: int) -> int:
@@ -46,6 +55,28 @@ class ErrorCorrection(ABC):
             float64 `[B, N]`: log P(0)/P(1); ±∞ exactly where the certain channel bits leave one value, and NaN at one
             bit or more of a row in which they contradict each other.
         """
+
+    def order(self, length: int) -> tuple[Tensor, Tensor]:
+        """When channel bits can be sent and payload bits be decoded, for the delay: by default, in proportion.
+
+        Args:
+            length: N, payload bits.
+
+        Returns:
+            The last payload bit on which each channel bit depends, int64 `[M]`, and the last channel bit that each
+            payload bit's decoding waits for, int64 `[N]`, without the look-ahead of codes without blocks.
+        """
+        coded = self.coded_length(length)
+        last = ((torch.arange(length) + 1) / self.rate).ceil().long().clamp(max=coded) - 1
+        return (torch.arange(coded) * self.rate).long().clamp(max=length - 1), last
+
+    def fitted(self, sensitivities: Callable[[], Tensor]) -> "ErrorCorrection":
+        """The code for the frames of one codec; most codes are the same for all.
+
+        Args:
+            sensitivities: gives how much a flip of each protected bit of a frame matters, float64 `[n]`.
+        """
+        return self
 
     def encode(self, bits: Tensor) -> Tensor:
         """Protect bits.

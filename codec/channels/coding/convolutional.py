@@ -1,4 +1,4 @@
-"""Convolutional codes of rate 1/n, decoded by the BCJR algorithm (Bahl, Cocke, Jelinek, Raviv 1974)."""
+"""Convolutional codes, also punctured, decoded by the BCJR algorithm (Bahl, Cocke, Jelinek, Raviv 1974)."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ SYSTEMATIC_MESSAGES = 4  # the decoder then holds all states of all steps
 
 
 class ConvolutionalCode(ErrorCorrection):
-    """Convolutional code of rate 1/n that starts and ends in state zero, decoded by the BCJR algorithm.
+    """Convolutional code of rate 1/n, or more by puncturing, that starts and ends in state zero, decoded by BCJR.
 
     Channel bit j at step t is Σᵢ g_j,ᵢ · d_{t−i} (mod 2), i = 0 … K − 1, of payload bits d and generator g_j; K − 1
     zeros terminate the message, so N payload bits take n (N + K − 1) channel bits. The default has rate 1/2 and
@@ -31,6 +31,11 @@ class ConvolutionalCode(ErrorCorrection):
     message has arrived. A live receiver need not wait so long: bits more than about five constraint lengths later
     change practically no decision (Proakis, "Digital Communications", section 8.2), which is 35 payload bits for K = 7.
 
+    A punctured code leaves channel bits out, in a pattern that repeats every P steps: rates between 1 / n and 1 by one
+    decoder, to which bits not sent are erased. Codes whose patterns contain each other are rate-compatible (Hagenauer
+    1988, who lists patterns of P = 8). Termination is punctured alike. A pattern may make a code catastrophic, which is
+    not looked for: take published ones, such as ("11", "10") of the default for 2/3 and ("110", "101") for 3/4.
+
     >>> ConvolutionalCode(["5", "7"]).encode(torch.tensor([[1]], dtype=torch.uint8)).tolist()
     [[1, 1, 0, 1, 1, 1]]
 
@@ -39,14 +44,22 @@ class ConvolutionalCode(ErrorCorrection):
             polynomial sets K. Others of the largest free distance: ("5", "7") for K = 3, ("561", "753") for K = 9,
             ("133", "145", "175") for K = 7 and rate 1/3.
         systematic: send the payload bits themselves, in place of the first generator's.
+        puncture: for each generator, P digits, 1 where its channel bit is sent: ("11", "10") is rate 2/3 from rate 1/2.
+            Every step sends one bit or more, and every generator takes part.
 
     Raises:
-        InvalidValue: fewer than two generators, digits that are not octal, K outside 2 to 9, generators with a common
-            factor (such a code is catastrophic, as a few channel errors cause an unbounded number after decoding), or
-            a systematic code whose first generator is shorter than K.
+        InvalidValue: an impossible puncturing pattern, fewer than two generators, digits that are not octal, K outside
+            2 to 9, generators with a common factor (such a code is catastrophic, as a few channel errors cause an
+            unbounded number after decoding), or a systematic code whose first generator is shorter than K.
     """
 
-    def __init__(self, generators: Sequence[str] = ("133", "171"), *, systematic: bool = False) -> None:
+    def __init__(
+        self,
+        generators: Sequence[str] = ("133", "171"),
+        *,
+        systematic: bool = False,
+        puncture: Sequence[str] | None = None,
+    ) -> None:
         octal = all(isinstance(g, str) and g and set(g) <= set("01234567") for g in generators)
         taps = [int(g, 8) for g in generators] if octal else [0]
         if isinstance(generators, str) or len(taps) < 2 or not 2 <= max(taps).bit_length() <= 9 or min(taps) == 0:
@@ -69,9 +82,24 @@ class ConvolutionalCode(ErrorCorrection):
         self.systematic = systematic
         kind = "systematic-convolutional" if systematic else "convolutional"
         self.rate, self.name = 1.0 / len(taps), "-".join([kind, *generators])
+        self.pattern: Tensor | None = None
+        if puncture is not None:
+            self.pattern = _puncturing(puncture, len(taps))  # [P, n]
+            self.rate = len(self.pattern) / int(self.pattern.sum())
+            self.name = "-".join([self.name, "punctured", *puncture])
 
     def coded_length(self, length: int) -> int:
-        return len(self.taps) * (length + self.memory)
+        steps = length + self.memory
+        if self.pattern is None:
+            return len(self.taps) * steps
+        periods, rest = divmod(steps, len(self.pattern))
+        return periods * int(self.pattern.sum()) + int(self.pattern[:rest].sum())
+
+    def _sent(self, steps: int) -> Tensor:
+        """Which channel bits of the unpunctured code are sent: bool `[steps * generators]`."""
+        if self.pattern is None:
+            return torch.ones(steps * len(self.taps), dtype=torch.bool)
+        return self.pattern.repeat(-(-steps // len(self.pattern)), 1)[:steps].flatten()
 
     def _lags(self, polynomial: int) -> list[int]:
         """Delays of the payload bits that a generator adds, 0 for the newest."""
@@ -87,7 +115,7 @@ class ConvolutionalCode(ErrorCorrection):
             for lag in self._lags(polynomial):
                 stream ^= history[:, self.memory - lag :][:, :steps]
             streams.append(stream)
-        return torch.stack(streams, 2).flatten(1)  # [B, steps * generators]
+        return torch.stack(streams, 2).flatten(1)[:, self._sent(steps).to(bits.device)]  # [B, M]
 
     def _inputs(self, bits: Tensor) -> Tensor:
         """Register inputs of a systematic encoder `[B, N]`, for which the first generator gives the payload bits."""
@@ -106,12 +134,30 @@ class ConvolutionalCode(ErrorCorrection):
         registers = torch.arange(2 << self.memory)  # the newest bit highest
         delayed = registers >> torch.arange(self.memory, -1, -1)[:, None] & 1  # [K, registers]
         outputs = torch.stack([delayed[self._lags(polynomial)].sum(0) % 2 for polynomial in self.taps])
+        if self.pattern is not None:  # of what was not sent nothing is known
+            sent = self._sent(length + self.memory).to(llrs.device)
+            llrs = llrs.new_zeros(len(llrs), len(sent)).masked_scatter(sent, llrs)
         limit = 600.0 / (len(self.taps) * self.memory)  # 50 for K = 7 and rate 1/2
         steps = torch.where(llrs.isinf(), llrs, llrs.clamp(-limit, limit)).unflatten(1, (-1, len(self.taps)))
         labels = outputs[0].numpy() if self.systematic else None
         parts = steps.split(SYSTEMATIC_MESSAGES if self.systematic else MESSAGES)
         ratios = [bcjr(part.cpu().numpy(), outputs.numpy(), labels) for part in parts]
         return torch.from_numpy(np.concatenate(ratios)).to(llrs.device)
+
+
+def _puncturing(patterns: Sequence[str], streams: int) -> Tensor:
+    """Patterns of zeros and ones as bool `[P, n]`, True where a channel bit is sent."""
+    digits = all(isinstance(pattern, str) and pattern and set(pattern) <= set("01") for pattern in patterns)
+    lengths = {len(pattern) for pattern in patterns}
+    if isinstance(patterns, str) or not digits or len(patterns) != streams or len(lengths) != 1:
+        allowed = f"must be {streams} strings of zeros and ones, equally long"
+        raise InvalidValue(f"puncture {patterns!r}", allowed=allowed, remedy='take ["11", "10"] for two generators')
+    sent = torch.tensor([[digit == "1" for digit in pattern] for pattern in patterns]).T  # [P, n]
+    if not bool(sent.any(1).all()) or not bool(sent.any(0).all()):
+        raise InvalidValue(
+            f"puncture {patterns!r}", allowed="must send a bit in every step, and one of every generator at least"
+        )
+    return sent
 
 
 def _common_factor(left: int, right: int) -> int:

@@ -1,6 +1,8 @@
 """A channel behind forward error correction, for all bits of a frame or for some (unequal error protection)."""
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ class ProtectedChannel(Channel):
     channel sees as many frames as without protection, so a channel that draws once per frame loses the same frames; a
     channel that draws once per bit draws more often, so its errors differ.
 
+    Symbols of a code that has them (`ErrorCorrection.symbol_bits`) are spread in place of bits: a row holds whole ones.
+
     With `interleave` D, the coded bits of D consecutive frames are distributed to their rows in turn: row r carries
     bits r, r + D, r + 2D, … A burst inside a row, or the loss of a row, then hits every D-th coded bit. Unprotected
     bits stay in their frame.
@@ -35,6 +39,7 @@ class ProtectedChannel(Channel):
         code: the error-correcting code.
         protected_bits: positions in a frame, from 0, of the bits to protect (unequal error protection); None for all.
         interleave: D, frames over which coded bits are interleaved, at most those of the clip; 1 for none.
+        frame_bits: n, for the delay of a code of blocks alone; a link states it.
 
     Raises:
         InvalidValue: `interleave` is below 1; no position, or one twice or below 0; when called, one beyond the frame.
@@ -47,6 +52,7 @@ class ProtectedChannel(Channel):
         *,
         protected_bits: Sequence[int] | None = None,
         interleave: int = 1,
+        frame_bits: int | None = None,
     ) -> None:
         if interleave < 1:
             raise InvalidValue("interleave", interleave, "must be at least 1 frame, which is no interleaving")
@@ -55,7 +61,7 @@ class ProtectedChannel(Channel):
         ):
             allowed = "must be different bits of a frame, counted from 0, or null for all"
             raise InvalidValue("protected_bits", list(protected_bits), allowed)
-        self.channel, self.code, self.interleave = channel, code, interleave
+        self.channel, self.code, self.interleave, self.frame_bits = channel, code, interleave, frame_bits
         self.protected_bits = None if protected_bits is None else sorted(protected_bits)
         self.family, self.error_rate = channel.family, channel.error_rate
         bits = "" if self.protected_bits is None else f"-bits{','.join(map(str, self.protected_bits))}"
@@ -79,8 +85,21 @@ class ProtectedChannel(Channel):
         more rows. Where the code's tail or blocks do not end with a frame, rows run ahead of frames by up to one frame,
         which is added (not for a repetition code). The decoder's look-ahead is not counted: `ConvolutionalCode` here
         looks at the whole message, where a live receiver would decide after about five constraint lengths.
+
+        With a code of blocks, the delay is the longest wait of a frame for its block (`block_delay`): a block of K
+        whole frames takes 2 (K − 1) frames without interleaving.
+
+        Raises:
+            InvalidValue: the code has blocks, and the bits of a frame are not known.
         """
-        shared = self.code.coded_length(2) != 2 * self.code.coded_length(1)
+        if self.code.block_bits is not None:
+            if self.frame_bits is None:
+                allowed = "are not known, on which the delay of a code of blocks depends"
+                raise InvalidValue("The bits of a frame", allowed=allowed, remedy="state frame_bits")
+            protected, _ = self._split(self.frame_bits)
+            return block_delay(self.code, len(protected), interleave=self.interleave) + self.channel.delay_frames
+        period = self.code.period
+        shared = self.code.coded_length(2 * period) != 2 * self.code.coded_length(period)
         return 2 * (self.interleave - 1) + int(shared) + self.channel.delay_frames
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
@@ -90,7 +109,7 @@ class ProtectedChannel(Channel):
         """
         protected, unprotected = self._split(frame_bits)
         coded = self.code.coded_length(frames * len(protected))
-        width = -(-coded // frames) + len(unprotected) if frames else 0
+        width = self._width(coded, frames) + len(unprotected) if frames else 0
         sent = self.channel.channel_bits(frames, width)
         return sent if sent != frames * width else coded + frames * len(unprotected)
 
@@ -117,8 +136,8 @@ class ProtectedChannel(Channel):
         protected, unprotected = self._split(frame_bits)
         payload = bits.reshape(-1, frames, frame_bits)  # [B, F, n]
         coded = self.code.encode(payload[..., protected].flatten(1))  # [B, M]
-        width = -(-coded.shape[1] // frames)
-        places = coded_places(coded.shape[1], frames, interleave=self.interleave).to(bits.device)
+        width = self._width(coded.shape[1], frames)
+        places = self._places(coded.shape[1], frames).to(bits.device)
         rows = coded.new_zeros(len(payload), frames * width).index_copy(1, places, coded)
         sent = torch.cat([rows.unflatten(1, (frames, width)), payload[..., unprotected]], 2)  # [B, F, m]
 
@@ -134,6 +153,14 @@ class ProtectedChannel(Channel):
         if error_rate == 0.0 and bool(((merged == 0.0) | (merged == 1.0)).all()):
             merged = merged.to(torch.uint8)
         return merged.view(bits.shape)
+
+    def _width(self, coded: int, frames: int) -> int:
+        """Places for coded bits in a row: whole symbols."""
+        symbol = self.code.symbol_bits
+        return symbol * -(-coded // (symbol * frames))
+
+    def _places(self, coded: int, frames: int) -> Tensor:
+        return symbol_places(coded, frames, interleave=self.interleave, symbol_bits=self.code.symbol_bits)
 
     def _split(self, frame_bits: int) -> tuple[list[int], list[int]]:
         """Positions of protected and of unprotected bits in a frame."""
@@ -162,3 +189,39 @@ def coded_places(coded_bits: int, frames: int, *, interleave: int) -> Tensor:
     depth = (frames - first_rows[block]).clamp(max=interleave)
     row, column = first_rows[block] + offset % depth, offset // depth
     return row * -(-coded_bits // frames) + column
+
+
+def symbol_places(coded_bits: int, frames: int, *, interleave: int, symbol_bits: int) -> Tensor:
+    """Place of each coded bit as of `coded_places`, where the bits of a symbol stay side by side in one row.
+
+    Returns:
+        int64 `[coded_bits]`, different indices into the concatenated rows of ⌈coded_bits / (frames · symbol_bits)⌉
+        symbols each.
+    """
+    symbols = coded_places(coded_bits // symbol_bits, frames, interleave=interleave)
+    return (symbols[:, None] * symbol_bits + torch.arange(symbol_bits)).flatten()
+
+
+@lru_cache(maxsize=64)
+def block_delay(code: ErrorCorrection, frame_bits: int, *, interleave: int) -> int:
+    """Frames from the arrival of a frame to that of the last row on which its decoding depends, at most.
+
+    Frame f comes at time f, a row leaves when the payload bits of its coded bits are there, and rows follow each other
+    at the pace of frames, as late as the latest of them demands. Found by following a message of whole blocks.
+
+    Args:
+        code: of blocks.
+        frame_bits: protected bits of a frame.
+        interleave: frames over which coded bits are interleaved.
+    """
+    block_bits = code.block_bits or 1
+    frames = 2 * math.lcm(interleave, block_bits // math.gcd(block_bits, frame_bits))  # whole blocks and interleavers
+    coded = code.coded_length(frames * frame_bits)
+    width = code.symbol_bits * -(-coded // (code.symbol_bits * frames))
+    places = symbol_places(coded, frames, interleave=interleave, symbol_bits=code.symbol_bits)
+    rows = places // width  # of each coded bit
+    needed, last = code.order(frames * frame_bits)
+    start = int((needed // frame_bits - rows).max())
+    latest = rows.cummax(0).values[last]  # row that completes each payload bit
+    frame = torch.arange(frames * frame_bits) // frame_bits
+    return max(int((latest + start - frame).max()), 0)

@@ -18,7 +18,7 @@ import codec as parts
 from callbacks import CostReport
 from callbacks.analysis.cost import codec_costs, encoder_costs
 from callbacks.analysis.macs import count_macs
-from codec import ComparisonModule, LearnedConcealment, Link, NeuralCodec, System
+from codec import NeuralCodec
 from codec.checkpoints.building import build_empty
 from codec.encoders.base import Encoder
 from codec.layers.activations import AntiAliasedActivation, SnakeBeta
@@ -365,20 +365,6 @@ def test_a_test_run_reports_the_costs(tmp_path: Path, capsys: pytest.CaptureFixt
     assert all(row["real_time_factor"] > 0 for row in document["costs"])
     table = capsys.readouterr().out
     assert f"{expected[3].macs_per_second / 1e6:,.1f}" in table and "nan" not in table
-
-
-def test_learned_concealment_has_a_line_of_its_own(tmp_path: Path) -> None:
-    """Of a frame: two maps of D + 2 inputs, two recurrent layers of 6 w² products each, and the output's w D."""
-    dim, width = 160, 192
-    per_frame = (dim + 2) * (dim + width) + 2 * 6 * width**2 + width * dim
-    links = {"repeated": None, "learned": Link(concealment=LearnedConcealment("small_fsq"))}
-    module = ComparisonModule([System(name, "small_fsq", link=link) for name, link in links.items()])
-    clips = loader([clip("a", np.zeros(3_200, np.float32))])
-    trainer(tmp_path, [CostReport(0.5, repeats=0)]).test(module, clips, verbose=False)
-    rows = json.loads((tmp_path / "costs.json").read_text())["costs"]
-    assert [row["part"] for row in rows] == ["encoder", "quantizer", "decoder", "codec", "concealment"]
-    found = rows[-1]
-    assert (found["codec"], found["parameters"], found["macs_per_second"]) == ("learned", 532_928, 50 * per_frame)
 
 
 def test_costs_that_were_not_measured_are_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

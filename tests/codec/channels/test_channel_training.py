@@ -9,7 +9,6 @@ from codec import (
     BinarySwitchingMap,
     BinarySymmetricChannel,
     EMACodebook,
-    FadingChannel,
     FrameErasureChannel,
     LearnedCodebook,
     Link,
@@ -50,7 +49,6 @@ def test_the_decoder_hears_the_damage_and_the_encoder_gets_its_gradient_straight
     (BinarySymmetricChannel(0.3), None),
     (FrameErasureChannel(0.5), Link(concealment=RepeatLast())),
     (AWGNChannel(0.0, soft=True), Link(concealment=PosteriorMean())),
-    (FadingChannel(4.0, doppler_hz=20.0), Link(concealment=PosteriorMean())),
 ])  # fmt: skip
 def test_a_run_draws_its_channel_anew_each_batch_and_the_same_when_repeated(monkeypatch, channel, link):
     seeds = []

@@ -15,6 +15,7 @@ import codec
     "composed", "bitstream",
     "cascades", "timing.insertion_deletion", "timing.markers",
     "coding.block_codes", "coding.convolutional", "coding.protection",
+    "coding.five_g", "coding.reed_solomon", "coding.unequal",
 ])  # fmt: skip
 def test_examples_give_what_they_show(name):
     module = importlib.import_module(f"codec.channels.{name}")

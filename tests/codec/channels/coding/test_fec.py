@@ -17,6 +17,7 @@ CODES = [
     Repetition(1), Repetition(2), Repetition(3), Repetition(8), Hamming74(), ConvolutionalCode(),
     ConvolutionalCode(SHORT), ConvolutionalCode(("133", "145", "175")), ConvolutionalCode(("561", "753")),
     ConvolutionalCode(("1", "3")), ConvolutionalCode(systematic=True), ConvolutionalCode(("7", "5"), systematic=True),
+    ConvolutionalCode(SHORT, puncture=("10", "11")), ConvolutionalCode(systematic=True, puncture=("111", "110")),
 ]  # fmt: skip
 by_name = pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
 
