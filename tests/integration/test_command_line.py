@@ -58,6 +58,7 @@ COMPARISONS = {  # nothing to train; test_pretrained.py
         "fine_tuning",
         "levels",
         "concealment",
+        "protection",
     )
 }
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")
