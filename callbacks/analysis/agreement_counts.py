@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from codec.quantizers import FSQ, Quantizer
+from codec.quantizers import Quantizer, ScalarQuantizer
 
 
 class Symbols(NamedTuple):
-    """Sizes of a frame's symbols: FSQ's levels, one per dimension and ordered; else codes, one per codebook."""
+    """Sizes of a frame's symbols: levels of FSQ or bits of BSQ, ordered, one a dimension; else one code a codebook."""
 
     sizes: tuple[int, ...]
     ordered: bool
@@ -51,19 +51,19 @@ class AgreementRow(NamedTuple):
 
 def symbols_of(quantizer: Quantizer) -> Symbols:
     """The symbols of a quantizer's codes."""
-    if isinstance(quantizer, FSQ):
+    if isinstance(quantizer, ScalarQuantizer):
         return Symbols(tuple(quantizer.levels_tensor.tolist()), ordered=True)
     return Symbols(tuple(quantizer.codebook_sizes), ordered=False)
 
 
 def codes_to_symbols(quantizer: Quantizer, codes: Tensor) -> Tensor:
     """Codes int64 `[B, K, F]` as symbols `[B, n, F]`."""
-    return quantizer.codes_to_levels(codes) if isinstance(quantizer, FSQ) else codes
+    return quantizer.codes_to_levels(codes) if isinstance(quantizer, ScalarQuantizer) else codes
 
 
 def symbols_to_codes(quantizer: Quantizer, symbols: Tensor) -> Tensor:
     """Inverse of `codes_to_symbols`."""
-    return quantizer.levels_to_codes(symbols) if isinstance(quantizer, FSQ) else symbols
+    return quantizer.levels_to_codes(symbols) if isinstance(quantizer, ScalarQuantizer) else symbols
 
 
 @torch.no_grad()

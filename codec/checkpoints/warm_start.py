@@ -12,7 +12,7 @@ from codec.checkpoints.building import build_codec, build_empty
 from codec.checkpoints.reading import check_finite, codec_config, read_checkpoint
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue, UnreadableFile, first_line
-from codec.quantizers.fsq import FSQ
+from codec.quantizers.scalar import ScalarQuantizer
 
 PARTS = ("codec", "discriminators", "semantic")
 
@@ -129,7 +129,7 @@ def get_part(codec: NeuralCodec, name: str) -> nn.Module:
 def geometry(codec: NeuralCodec) -> dict[str, dict[str, Any]]:
     """The sizes of each part that weights alone do not show, or that must agree between parts."""
     quantizer = codec.quantizer
-    levels = {"levels": list(quantizer.levels)} if isinstance(quantizer, FSQ) else {}
+    levels = {"levels": list(quantizer.levels)} if isinstance(quantizer, ScalarQuantizer) else {}
     rate = {"sample rate": codec.sample_rate}
     return {
         "codec.encoder": {**rate, "hop": codec.hop_length, "width": codec.encoder.dim},

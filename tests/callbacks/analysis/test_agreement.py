@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 from callbacks import AgreementReport
 from callbacks.analysis.agreement_counts import AgreementRow, count_agreement, summarise_agreement
 from callbacks.metrics import STOI
-from codec import FSQ, RVQ, LearnedCodebook
+from codec import BSQ, FSQ, RVQ, LearnedCodebook
 from tests.support.agreement_ranks import CLIPS, module, report
 from tests.support.codec_fakes import CountingModule, loader, tiny_codec, trainer
 from tests.support.paths import ROOT
@@ -51,6 +51,15 @@ def test_figures_and_chance_levels_are_those_counted_by_hand() -> None:
     outputs = [quantizer.decode(codes)[0].T for codes in (teacher, student)]
     cosine = torch.cosine_similarity(*outputs, dim=1).mean().item()
     assert rows["cosine of quantizer outputs"].measured == pytest.approx(cosine, abs=1e-6)
+
+
+def test_of_signs_bits_are_compared_not_codes_of_a_table_of_all() -> None:
+    quantizer = BSQ(8, bits=16)
+    teacher = torch.randint(2**16, (1, 1, 6), generator=torch.Generator().manual_seed(0))
+    rows = by_name(summarise_agreement([count_agreement("a", quantizer, teacher, teacher ^ 0b100)], quantizer))
+    assert rows["exact code"].measured == 0
+    assert rows["same level"].measured == pytest.approx(15 / 16)
+    assert rows["same level, dimension 3"].measured == 0
 
 
 def test_independent_codes_agree_at_their_chance_level() -> None:
