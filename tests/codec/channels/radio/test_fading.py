@@ -314,3 +314,14 @@ def test_names_tell_settings_apart():
 def test_impossible_settings_are_refused(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+@pytest.mark.parametrize("make", [FadingChannel, OFDMChannel])
+def test_a_protected_clip_meets_the_fades_of_an_unprotected_one(make, monkeypatch):
+    """Frames of any width: gains are drawn before the noise, whose number depends on the width."""
+    met, decide = [], QPSK.decide
+    monkeypatch.setattr(QPSK, "decide", lambda self, received, gain: met.append(gain) or decide(self, received, gain))
+    channel = make(3.0, modulation=QPSK(), soft=False)
+    for bits in (8, 16):
+        send(channel, random_bits(80, bits))
+    assert torch.equal(met[0], met[1][..., :4])
