@@ -25,7 +25,10 @@ def folder(tmp_path, monkeypatch):
     ("evaluate/pretrained.yaml", CODECS, "codecs"),
     ("evaluate/pretrained_maps.yaml", ["FSQ natural", "FSQ permuted in halves seed 4", "RVQ optimised"], "maps"),
     ("evaluate/pretrained_links.yaml", ["FSQ", "FSQ prior", "RVQ conv 1/2 over 16 frames"], "links"),
-    ("evaluate/protection.yaml", ["FSQ equal", "FSQ unequal for 5 %", "FSQ unequal for 10 %"], "protection"),
+    pytest.param(
+        "evaluate/protection.yaml", ["FSQ equal", "FSQ unequal for 5 %", "FSQ unequal for 10 %"], "protection",
+        marks=pytest.mark.slow,
+    ),
     ("evaluate/pretrained_receivers.yaml", ["FSQ repeat last", "RVQ prior"], "receivers"),
     ("evaluate/concealment.yaml", ["FSQ repeat last", "FSQ learned", "FSQ learned 2 ahead"], "concealment"),
 ])  # fmt: skip
