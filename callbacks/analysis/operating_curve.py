@@ -113,16 +113,8 @@ class OperatingCurve(Callback):
 
     def _table(self, metric: SpeechMetric) -> list[list[str]]:
         digits = decimals(metric.unit)
-        head = [
-            "channel",
-            "at most",
-            "best",
-            "kbit/s",
-            "delay (ms)",
-            metric.label_with_unit,
-            "minus the next",
-            "not told apart",
-        ]
+        head = ["channel", "at most", "best", "kbit/s", "delay (ms)", metric.label_with_unit, "minus the next"]
+        head += ["not told apart", "cheapest of these"]
         table = [head]
         for choice in self.choices:
             gap = ""
@@ -137,7 +129,8 @@ class OperatingCurve(Callback):
                 f"{choice.delay_ms:.0f}",
                 f"{choice.mean:.{digits}f}",
                 gap,
-                choice.as_good or "–",
+                str(choice.as_good.count("; ") + 1) if choice.as_good else "0",
+                choice.saving,
             ])  # fmt: skip
         return table
 

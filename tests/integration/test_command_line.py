@@ -59,6 +59,8 @@ COMPARISONS = {  # nothing to train; test_pretrained.py
         "levels",
         "concealment",
         "protection",
+        "operating_curve",
+        "soft",
     )
 }
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")

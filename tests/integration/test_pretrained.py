@@ -1,5 +1,6 @@
 """The configurations of the pretrained codecs: any folder is scored and coded, without training or network."""
 
+import csv
 import json
 
 import numpy as np
@@ -30,6 +31,7 @@ def folder(tmp_path, monkeypatch):
         marks=pytest.mark.slow,
     ),
     ("evaluate/pretrained_receivers.yaml", ["FSQ repeat last", "RVQ prior"], "receivers"),
+    ("evaluate/operating_curve.yaml", ["FSQ repeat", "FSQ unequal 1.5 over 8 frames"], "operating_curve"),
     ("evaluate/concealment.yaml", ["FSQ repeat last", "FSQ learned", "FSQ learned 2 ahead"], "concealment"),
 ])  # fmt: skip
 def test_any_folder_is_scored(folder, monkeypatch, config, systems, name):
@@ -43,6 +45,17 @@ def test_any_folder_is_scored(folder, monkeypatch, config, systems, name):
     assert set(systems) <= set(document["codecs"])
     means = {(row["codec"], row["channel"]): row["mean"] for row in document["rows"]}
     assert all(means[system, "bsc-0"] > 0.3 for system in systems), "trained codecs"
+    if name == "operating_curve":
+        with (folder / "runs/pretrained/operating_curve/operating_curve.csv").open() as file:
+            chosen = list(csv.DictReader(file))
+        assert {row["channel"] for row in chosen} == {"bsc-0", "bsc-0.1"}
+        assert all(float(row["delay_ms"]) <= 400 == float(row["delay_limit_ms"]) for row in chosen)
+        unprotected = [
+            means[name, "bsc-0.1"] for name in document["codecs"] if " over " not in name and " of " not in name
+        ]
+        first = next(row for row in chosen if row["channel"] == "bsc-0.1")
+        assert float(first["mean"]) == pytest.approx(max(unprotected)) and float(first["bit_rate"]) == 800
+        assert (folder / "runs/pretrained/operating_curve/channel/operating_curve.svg").is_file()
 
 
 def test_a_folder_is_coded_by_each_of_them(folder, monkeypatch):
@@ -73,3 +86,22 @@ def test_fine_tuned_codecs_are_set_against_the_pretrained_ones(folder, monkeypat
     )  # fmt: skip
     document = json.loads((folder / "runs/pretrained/fine_tuning/channel.json").read_text())
     assert {"FSQ", "FSQ continued", "FSQ through flips", "Student through flips"} <= set(document["codecs"])
+
+
+def test_soft_decisions_are_set_against_hard_ones(folder, monkeypatch):
+    """With the pretrained codec in place of the runs."""
+    text = (CONFIGS / "evaluate/soft.yaml").read_text()
+    for kind in ("continued", "soft", "hard"):
+        text = text.replace(f"runs/small_fsq_{kind}/checkpoints/last.ckpt", "small_fsq")
+    (folder / "soft.yaml").write_text(text)
+    run(
+        monkeypatch, "test", "--config", "soft.yaml", "--data.test", "data.FolderSource",
+        "--data.test.init_args.root", "speech", "--data.num_workers", "0", "--channels.num_workers", "0",
+        "--channels.repeats", "1", "--channels.metrics", '[{"class_path": "callbacks.STOI"}]',
+        "--trainer.enable_progress_bar", "false",
+    )  # fmt: skip
+    document = json.loads((folder / "runs/pretrained/soft/channel.json").read_text())
+    means = {(row["codec"], row["channel"]): row["mean"] for row in document["rows"]}
+    soft, hard = (means[f"pretrained, {kind}", "awgn-0dB-soft"] for kind in ("soft", "hard"))
+    assert soft > hard
+    assert means["pretrained, soft", "bsc-0"] == means["pretrained, hard", "bsc-0"]
