@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from callbacks.analysis.cost_report import CostReport
     from callbacks.analysis.error_spread import ErrorSpread
     from callbacks.analysis.level_response import LevelResponse
+    from callbacks.analysis.operating_curve import OperatingCurve
     from callbacks.analysis.prior_report import PriorReport
     from callbacks.channel.evaluation import ChannelEvaluation
     from callbacks.metrics import PESQ, PLCMOS, SISDR, STOI, LevelDifference, MelDistance, SpeechMetric, Unscorable

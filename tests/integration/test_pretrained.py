@@ -91,7 +91,7 @@ def test_fine_tuned_codecs_are_set_against_the_pretrained_ones(folder, monkeypat
 def test_soft_decisions_are_set_against_hard_ones(folder, monkeypatch):
     """With the pretrained codec in place of the runs."""
     text = (CONFIGS / "evaluate/soft.yaml").read_text()
-    for kind in ("continued", "soft", "hard"):
+    for kind in ("continued", "soft", "soft_untold", "hard"):
         text = text.replace(f"runs/small_fsq_{kind}/checkpoints/last.ckpt", "small_fsq")
     (folder / "soft.yaml").write_text(text)
     run(
