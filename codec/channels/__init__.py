@@ -16,17 +16,7 @@ from codec.channels.coding import (
     UnequalProtection,
 )
 from codec.channels.composed import MixedChannel, SelectedBitsChannel, TruncatedChannel
-from codec.channels.concealment import (
-    Concealment,
-    InterpolatedLatent,
-    MeanLatent,
-    PosteriorMean,
-    RepeatLast,
-    ZeroLatent,
-)
 from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
-from codec.channels.latent_prediction import LatentPredictor
-from codec.channels.learned_concealment import LearnedConcealment
 from codec.channels.learned_flips import LearnedFlips
 from codec.channels.link import Connection, Link
 from codec.channels.packets import (
@@ -48,7 +38,6 @@ from codec.channels.packets import (
     read_trace,
     write_trace,
 )
-from codec.channels.priors import CodeCounts, CodePrior
 from codec.channels.radio import (
     BPSK,
     QAM16,
@@ -64,7 +53,18 @@ from codec.channels.radio import (
     level_crossing_rate,
     outage,
 )
-from codec.channels.reception import Receiver, Reception
+from codec.channels.receiving.concealment import (
+    Concealment,
+    InterpolatedLatent,
+    MeanLatent,
+    PosteriorMean,
+    RepeatLast,
+    ZeroLatent,
+)
+from codec.channels.receiving.latent_prediction import LatentPredictor
+from codec.channels.receiving.learned_concealment import LearnedConcealment
+from codec.channels.receiving.priors import CodeCounts, CodePrior
+from codec.channels.receiving.reception import Receiver, Reception
 from codec.channels.timing import InsertionDeletionChannel, Markers
 
 __all__ = [

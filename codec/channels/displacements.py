@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from codec.channels.reception import Reception
+from codec.channels.receiving.reception import Reception
 from codec.quantizers.base import Quantizer
 
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from codec.channels.priors import CodePrior
+from codec.channels.receiving.priors import CodePrior
 from codec.errors import InvalidValue
 from codec.quantizers.base import LARGEST_TABLE, Quantizer
 from codec.quantizers.codebooks import distances as euclidean_distances

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.channels.base import Channel
-from codec.channels.priors import DAMAGES
+from codec.channels.receiving.priors import DAMAGES
 from codec.errors import InvalidValue, UnreadableFile, first_line
 
 LEAST = 1e-9  # probability of a flip, below which the draws of float64 say nothing

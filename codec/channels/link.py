@@ -10,12 +10,12 @@ from codec.channels.base import Channel, decide
 from codec.channels.bitstream import bits_to_codes, codes_to_bits
 from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
-from codec.channels.concealment import Concealment, MeanLatent
 from codec.channels.digit_bits import digit_bits
 from codec.channels.displacements import bit_displacements
 from codec.channels.index_maps import IndexMap, NaturalMap, code_table
-from codec.channels.priors import CodePrior
-from codec.channels.reception import Reception
+from codec.channels.receiving.concealment import Concealment, MeanLatent
+from codec.channels.receiving.priors import CodePrior
+from codec.channels.receiving.reception import Reception
 from codec.errors import InvalidValue
 from codec.quantizers.base import LARGEST_TABLE, Quantizer, joint_probabilities
 from codec.quantizers.codes import code_bits

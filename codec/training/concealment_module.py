@@ -10,11 +10,11 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from codec.channels.base import Channel, draw_generator
-from codec.channels.concealment import RepeatLast
-from codec.channels.latent_prediction import LatentPredictor
-from codec.channels.learned_concealment import LearnedConcealment
 from codec.channels.link import Link
-from codec.channels.reception import Reception
+from codec.channels.receiving.concealment import RepeatLast
+from codec.channels.receiving.latent_prediction import LatentPredictor
+from codec.channels.receiving.learned_concealment import LearnedConcealment
+from codec.channels.receiving.reception import Reception
 from codec.checkpoints.reading import load_codec
 from codec.checkpoints.warm_start import check_resumable
 from codec.codec import CodecOutput

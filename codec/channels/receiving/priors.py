@@ -15,7 +15,7 @@ from codec.quantizers.base import Quantizer
 
 DAMAGES = (OSError, EOFError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)  # of NumPy's reader
 LARGEST_DIGIT = 4096  # values of a digit whose pairs are counted
-PRETRAINED = Path(__file__).parents[1] / "checkpoints" / "pretrained"
+PRETRAINED = Path(__file__).parents[2] / "checkpoints" / "pretrained"
 
 Digits = Sequence[Sequence[Tensor]]  # a tensor for each digit of each codebook
 

@@ -22,7 +22,7 @@ from codec import (
     UnreadableFile,
 )
 from codec.channels import CodeCounts
-from codec.channels.priors import chain_posteriors
+from codec.channels.receiving.priors import chain_posteriors
 
 
 def slow_codes(quantizer, frames=20_000, stay=0.9, seed=0):

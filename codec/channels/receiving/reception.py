@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from codec.channels.priors import CodePrior
+from codec.channels.receiving.priors import CodePrior
 from codec.quantizers.base import Quantizer
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from codec.channels.priors import chain_posteriors
-from codec.channels.reception import Receiver, Reception
+from codec.channels.receiving.priors import chain_posteriors
+from codec.channels.receiving.reception import Receiver, Reception
 from codec.errors import InvalidValue
 
 SOFT_FRAMES = 64  # frames whose code probabilities are held at once: 16 bits make 65,536 of them a frame

@@ -23,8 +23,8 @@ from codec import (
     RepeatLast,
     UnreadableFile,
 )
-from codec.channels.learned_concealment import save_predictor
-from codec.channels.reception import Reception
+from codec.channels.receiving.learned_concealment import save_predictor
+from codec.channels.receiving.reception import Reception
 
 QUANTIZER = FSQ(6, (4, 4, 2))
 FRAMES = 40

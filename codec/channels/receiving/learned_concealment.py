@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codec.channels.concealment import Concealment, PosteriorMean
-from codec.channels.latent_prediction import LatentPredictor
-from codec.channels.priors import PRETRAINED
-from codec.channels.reception import Receiver, Reception
+from codec.channels.receiving.concealment import Concealment, PosteriorMean
+from codec.channels.receiving.latent_prediction import LatentPredictor
+from codec.channels.receiving.priors import PRETRAINED
+from codec.channels.receiving.reception import Receiver, Reception
 from codec.errors import InvalidValue, UnreadableFile, first_line
 
 SUFFIX = ".concealment.pt"
