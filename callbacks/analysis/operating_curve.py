@@ -138,11 +138,13 @@ class OperatingCurve(Callback):
 def rates_of(points: Sequence[OperatingPoint]) -> list[float]:
     """The different rates of systems, lowest first; rates within 2 % are one, the highest of them."""
     limits: list[float] = []
+    lowest = 0.0  # of the limit at hand
     for rate in sorted({point.bit_rate for point in points}):
-        if limits and rate <= limits[-1] * SAME_RATE:
+        if limits and rate <= lowest * SAME_RATE:
             limits[-1] = rate
         else:
             limits.append(rate)
+            lowest = rate
     return limits
 
 

@@ -102,7 +102,7 @@ def choices(
         points: of all systems and channels, by `operating_points`.
         clips: of every system, in the same order.
         channels: names in the order of the clips' scores.
-        metric: by which they are ranked; its differences count in the direction that is better.
+        metric: by which they are ranked.
         rate_limits: in bits a second; a rate up to 2 % above a limit keeps it, as a code's tail weighs more in short
             clips.
         delay_limit_ms: that of `points`, as stated.

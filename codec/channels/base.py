@@ -49,6 +49,11 @@ class Channel(ABC):
         return self.family
 
     @property
+    def by_frame(self) -> bool:
+        """Whether `channel_bits` of a clip is the sum of those of its frames; so by default, as for plain bits."""
+        return type(self).channel_bits is Channel.channel_bits
+
+    @property
     def lost_share(self) -> float:
         """Part of `error_rate` that is lost: expected share of bits returned as 0.5; 0 by default."""
         return 0.0
@@ -112,6 +117,11 @@ class KnownErrorRate(Channel):
     def delay_frames(self) -> int:
         """Those of the channel."""
         return self.channel.delay_frames
+
+    @property
+    def by_frame(self) -> bool:
+        """As the channel."""
+        return self.channel.by_frame
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for `frames` frames of `frame_bits` each, parity included."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from codec.channels.base import Channel, decide, decision_probabilities, mark_lost
+from codec.channels.packets.frame_losses import PacketChannel
 from codec.channels.packets.loss_models import LossChain
 from codec.errors import InvalidValue
 
@@ -66,8 +67,14 @@ class CascadedChannel(Channel):
 
     @property
     def delay_frames(self) -> int:
-        """Sum of the stages' delays, in frames."""
-        return sum(channel.delay_frames for channel in self.channels)
+        """Sum of the stages' delays, in frames; packets are collected once, for the longest ones."""
+        collected = [c.frames_per_packet - 1 if isinstance(c, PacketChannel) else 0 for c in self.channels]
+        return sum(channel.delay_frames for channel in self.channels) - sum(collected) + max(collected)
+
+    @property
+    def by_frame(self) -> bool:
+        """Whether all of them count so."""
+        return all(channel.by_frame for channel in self.channels)
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent over the stage that sends most."""
@@ -161,6 +168,11 @@ class SwitchingChannel(Channel):
     def delay_frames(self) -> int:
         """The largest delay of the channels, in frames."""
         return max(channel.delay_frames for channel in self.channels)
+
+    @property
+    def by_frame(self) -> bool:
+        """Whether all of them count so."""
+        return all(channel.by_frame for channel in self.channels)
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent, parity included.

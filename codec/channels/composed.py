@@ -49,6 +49,11 @@ class MixedChannel(Channel):
         """The largest delay of the channels, in frames."""
         return max(channel.delay_frames for channel in self.channels)
 
+    @property
+    def by_frame(self) -> bool:
+        """Whether all of them count so."""
+        return all(channel.by_frame for channel in self.channels)
+
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent, parity included.
 
@@ -121,6 +126,11 @@ class SelectedBitsChannel(Channel):
         """Delay of the channel of the selected bits, in frames."""
         return self.channel.delay_frames
 
+    @property
+    def by_frame(self) -> bool:
+        """As the channel."""
+        return self.channel.by_frame
+
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for `frames` frames of `frame_bits` each, parity included."""
         selected = len(self.positions)
@@ -168,6 +178,16 @@ class TruncatedChannel(Channel):
     @property
     def curve(self) -> str:
         return f"{self.channel.curve}-first{self.first_bits}"
+
+    @property
+    def lost_share(self) -> float:
+        """That of the channel, of the bits that are sent."""
+        return self.channel.lost_share
+
+    @property
+    def by_frame(self) -> bool:
+        """As the channel."""
+        return self.channel.by_frame
 
     @property
     def delay_frames(self) -> int:

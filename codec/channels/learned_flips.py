@@ -1,6 +1,5 @@
 """A channel whose flip probabilities are learned with the codec: which bits of a frame deserve the energy."""
 
-import math
 from pickle import UnpicklingError
 
 import torch
@@ -19,14 +18,15 @@ class LearnedFlips(nn.Module, Channel):
     BPSK over white noise with a mean energy of Ec per channel bit, of which bit i gets the share wᵢ:
     pᵢ = Q(√(2 wᵢ Ec/N0)), with w = n softmax(θ), so that a frame has the same energy whatever is learned. θ starts at
     zero, every pᵢ at Q(√(2 Ec/N0)). In training of a `CodecModule` θ is learned together with the codec, by its
-    optimizer: the forward pass flips bits, as a channel does, and the backward pass takes the gradient of the binary
-    concrete distribution (Maddison et al., arXiv 1611.00712; straight-through Gumbel-softmax, Jang et al.,
-    arXiv 1611.01144) of temperature τ,
+    optimizer: the forward pass flips bits, e = 1[u < pᵢ] with u uniform, and sends b' = b + e (1 − 2 b); the backward
+    pass takes ∂e/∂pᵢ := 1 (straight-through), right in the mean for a loss that is linear in each error. With a
+    `temperature` τ it is that of the binary concrete distribution (Maddison et al., arXiv 1611.00712; straight-through
+    Gumbel-softmax, Jang et al., arXiv 1611.01144),
 
-        e = 1[logit pᵢ + l > 0],  ∂e/∂pᵢ := σ'((logit pᵢ + l) / τ) / (τ pᵢ (1 − pᵢ)),  l logistic,
+        ∂e/∂pᵢ := σ'((logit pᵢ + l) / τ) / (τ pᵢ (1 − pᵢ)),  l = log((1 − u) / u),
 
-    and that of the received bit b' = b + e (1 − 2 b). The codec's link needs `PosteriorMean`, through which b' has a
-    gradient.
+    which also sees errors that nearly happened, with less variance for a loss that is not linear; its mean tends to
+    πτ / sin πτ for small pᵢ, so it is biased. The codec's link needs `PosteriorMean`, through which b' has a gradient.
 
     Realisations are nested over Ec/N0 and pᵢ: from one generator state a bit flips if its uniform draw is below pᵢ.
 
@@ -37,7 +37,7 @@ class LearnedFlips(nn.Module, Channel):
     Args:
         ec_n0_db: Ec/N0, mean energy of a channel bit over the noise density, in dB.
         bits: n, bits of a frame.
-        temperature: τ of the gradient.
+        temperature: τ of the concrete distribution's gradient, below 1; None for straight-through.
         file: checkpoint of a run with this channel, whose learned shares are taken; None for equal ones.
 
     Raises:
@@ -48,15 +48,17 @@ class LearnedFlips(nn.Module, Channel):
 
     family = "learned-flips"
 
-    def __init__(self, ec_n0_db: float, bits: int = 16, *, temperature: float = 0.5, file: str | None = None) -> None:
+    def __init__(
+        self, ec_n0_db: float, bits: int = 16, *, temperature: float | None = None, file: str | None = None
+    ) -> None:
         super().__init__()
         if not -50.0 <= ec_n0_db <= 50.0:
             raise InvalidValue("ec_n0_db", ec_n0_db, "must be -50 to 50 decibels", "take 0")
         if bits < 1:
             raise InvalidValue("bits", bits, "must be at least 1")
-        if not 0.0 < temperature < math.inf:
-            raise InvalidValue("temperature", temperature, "must be a finite number above 0", "take 0.5")
-        self.ec_n0_db, self.temperature = float(ec_n0_db), float(temperature)
+        if temperature is not None and not 0.0 < temperature < 1.0:
+            raise InvalidValue("temperature", temperature, "must lie between 0 and 1, or be null", "take 0.5")
+        self.ec_n0_db, self.temperature = float(ec_n0_db), temperature
         self.theta = nn.Parameter(torch.zeros(bits))
         if file is not None:
             self.theta.data.copy_(_stored_shares(file, bits))
@@ -91,8 +93,10 @@ class LearnedFlips(nn.Module, Channel):
         flips = draws < p
         if not (torch.is_grad_enabled() and self.theta.requires_grad and self.training):
             return bits ^ flips.to(bits.device, bits.dtype)
-        relaxed = torch.sigmoid((torch.logit(p) - torch.logit(draws.clamp(LEAST, 1 - LEAST))) / self.temperature)
-        errors = (flips.double() + relaxed - relaxed.detach()).float().to(bits.device)
+        relaxed = p.expand_as(draws)
+        if self.temperature is not None:
+            relaxed = torch.sigmoid((torch.logit(p) - torch.logit(draws.clamp(LEAST, 1 - LEAST))) / self.temperature)
+        errors = (flips.double() + (relaxed - relaxed.detach())).float().to(bits.device)
         sent = bits.float()
         return sent + errors * (1.0 - 2.0 * sent)
 

@@ -70,6 +70,13 @@ class ErrorCorrection(ABC):
         last = ((torch.arange(length) + 1) / self.rate).ceil().long().clamp(max=coded) - 1
         return (torch.arange(coded) * self.rate).long().clamp(max=length - 1), last
 
+    def ahead(self, bits: int | None) -> int:
+        """Frames by which rows run ahead of frames, `bits` of each being coded (None: not known), for the delay.
+
+        Of a code whose tail or blocks do not end with a frame; 0 for one whose coded bits are those of the frame.
+        """
+        return int(self.coded_length(2 * self.period) != 2 * self.coded_length(self.period))
+
     def fitted(self, sensitivities: Callable[[], Tensor]) -> "ErrorCorrection":
         """The code for the frames of one codec; most codes are the same for all.
 

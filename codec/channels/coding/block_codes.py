@@ -59,6 +59,10 @@ class Hamming74(ErrorCorrection):
     def coded_length(self, length: int) -> int:
         return 7 * -(-length // 4)
 
+    def ahead(self, bits: int | None) -> int:
+        """2 (K − 1) for a block that spans at most K frames."""
+        return 1 if bits is None else 2 * (-(-(4 + bits - math.gcd(4, bits)) // bits) - 1)
+
     def _encode(self, bits: Tensor) -> Tensor:
         blocks = pad(bits, (0, -bits.shape[1] % 4)).unflatten(1, (-1, 4))  # [B, blocks, 4]
         parities = [blocks[..., torch.tensor(taps).bool()].sum(-1, keepdim=True) % 2 for taps in self.PARITIES]

@@ -88,6 +88,10 @@ class ConvolutionalCode(ErrorCorrection):
             self.rate = len(self.pattern) / int(self.pattern.sum())
             self.name = "-".join([self.name, "punctured", *puncture])
 
+    def ahead(self, bits: int | None) -> int:
+        """Those of the tail of K − 1 steps, which is spread over all rows."""
+        return 1 if bits is None else -(-self.memory // bits)
+
     def coded_length(self, length: int) -> int:
         steps = length + self.memory
         if self.pattern is None:

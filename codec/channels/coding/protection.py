@@ -82,9 +82,10 @@ class ProtectedChannel(Channel):
         """Delay of the interleaver, 2 (D − 1) frames, of frames that share coded bits, and of the inner channel.
 
         The first frame of a block waits for the D − 1 others before its first row is sent, and the receiver for D − 1
-        more rows. Where the code's tail or blocks do not end with a frame, rows run ahead of frames by up to one frame,
-        which is added (not for a repetition code). The decoder's look-ahead is not counted: `ConvolutionalCode` here
-        looks at the whole message, where a live receiver would decide after about five constraint lengths.
+        more rows. Where the code's tail or blocks do not end with a frame, rows run ahead of frames, which is added
+        (`ErrorCorrection.ahead`: one frame, or more where few bits of a frame are coded). The decoder's look-ahead is
+        not counted: `ConvolutionalCode` here looks at the whole message, where a live receiver would decide after
+        about five constraint lengths.
 
         With a code of blocks, the delay is the longest wait of a frame for its block (`block_delay`): a block of K
         whole frames takes 2 (K − 1) frames without interleaving.
@@ -98,20 +99,26 @@ class ProtectedChannel(Channel):
                 raise InvalidValue("The bits of a frame", allowed=allowed, remedy="state frame_bits")
             protected, _ = self._split(self.frame_bits)
             return block_delay(self.code, len(protected), interleave=self.interleave) + self.channel.delay_frames
-        period = self.code.period
-        shared = self.code.coded_length(2 * period) != 2 * self.code.coded_length(period)
-        return 2 * (self.interleave - 1) + int(shared) + self.channel.delay_frames
+        coded = None if self.frame_bits is None else len(self._split(self.frame_bits)[0])
+        return 2 * (self.interleave - 1) + self.code.ahead(coded) + self.channel.delay_frames
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for a clip of `frames` frames of `frame_bits` payload bits, termination and padding included.
 
-        An inner channel that itself adds parity counts complete rows, with their unused places.
+        An inner channel that counts each frame by itself (`Channel.by_frame`) is asked for each row with the bits that
+        it holds; another one, such as one that itself adds parity, for complete rows, with their unused places.
         """
         protected, unprotected = self._split(frame_bits)
+        if not frames:
+            return 0
         coded = self.code.coded_length(frames * len(protected))
-        width = self._width(coded, frames) + len(unprotected) if frames else 0
-        sent = self.channel.channel_bits(frames, width)
-        return sent if sent != frames * width else coded + frames * len(unprotected)
+        width = self._width(coded, frames)
+        if not self.channel.by_frame:
+            return self.channel.channel_bits(frames, width + len(unprotected))
+        places = symbol_places(coded, frames, interleave=self.interleave, symbol_bits=self.code.symbol_bits)
+        held = torch.bincount(places // width, minlength=frames).bincount()  # rows by the number of bits
+        found = enumerate(held.tolist())
+        return sum(n * self.channel.channel_bits(1, bits + len(unprotected)) for bits, n in found if n)
 
     def expansion(self, frames: int, frame_bits: int) -> float:
         """Bits sent per payload bit: the channel's bit rate over the codec's."""

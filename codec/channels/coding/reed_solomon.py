@@ -114,7 +114,7 @@ class ReedSolomon(ErrorCorrection):
             return np.where(np.unpackbits(decoded[:count]), -np.inf, np.inf)
         spare = self.parity - int(erased.sum())
         decoded = self._nearest(word, np.flatnonzero(erased))
-        if decoded is None or (decoded != word)[certain].any():
+        if decoded is None or bool(((np.unpackbits(decoded) != (llrs < 0)) & np.isinf(llrs)).any()):
             return _doubted(arrived, symbols[~erased], spare) if spare >= 0 else arrived
         wrong = int((decoded != word)[~erased].sum())
         miss = 1.0 / (1.0 + math.exp(_log_odds(symbols[~erased], wrong, spare)))  # P(wrong codeword)

@@ -53,6 +53,11 @@ class UnequalProtection(ErrorCorrection):
     def coded_length(self, length: int) -> int:
         return sum(_coded_length(self.codes[index], len(self._bits(index, length))) for index in self.used)
 
+    def ahead(self, bits: int | None) -> int:
+        """The most of its codes."""
+        parts = [(self.codes[index], len(self.positions[index])) for index in self.used]
+        return max(0 if code is None else code.ahead(count) for code, count in parts)
+
     def _bits(self, index: int, length: int) -> Tensor:
         """Places in a message of the bits of one code: int64."""
         places = torch.arange(length)

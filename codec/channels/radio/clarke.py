@@ -12,9 +12,9 @@ def arrival_cosines(phase_span: float) -> Tensor:
     """Cosines of the angles from which waves arrive, float64 `[M]`, for a process that lasts x = 2π f_d T.
 
     The angles are π (k + ½) / M, k = 0 … M − 1. The mean of exp(j x' cos α) over them is J₀(x') by the trapezoid rule
-    on the circle, of 2M nodes; its error is 2 Σᵢ (−1)ⁱ J_{2Mi}(x'). With 2M ≥ x + 15 (x/2)^{1/3} + 24 it is below
-    1e-15 for all |x'| ≤ x, before rounding, as a Bessel function of an order above its argument falls faster than
-    exponentially.
+    on the circle, of 2M nodes; its error is 2 Σᵢ (−1)^{i(M+1)} J_{2Mi}(x'). With 2M ≥ x + 15 (x/2)^{1/3} + 24 it is
+    below 1e-15 for all |x'| ≤ x, before rounding, as a Bessel function of an order above its argument falls faster
+    than exponentially.
 
     Args:
         phase_span: x, 0 or more.

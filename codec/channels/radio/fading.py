@@ -21,8 +21,9 @@ class RadioChannel(Channel):
 
     w is complex Gaussian with E|w|² = N0/Es, where Es = m Ec is the mean energy received of a symbol of m bits, with
     E|h|² = E|s|² = 1. So Ec/N0 is per channel bit, as Es/N0 of `AWGNChannel`. The receiver decides for the nearest
-    point, or returns the probability of each bit from h, r and N0 (`Modulation.demap`). Synchronisation and the
-    knowledge of h are perfect, and free.
+    point, or returns the probability of each bit from h, r and N0 (`Modulation.demap`): max-log unless the modulation
+    is `exact`, which for 16-QAM is somewhat too unsure. Synchronisation and the knowledge of h are perfect, and free.
+    `error_rate` is exact where a frame's bits fill its symbols; padded 16-QAM weighs the places of a symbol otherwise.
 
     A frame is sent by itself: bits that do not fill its last symbol are padded with zeros, which count as sent. From
     one generator state, all Ec/N0, both receivers, and exact and max-log demapping meet the same gains and the same
@@ -58,6 +59,11 @@ class RadioChannel(Channel):
     @property
     def curve(self) -> str:
         return f"{self._kind}-{'soft' if self.soft else 'hard'}"
+
+    @property
+    def by_frame(self) -> bool:
+        """Symbols are those of one frame each."""
+        return True
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for `frames` frames of `frame_bits` each, those that fill each frame's last symbol included."""

@@ -15,8 +15,8 @@ class DriftModel(NamedTuple):
     First k random bits are inserted, P(k) = p_i^k (1 − p_i) for k below I and p_i^I for k = I: each insertion allows
     another one, I at most. Then the bit is deleted with probability p_d, else it arrives, flipped with probability p_s.
     With I = ∞ these are the insertions, deletions and substitutions of Davey and MacKay, "Reliable communication over
-    channels with insertions, deletions, and substitutions" (IEEE Trans. Inf. Theory 47, 2001), section II, where p_d is
-    stated after the insertions.
+    channels with insertions, deletions, and substitutions" (IEEE Trans. Inf. Theory 47, 2001), section II, whose
+    probability of a deletion is (1 − p_i) p_d here.
 
     Attributes:
         deletion: p_d.

@@ -117,3 +117,8 @@ def test_the_figure_has_a_panel_for_each_channel_and_hollow_marks_beyond_the_del
 def test_limits_out_of_range_are_refused(wrong: dict) -> None:
     with pytest.raises(InvalidValue):
         OperatingCurve(**wrong)
+
+
+def test_rates_do_not_chain_together() -> None:
+    points = [point._replace(bit_rate=rate) for point in ranked(PLAIN)[0][:1] for rate in (100, 101.5, 103, 104.5, 107)]
+    assert rates_of(points) == [101.5, 104.5, 107]

@@ -12,6 +12,7 @@ from codec import (
     FrameErasureChannel,
     GilbertElliottChannel,
     InsertionDeletionChannel,
+    JitterChannel,
     MixedChannel,
     PacketLossChannel,
     ProtectedChannel,
@@ -167,3 +168,12 @@ def test_turns_within_one_kind_need_equal_rates():
 def test_impossible_settings_are_refused(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_packets_are_collected_once():
+    """Four frames a packet wait three frames, however many stages carry the packets; a playout buffer comes on top."""
+    jitter = JitterChannel(0.06, 4)
+    lossy = PacketLossChannel(0.1, 4)
+    assert jitter.delay_frames == 3 + 3
+    assert CascadedChannel([lossy, jitter]).delay_frames == 3 + 3
+    assert CascadedChannel([PacketLossChannel(0.1, 6), lossy]).delay_frames == 5

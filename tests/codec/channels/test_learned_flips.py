@@ -38,8 +38,9 @@ def test_flips_are_nested_over_energy_and_shares():
     assert not bool((moved[..., 0] & ~flips[1][..., 0]).any()) and not bool((flips[1][..., 1:] & ~moved[..., 1:]).any())
 
 
-def test_gradient_is_that_of_the_binary_concrete_distribution():
-    channel = LearnedFlips(0.0, 8, temperature=0.7)
+@pytest.mark.parametrize("temperature", [None, 0.7])
+def test_gradient_is_the_stated_one(temperature):
+    channel = LearnedFlips(0.0, 8, temperature=temperature)
     bits = torch.randint(2, (1, 3, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     received = channel(bits, draw_generator(0, "a", "f", 0))
     with torch.no_grad():
@@ -51,12 +52,22 @@ def test_gradient_is_that_of_the_binary_concrete_distribution():
     draws = torch.rand(bits.shape, generator=draw_generator(0, "a", "f", 0), dtype=torch.float64)
     theta = torch.zeros(8, dtype=torch.float64, requires_grad=True)
     p = 0.5 * torch.erfc((8 * torch.softmax(theta, 0)).sqrt())
-    argument = (torch.log(p / (1 - p)) + torch.log((1 - draws) / draws)) / 0.7
-    slope = torch.sigmoid(argument) * (1 - torch.sigmoid(argument)) / (0.7 * p * (1 - p))
-    by_hand = (weight.double() * (1 - 2.0 * bits.double()) * slope.detach() * p).sum()
-    by_hand.backward()
+    slope = torch.ones_like(draws)
+    if temperature is not None:
+        argument = (torch.log(p / (1 - p)) + torch.log((1 - draws) / draws)) / temperature
+        slope = torch.sigmoid(argument) * (1 - torch.sigmoid(argument)) / (temperature * p * (1 - p))
+    (weight.double() * (1 - 2.0 * bits.double()) * slope.detach() * p).sum().backward()
     assert channel.theta.grad.abs().max() > 0
     torch.testing.assert_close(channel.theta.grad.double(), theta.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_straight_through_is_right_in_the_mean_for_a_linear_loss():
+    channel = LearnedFlips(0.0, 8)
+    weight = torch.linspace(-1, 1, 8)
+    channel.theta.data.copy_(torch.linspace(-0.5, 0.5, 8))
+    channel(zeros(), draw_generator(0, "a", "f", 0)).mean((0, 1)).mul(weight).sum().backward()
+    (exact,) = torch.autograd.grad((channel.flip_probabilities() * weight).sum(), channel.theta)
+    torch.testing.assert_close(channel.theta.grad, exact, rtol=1e-4, atol=1e-7)
 
 
 def module(**changes):
@@ -111,7 +122,7 @@ def test_what_learns_nothing_is_refused():
         {"ec_n0_db": 99.0},
         {"ec_n0_db": math.nan},
         {"ec_n0_db": 0.0, "bits": 0},
-        {"ec_n0_db": 0.0, "temperature": 0.0},
+        {"ec_n0_db": 0.0, "temperature": 1.0},
     ):
         with pytest.raises(InvalidValue):
             LearnedFlips(**wrong)

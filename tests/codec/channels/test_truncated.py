@@ -103,3 +103,8 @@ def test_a_mixture_of_lengths_trains_for_all_of_them():
     assert sorted(lengths.unique().tolist()) == [4, 12, 16]
     for length in (4, 12, 16):
         assert (lengths == length).float().mean().item() == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_what_the_channel_loses_is_stated():
+    truncated = TruncatedChannel(8, FrameErasureChannel(0.2))
+    assert (truncated.error_rate, truncated.lost_share) == (0.2, 0.2)

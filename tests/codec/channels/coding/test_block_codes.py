@@ -341,3 +341,14 @@ def test_block_error_rates_are_the_published_ones(name, eb_n0_db, blocks):
     assert wrong >= 50
     assert abs(benchmark.gap_db(published, eb_n0_db, wrong / blocks)) < 0.3
     assert wrong / blocks > benchmark.normal_approximation(payload, code.coded_length(payload), eb_n0_db)
+
+
+def test_a_bit_received_with_certainty_stays_beside_a_codeword_that_denies_it():
+    """Its byte is not certain as a whole, so the decoder finds a codeword in spite of it: then that is none."""
+    pytest.importorskip("reedsolo")
+    code = ReedSolomon(12, 8)
+    received = torch.full((1, 96), 0.02)
+    received[0, 3] = 1.0
+    decoded = code.decode(received, 64)
+    assert decoded[0, 3] == 1.0
+    assert bool(((decoded[0, torch.arange(64) != 3] > 0) & (decoded[0, torch.arange(64) != 3] < 0.5)).all())

@@ -8,8 +8,12 @@ import torch
 from scipy.stats import binomtest
 
 from codec.channels import (
+    BPSK,
+    QAM16,
+    QPSK,
     BinarySymmetricChannel,
     Channel,
+    FadingChannel,
     FrameErasureChannel,
     MixedChannel,
     SelectedBitsChannel,
@@ -324,3 +328,42 @@ def test_payload_that_does_not_fit_is_refused():
             call()
     with pytest.raises(ValueError, match=r"shape \[5\]"):
         channel(payload(5), generator())
+
+
+def reach(code, bits, frames=24):
+    """Frames by which rows run ahead, from the encoder itself: a row waits for the payload bits that change it."""
+    channel = Watched()
+    protected = ProtectedChannel(channel, code, frame_bits=bits)
+    zero, latest = payload(1, frames, bits) * 0, torch.zeros(frames, dtype=torch.long)
+    protected(zero, generator())
+    base = channel.sent
+    for frame in range(frames):
+        for bit in range(bits):
+            one = zero.clone()
+            one[0, frame, bit] = 1
+            protected(one, generator())
+            changed = (channel.sent != base).any(-1)[0]
+            latest[changed] = latest[changed].clamp_min(frame)
+    return int((latest - torch.arange(frames)).max()), protected.delay_frames
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 16])
+def test_rows_run_ahead_of_frames_by_the_whole_tail(bits):
+    """A tail of six steps is spread over rows that hold few bits each: the row of a frame has those of later ones."""
+    ahead, stated = reach(ConvolutionalCode(), bits)
+    assert ahead <= stated == -(-6 // bits)
+    assert stated - ahead <= 1
+
+
+@pytest.mark.parametrize(("bits", "delay"), [(1, 6), (2, 2), (3, 2), (4, 0), (8, 0), (16, 0), (5, 2)])
+def test_a_hamming_block_waits_for_the_frames_that_it_spans(bits, delay):
+    assert ProtectedChannel(Watched(), Hamming74(), frame_bits=bits).delay_frames == delay
+
+
+def test_a_tail_is_not_charged_as_padding_in_every_row():
+    """12 bits of termination in 12 of 250 rows of 32 bits: under QPSK and 16-QAM only those rows are padded."""
+    for modulation, expected in ((BPSK(), 8012), (QPSK(), 8024), (QAM16(), 8048)):
+        radio = FadingChannel(5.0, modulation=modulation)
+        assert ProtectedChannel(radio, ConvolutionalCode()).channel_bits(250, 16) == expected
+    for wrapped in (MixedChannel([Watched(), Watched()]), Watched().with_known_error_rate()):
+        assert ProtectedChannel(wrapped, ConvolutionalCode()).channel_bits(250, 16) == 8012
