@@ -51,6 +51,9 @@ class OperatingCurve(Callback):
         rate_limits: Sequence[float] | None = None,
         delay_limit_ms: float | None = None,
     ) -> None:
+        require(
+            rate_limits is None or bool(rate_limits), "rate_limits", [], "must be at least one rate, or null for all"
+        )
         for limit in rate_limits or ():
             require(0 < limit < math.inf, "rate_limits", limit, "must be positive numbers of bits a second")
         positive = delay_limit_ms is None or 0 <= delay_limit_ms < math.inf
@@ -89,6 +92,13 @@ class OperatingCurve(Callback):
         )
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(folder / "operating_points.csv", self.points)
+        if not self.choices:
+            least = min(point.bit_rate for point in self.points), min(point.delay_ms for point in self.points)
+            print_report(
+                f"No system keeps the limits: the lowest rate is {least[0]:g} bit/s, the least delay {least[1]:g} ms."
+            )
+            (folder / "operating_curve.csv").unlink(missing_ok=True)
+            return
         write_csv(folder / "operating_curve.csv", self.choices)
         first = evaluation.results[0]
         title = (

@@ -85,6 +85,12 @@ def score_notes(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> 
     labels = {metric.name: metric.label for metric in metrics}
     notes = [f"–: {reason}." for reason in dict.fromkeys(row.withheld for row in rows if row.withheld)]
     notes += imputed_note(metrics, {row.metric for row in rows if row.unscorable})
+    scored = {row.metric for row in rows}
+    notes += [
+        f"{metric.label}: only with {metric.needs.metric.upper()} among the metrics is it withheld where it fails."
+        for metric in metrics
+        if metric.needs is not None and metric.name in scored and metric.needs.metric not in scored
+    ]
     for row in rows:
         if row.unscorable:
             reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(row.reasons.items()))

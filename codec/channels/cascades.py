@@ -1,6 +1,5 @@
 """Channels one behind the other, and channels that take turns within a clip, as in a handover."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,8 @@ from codec.channels.base import Channel, decide, decision_probabilities, mark_lo
 from codec.channels.packets.frame_losses import PacketChannel
 from codec.channels.packets.loss_models import LossChain
 from codec.errors import InvalidValue
+
+LONGEST = 1e9  # mean stay in frames, beyond which a change never comes
 
 
 class CascadedChannel(Channel):
@@ -141,8 +142,8 @@ class SwitchingChannel(Channel):
         self, channels: Sequence[Channel], mean_frames: Sequence[float], *, interruption_frames: int = 0
     ) -> None:
         means = list(mean_frames)
-        if len(channels) < 2 or len(means) != len(channels) or not all(1 <= mean < math.inf for mean in means):
-            allowed = f"must be one number of 1 or more for each of the {len(channels)} channels (at least two)"
+        if len(channels) < 2 or len(means) != len(channels) or not all(1 <= mean <= LONGEST for mean in means):
+            allowed = f"must be one number from 1 to 1e9 for each of the {len(channels)} channels (at least two)"
             raise InvalidValue("mean_frames", means, allowed)
         if interruption_frames < 0:
             raise InvalidValue("interruption_frames", interruption_frames, "must be 0 frames or more")
@@ -193,6 +194,8 @@ class SwitchingChannel(Channel):
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         if bits.ndim < 2:
             raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
+        if not bits.numel():
+            return bits.clone()
         frames, before = bits.shape[-2], self.interruption_frames
         clips = []
         for clip in bits.reshape(-1, *bits.shape[-2:]):
@@ -212,8 +215,6 @@ class SwitchingChannel(Channel):
                 constant = states.unfold(0, before + 1, 1)  # [F, g + 1]
                 chosen = mark_lost(chosen, (constant != constant[:, -1:]).any(1, keepdim=True))
             clips.append(chosen)
-        if not clips:
-            return bits.clone()
         if any(clip.is_floating_point() for clip in clips):
             clips = [clip.float() for clip in clips]
         return torch.stack(clips).view(bits.shape)

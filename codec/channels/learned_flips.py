@@ -110,6 +110,10 @@ def _stored_shares(file: str, bits: int) -> Tensor:
         raise UnreadableFile(
             str(file), allowed=allowed, remedy="train one with configs/small/learned_flips.yaml"
         ) from error
+    if not isinstance(found, Tensor) or found.ndim != 1 or not found.is_floating_point() or not found.isfinite().all():
+        raise UnreadableFile(
+            str(file), allowed="has shares that are no finite numbers", remedy="give another checkpoint"
+        )
     if found.shape != (bits,):
         raise InvalidValue("bits", bits, f"must be the {len(found)} bits of a frame in {file}")
     return found.float()

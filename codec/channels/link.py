@@ -87,6 +87,10 @@ class Connection:
         self.concealment.check(self)
         self._protected = self._protected_bits()
         self.code = link.code.fitted(self._protected_displacements) if link.code is not None else None
+        coded = self.bits_per_frame if self._protected is None else len(self._protected)
+        if self.code is not None and self.code.period not in (1, coded):
+            allowed = f"is for frames of {self.code.period} bits, the link protects {coded} a frame"
+            raise InvalidValue(f"code {self.code.name}", allowed=allowed, remedy="give each of them a code")
 
     @property
     def delay_frames(self) -> int:

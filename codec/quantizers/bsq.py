@@ -72,10 +72,12 @@ class BSQ(ScalarQuantizer):
             raise InvalidValue("bits", bits, "must be from 1 to 48", "take 16")
         weights = {"entropy_weight": entropy_weight, "diversity": diversity, "commitment": commitment}
         for name, weight in weights.items():
-            if not 0.0 <= weight < math.inf:
-                raise InvalidValue(name, weight, "must be a finite number of 0 or more")
-        if not 0.0 < inverse_temperature < math.inf:
-            raise InvalidValue("inverse_temperature", inverse_temperature, "must be a finite number above 0")
+            if not 0.0 <= weight <= 1e4:
+                raise InvalidValue(name, weight, "must lie in [0, 10000]")
+        if not 1e-4 <= inverse_temperature <= 1e4:
+            raise InvalidValue("inverse_temperature", inverse_temperature, "must lie in [0.0001, 10000]", "take 10")
+        if dim < 1:
+            raise InvalidValue("dim", dim, "must be at least 1")
         super().__init__(dim, (2,) * bits)
         self.bits, self.entropy_weight, self.diversity = bits, entropy_weight, diversity
         self.inverse_temperature, self.commitment = inverse_temperature, commitment

@@ -58,8 +58,8 @@ class ChannelOptimizedCodebook(EMACodebook):
             raise InvalidValue("size", size, "must be a power of two: every word of its bits is received", "take 256")
         start = bit_error_rate if start_bit_error_rate is None else start_bit_error_rate
         for name, rate in (("bit_error_rate", bit_error_rate), ("start_bit_error_rate", start)):
-            if not 0.0 <= rate <= 0.5:
-                raise InvalidValue(name, rate, "must lie in [0, 0.5]", "take 0.01")
+            if not 0.0 <= rate < 0.5:
+                raise InvalidValue(name, rate, "must lie in [0, 0.5)", "take 0.01")
         if not 1 <= anneal_batches < math.inf:
             raise InvalidValue("anneal_batches", anneal_batches, "must be at least 1")
         self.bits = size.bit_length() - 1

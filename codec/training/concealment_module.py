@@ -70,7 +70,7 @@ class ConcealmentModule(StatedCodec, AlternatingOptimization):
         super().__init__(optimization or Optimization(), seed=seed)
         if not 1 <= power < float("inf"):
             raise InvalidValue("power", power, "must be at least 1")
-        if not channel.error_rate > 0:
+        if not channel.lost_share > 0:
             raise InvalidValue("channel", channel.name, "loses nothing", "take one with a rate above 0")
         link = link or Link()
         if link.concealment is not None:
@@ -113,7 +113,7 @@ class ConcealmentModule(StatedCodec, AlternatingOptimization):
         lost = reliability == 0  # [B, F]
         predicted = self.predictor(latents, reliability)
         error = ((predicted - sent) / self.predictor.scale).abs().pow(self.power).mean(1)  # [B, F]
-        values = {"latent": (error * lost).mean() / self.channel.error_rate}
+        values = {"latent": (error * lost).mean() / self.channel.lost_share}
         loss = values["latent"]
         if self.reconstruction_loss is not None:
             concealed = torch.where(lost[:, None], predicted, latents)

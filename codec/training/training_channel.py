@@ -1,6 +1,7 @@
 """The channel that a codec is trained through: what it delivers for a batch's codes, and what of it learns."""
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from codec.channels import Channel
@@ -23,6 +24,7 @@ class TrainingChannel:
         self.codec, self.channel, self.link = codec, channel, link or Link()
         self._connection: Connection | None = None
         self._codewords: list[Tensor] | None = None
+        self._told = False  # whether a batch has been sent
 
     def codewords(self) -> list[Tensor] | None:
         """Of each codebook, int64 `[size]`, as fitted at the first batch; None before it. For a checkpoint."""
@@ -49,6 +51,12 @@ class TrainingChannel:
             name, concealment = type(self.channel).__name__, type(self._connection.concealment).__name__
             allowed = f"learns nothing behind {concealment}, whose latents have no gradient to it"
             raise InvalidValue(f"channel {name}", allowed=allowed, remedy="set link.concealment to codec.PosteriorMean")
+        if self.codec.conditioning is not None and not self._told and not reception.bits.is_floating_point():
+            rank_zero_warn(
+                "The codec's conditioning learns nothing from hard decisions of unknown quality: take a channel that "
+                "returns probabilities, or set link.known_error_rate to true."
+            )
+        self._told = True
         return self.codec.condition(latents, reception.bits)
 
 
@@ -59,8 +67,22 @@ def training_channel(codec: NeuralCodec, channel: Channel | None, link: Link | N
         InvalidValue: the codec has `conditioning` that is to learn, but no channel from which.
     """
     if channel is not None:
+        if _learns(channel) and not isinstance(channel, nn.Module):
+            remedy = "make codec.LearnedFlips the channel itself"
+            raise InvalidValue("channel", channel.name, "holds a channel that learns, and cannot train it", remedy)
+        if _learns(channel) and link is not None and (link.code is not None or link.known_error_rate):
+            remedy = "set link.code to null and link.known_error_rate to false"
+            raise InvalidValue(
+                "channel", channel.name, "cannot learn behind error correction or a known error rate", remedy
+            )
         return TrainingChannel(codec, channel, link)
     if codec.conditioning is not None and any(p.requires_grad for p in codec.conditioning.parameters()):
         remedy = "name a channel, or set codec.conditioning to null"
         raise InvalidValue("codec.conditioning", allowed="learns nothing without a channel", remedy=remedy)
     return None
+
+
+def _learns(channel: Channel) -> bool:
+    """Whether a channel, or one inside it, has weights."""
+    inner = [getattr(channel, "channel", None), *getattr(channel, "channels", ())]
+    return isinstance(channel, nn.Module) or any(_learns(part) for part in inner if part is not None)

@@ -58,7 +58,7 @@ class OptimizedProtection(ErrorCorrection):
     ) -> None:
         if not codes:
             raise InvalidValue("codes", list(codes), "must be at least one", "add null for uncoded bits")
-        if rate_budget < 1.0:
+        if not 1.0 <= rate_budget < float("inf"):
             raise InvalidValue("rate_budget", rate_budget, "must be at least 1 channel bit per payload bit", "take 2.0")
         if frames < 1:
             raise InvalidValue("frames", frames, "must be at least 1", "take 250")
@@ -199,7 +199,7 @@ def read_sensitivities(file: str | Path, metric: str, count: int) -> Tensor:
         values = [found[f"bit {bit}"] for bit in range(count)]
         if len(found) != count or not all(value < float("inf") for value in values):
             raise KeyError(f"{len(found)} bits")
-    except (KeyError, ValueError, TypeError, ZeroDivisionError, OSError) as error:
+    except (KeyError, ValueError, TypeError, ZeroDivisionError, OSError, csv.Error) as error:
         allowed = f"has no losses of {metric} for each of {count} bits"
         raise UnreadableFile(str(path), allowed=allowed, remedy="measure them for this codec and metric") from error
     return torch.tensor(values, dtype=torch.float64)

@@ -107,6 +107,8 @@ class LDPC5G(BlockCode):
             raise InvalidValue("block_bits", block_bits, "must lie in 12 to 8448 for a 5G LDPC code", "take 64")
         if not 0.2 <= rate <= 0.92:
             raise InvalidValue("rate", rate, "must lie in 0.2 to 0.92 for a 5G LDPC code", "take 0.5")
+        if block_bits > 3824 and rate < 1 / 3:
+            raise InvalidValue("rate", rate, "must be at least 1/3 for more than 3824 payload bits", "take 0.5")
         if iterations < 1:
             raise InvalidValue("iterations", iterations, "must be at least 1", "take 20")
         super().__init__(block_bits, min(round(block_bits / rate), 5 * block_bits))

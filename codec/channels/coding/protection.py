@@ -11,6 +11,8 @@ from codec.channels.base import Channel, decision_probabilities
 from codec.channels.coding.base import ErrorCorrection
 from codec.errors import InvalidValue
 
+DEEPEST = 10_000  # frames of an interleaver
+
 
 class ProtectedChannel(Channel):
     """Encodes payload bits, sends them through a channel and decodes what is received.
@@ -54,8 +56,9 @@ class ProtectedChannel(Channel):
         interleave: int = 1,
         frame_bits: int | None = None,
     ) -> None:
-        if interleave < 1:
-            raise InvalidValue("interleave", interleave, "must be at least 1 frame, which is no interleaving")
+        if not 1 <= interleave <= DEEPEST:
+            allowed = f"must be 1 frame, which is no interleaving, to {DEEPEST} frames"
+            raise InvalidValue("interleave", interleave, allowed)
         if protected_bits is not None and (
             not protected_bits or min(protected_bits) < 0 or len(set(protected_bits)) < len(protected_bits)
         ):

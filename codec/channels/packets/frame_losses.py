@@ -42,10 +42,12 @@ class PacketChannel(Channel):
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         if bits.ndim < 2:
             raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
+        if not bits.numel():
+            return bits.float()
         *batch, frames, _ = bits.shape
         packets = -(-frames // self.frames_per_packet)
         clips = [self._lost(packets, generator) for _ in range(int(torch.Size(batch).numel()))]
-        lost = torch.stack(clips).repeat_interleave(self.frames_per_packet, 1)[:, :frames]
+        lost = torch.stack(clips).repeat_interleave(min(self.frames_per_packet, max(frames, 1)), 1)[:, :frames]
         return mark_lost(bits, lost.view(*batch, frames, 1))
 
     @abstractmethod

@@ -55,7 +55,10 @@ class GammaDelay(DelayLaw):
         for option, value in (("mean_seconds", mean_seconds), ("deviation_seconds", deviation_seconds)):
             if not 0 < value < math.inf:
                 raise InvalidValue(option, value, "must be above 0 seconds", "take 0.02")
-        self.shape = (mean_seconds / deviation_seconds) ** 2
+        ratio = mean_seconds / deviation_seconds
+        if not 1e-3 <= ratio <= 1e3:
+            raise InvalidValue("deviation_seconds", deviation_seconds, "must be within a factor of 1000 of the mean")
+        self.shape = ratio**2
         self.scale = deviation_seconds**2 / mean_seconds
         self.name = f"gamma{1000 * mean_seconds:g}-{1000 * deviation_seconds:g}ms"
 

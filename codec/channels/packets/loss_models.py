@@ -14,6 +14,8 @@ from codec.channels.bit_errors import markov_states
 from codec.channels.packets.frame_losses import PacketChannel
 from codec.errors import InvalidValue
 
+RAREST = 1e-12  # probability of leaving a state of received packets
+
 
 class LossChain:
     """A stationary Markov chain whose state gives each packet's probability of being lost.
@@ -195,8 +197,8 @@ class ThreeStateLossChannel(PacketChannel):
         self.lost_to_gap = check_share("lost_to_gap", lost_to_gap)
         self.lost_to_burst = check_share("lost_to_burst", lost_to_burst)
         self.burst_to_lost = check_share("burst_to_lost", burst_to_lost)
-        if min(gap_to_lost, burst_to_lost) == 0:
-            allowed = "must both be above 0: a state of received packets is left some time"
+        if min(gap_to_lost, burst_to_lost) < RAREST:
+            allowed = "must both be at least 1e-12: a state of received packets is left some time"
             raise InvalidValue("gap_to_lost and burst_to_lost", f"{gap_to_lost} and {burst_to_lost}", allowed)
         if lost_to_gap + lost_to_burst > 1 + 1e-12:
             allowed = "must be at most 1 in sum"

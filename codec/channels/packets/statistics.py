@@ -1,5 +1,6 @@
 """How a trace loses packets, beside the loss models fitted to it; `python -m codec.channels.packets FILE` prints it."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from codec.channels.packets.fits import fit_gilbert, fit_gilbert_elliott, fit_three_state
 from codec.channels.packets.loss_models import GilbertElliottLossChannel, LossChain, ThreeStateLossChannel
 from codec.channels.packets.trace_files import PacketTrace
+from codec.errors import InvalidValue
 
 BURSTS = ((1, 1), (2, 2), (3, 3), (4, 7), (8, 15), (16, None))  # lengths that a line of the table holds
 GAPS = ((1, 1), (2, 3), (4, 15), (16, 63), (64, None))  # 16 is RFC 3611's shortest gap between bursts
@@ -68,6 +70,8 @@ def report(trace: PacketTrace, *, buffer_seconds: float | None = None, shortest_
         InvalidValue: all packets are lost or all received, so that no model can be fitted.
         UnreadableFile: a buffer is asked for, and the trace has no delays.
     """
+    if buffer_seconds is not None and not 0 <= buffer_seconds < math.inf:
+        raise InvalidValue("buffer_seconds", buffer_seconds, "must be a finite number of 0 or more")
     lost = trace.lost if buffer_seconds is None else trace.late(buffer_seconds)
     models: dict[str, GilbertElliottLossChannel | ThreeStateLossChannel] = {
         "Gilbert": fit_gilbert(lost),

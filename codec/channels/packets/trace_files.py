@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from codec.errors import UnreadableFile, counted
 
 REMEDY = "see codec/channels/packets/trace_files.py for the format"
-SPACING = re.compile(r"#\s*packet_seconds\s*[:=]\s*(\S+)\s*$")
+SPACING = re.compile(r"#\s*packet_seconds\s*[:=]\s*(.*?)\s*$", re.I)
 WRAP = 2**16  # RTP's sequence numbers
 LONGEST = 10**8  # packets between the lowest and the highest number
 

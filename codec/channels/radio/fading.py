@@ -14,6 +14,7 @@ from codec.channels.radio.modulation import BPSK, Modulation
 from codec.errors import InvalidValue
 
 LIMIT_DB = 200.0
+MOST_CYCLES = 100.0  # of the Doppler shift in a frame; at more, gains of different frames are practically independent
 
 
 class RadioChannel(Channel):
@@ -53,6 +54,11 @@ class RadioChannel(Channel):
             raise InvalidValue("doppler_hz", doppler_hz, "must be 0 or more, or infinite", "take 5")
         if not 0.0 < frame_seconds < math.inf:
             raise InvalidValue("frame_seconds", frame_seconds, "must be above 0 s", "take 0.02")
+        if MOST_CYCLES < doppler_hz * frame_seconds < math.inf:
+            allowed = f"must be at most {MOST_CYCLES:g} cycles in a frame of {frame_seconds:g} s, or infinite"
+            raise InvalidValue(
+                "doppler_hz", doppler_hz, allowed, "take 5, or .inf for gains that do not depend on each other"
+            )
         self.modulation, self.soft = modulation or BPSK(), soft
         self.doppler_hz, self.frame_seconds = float(doppler_hz), float(frame_seconds)
 

@@ -137,8 +137,8 @@ class OFDMChannel(RadioChannel):
     ) -> None:
         super().__init__(ec_n0_db, modulation=modulation, doppler_hz=doppler_hz, frame_seconds=frame_seconds, soft=soft)
         self.profile = profile or ExponentialProfile()
-        if subcarriers < 1:
-            raise InvalidValue("subcarriers", subcarriers, "must be at least 1")
+        if not 1 <= subcarriers <= 2**16:
+            raise InvalidValue("subcarriers", subcarriers, "must be from 1 to 65536", "take 64")
         latest = self.profile.delays_ns.max().item()
         if not 0.0 < subcarrier_spacing_hz < math.inf or subcarrier_spacing_hz * latest >= 1e9:
             allowed = (

@@ -56,8 +56,8 @@ class LatentPredictor(nn.Module):
         for name, number, least in (("dim", dim, 1), ("width", width, 1), ("layers", layers, 1)):
             if number < least:
                 raise InvalidValue(name, number, f"must be at least {least}")
-        if lookahead < 0:
-            raise InvalidValue("lookahead", lookahead, "must be at least 0 frames")
+        if not 0 <= lookahead <= 1000:
+            raise InvalidValue("lookahead", lookahead, "must be from 0 to 1000 frames", "take 2")
         self.settings = {"dim": dim, "width": width, "layers": layers, "lookahead": lookahead}
         self.dim, self.lookahead = dim, lookahead
         self.skip = nn.Linear(dim + 2, dim)

@@ -61,8 +61,8 @@ class InsertionDeletionChannel(Channel):
         check_share("flip_rate", flip_rate)
         if deletion_rate == 1:
             raise InvalidValue("deletion_rate", deletion_rate, "leaves nothing to receive", "take 0.01")
-        if most_insertions < 1:
-            raise InvalidValue("most_insertions", most_insertions, "must be at least 1", "take 1")
+        if not 1 <= most_insertions <= 100:
+            raise InvalidValue("most_insertions", most_insertions, "must be from 1 to 100", "take 1")
         if max_drift is not None and max_drift < 1:
             raise InvalidValue("max_drift", max_drift, "must be at least 1 bit, or null")
         self.model = DriftModel(deletion_rate, insertion_rate, flip_rate, most_insertions)

@@ -36,7 +36,7 @@ class Markers:
 
     def layout(self, length: int) -> Tensor:
         """What a receiver knows of the bits sent for `length` payload bits: int64, a marker's 0 or 1, −1 of payload."""
-        block = [-1] * self.spacing + list(self.pattern)
+        block = [-1] * min(self.spacing, length) + list(self.pattern)
         whole, rest = divmod(length, self.spacing)
         return torch.tensor(block * whole + ([-1] * rest + list(self.pattern) if rest else []), dtype=torch.long)
 

@@ -161,8 +161,8 @@ def test_turns_within_one_kind_need_equal_rates():
 @pytest.mark.parametrize(("make", "match"), [
     (lambda: CascadedChannel([]), "one channel or more"),
     (lambda: SwitchingChannel([BinarySymmetricChannel(0.1)], [10]), "at least two"),
-    (lambda: SwitchingChannel([BinarySymmetricChannel(0.1)] * 2, [10]), "one number of 1 or more"),
-    (lambda: SwitchingChannel([BinarySymmetricChannel(0.1)] * 2, [10, 0.5]), "1 or more"),
+    (lambda: SwitchingChannel([BinarySymmetricChannel(0.1)] * 2, [10]), "one number from 1"),
+    (lambda: SwitchingChannel([BinarySymmetricChannel(0.1)] * 2, [10, 0.5]), "from 1 to 1e9"),
     (lambda: SwitchingChannel([BinarySymmetricChannel(0.1)] * 2, [9, 9], interruption_frames=-1), "interruption"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused(make, match):

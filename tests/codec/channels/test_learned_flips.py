@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from codec import FSQ, InvalidValue, LearnedFlips, Link, PosteriorMean, RepeatLast, UnreadableFile
+from codec import (
+    FSQ,
+    Hamming74,
+    InvalidValue,
+    LearnedFlips,
+    Link,
+    MixedChannel,
+    PosteriorMean,
+    RepeatLast,
+    UnreadableFile,
+)
 from codec.channels import draw_generator
 from tests.support.training import VoiceData, quiet_trainer, tiny_module, weights
 
@@ -126,3 +136,22 @@ def test_what_learns_nothing_is_refused():
     ):
         with pytest.raises(InvalidValue):
             LearnedFlips(**wrong)
+
+
+def test_it_is_refused_where_it_would_learn_nothing_without_a_word():
+    """Inside another channel it is not trained; behind a code certain bits that are wrong have no gradient."""
+    with pytest.raises(InvalidValue, match="the channel itself"):
+        module(channel=MixedChannel([LearnedFlips(0.0, 8)]))
+    with pytest.raises(InvalidValue, match="behind error correction"):
+        module(channel=LearnedFlips(0.0, 14), link=Link(concealment=PosteriorMean(), code=Hamming74()))
+    with pytest.raises(InvalidValue, match="known error rate"):
+        module(link=Link(concealment=PosteriorMean(), known_error_rate=True))
+
+
+@pytest.mark.parametrize(
+    "theta", [torch.full((8,), math.nan), torch.zeros(()), [0.0] * 8, torch.zeros(8, dtype=torch.long)]
+)
+def test_shares_that_are_no_finite_numbers_are_refused(tmp_path, theta):
+    torch.save({"state_dict": {"channel.theta": theta}}, tmp_path / "a.ckpt")
+    with pytest.raises(UnreadableFile, match="no finite numbers"):
+        LearnedFlips(0.0, 8, file=str(tmp_path / "a.ckpt"))

@@ -91,7 +91,8 @@ def test_it_learns_from_soft_decisions_and_resumes_exactly(tmp_path, at):
 
 def test_hard_decisions_of_unknown_quality_teach_it_nothing():
     trained = module(BinarySymmetricChannel(0.2))
-    quiet_trainer(max_steps=2).fit(trained, VoiceData())
+    with pytest.warns(UserWarning, match="learns nothing from hard decisions"):
+        quiet_trainer(max_steps=2).fit(trained, VoiceData())
     assert weights(trained)["codec.conditioning.outer.weight"].abs().max() == 0
 
 

@@ -63,7 +63,7 @@ def test_rate_and_delay_are_those_of_its_codes():
     channel = BinarySymmetricChannel(0.1)
     assert ProtectedChannel(channel, code, interleave=4).delay_frames == 7
     assert ProtectedChannel(channel, UnequalProtection(LADDER, [0, 2]), interleave=4).delay_frames == 6
-    assert ProtectedChannel(channel, UnequalProtection(LADDER, [0, 0, 1]), interleave=4).delay_frames == 7
+    assert ProtectedChannel(channel, UnequalProtection(LADDER, [0, 0, 1]), interleave=4).delay_frames == 8
     blocks = UnequalProtection([None, LDPC5G(20, rate=0.5)], [1, 0, 1, 1, 1])  # a block in five frames
     assert blocks.block_bits == 25
     delay = ProtectedChannel(channel, blocks, frame_bits=5).delay_frames
@@ -126,7 +126,12 @@ def test_a_link_fits_the_allocation_to_its_codec(tmp_path):
     assert "3 8" in connection.code.name
     assert connection.code.coded_length(16 * 250) <= 1.5 * 16 * 250
     channel = connection.protect(BinarySymmetricChannel(0.1))
-    assert channel.delay_frames == 30 + any(LADDER[index] in (LADDER[1], LADDER[3]) for index in connection.code.used)
+    tails = [
+        -(-code.memory // len(connection.code.positions[index]))
+        for index in connection.code.used
+        if isinstance(code := LADDER[index], ConvolutionalCode)
+    ]
+    assert channel.delay_frames == 30 + max(tails, default=0)
     assert connection.code.name in channel.name
     by_latent = Link(code=OptimizedProtection(LADDER, 1.5, error_rate=0.1)).connect(quantizer)
     chosen = by_latent.code.assignment  # even bits displace the latent four times as much

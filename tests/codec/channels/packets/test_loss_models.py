@@ -168,7 +168,7 @@ def test_a_counted_fit_by_gaps_finds_what_short_gaps_hide():
     (lambda: GilbertElliottLossChannel(0.0, 0.0), "for ever"),
     (lambda: GilbertElliottLossChannel(1.1, 0.1), "to_bad 1.1"),
     (lambda: GilbertElliottLossChannel(0.1, 0.1, bad_loss=2), "bad_loss 2"),
-    (lambda: ThreeStateLossChannel(0.0, 0.1, 0.1, 0.1), "above 0"),
+    (lambda: ThreeStateLossChannel(0.0, 0.1, 0.1, 0.1), "at least 1e-12"),
     (lambda: ThreeStateLossChannel(0.1, 0.6, 0.6, 0.1), "at most 1"),
     (lambda: ThreeStateLossChannel(0.1, 0.1, 0.1, 0.1, frames_per_packet=0), "frames_per_packet 0"),
 ])  # fmt: skip
