@@ -19,7 +19,7 @@ class BSQ(ScalarQuantizer):
     The latent is projected to v in L dimensions and normalised, u = v / |v|; the decoder gets û = sign(u) / √L, also
     on the sphere, projected back, with the gradient passed straight through to u. A value of exactly zero counts as
     negative. No codebook is stored. |u − û|² = 2 − 2 |u|₁ / √L ≤ 2 − 2 / √L: the error is bounded without a
-    commitment loss, which the paper therefore leaves out.
+    commitment loss, which is therefore off by default.
 
     In training mode the loss is that of the paper's section on entropy, in nats,
 
@@ -29,8 +29,8 @@ class BSQ(ScalarQuantizer):
     makes decisions certain; the second makes every bit of the batch even. As in the paper the entropy of the mean is
     that of independent bits with the mean's marginals, an upper bound that equals it only where bits are independent:
     it does not see that two bits are always equal. Division by τ keeps the gradients' size, as in the authors' code,
-    whose τ is half the one here, because it takes the softmax of 2 τ c·u. FocalCodec uses both terms, too, with a
-    weight of 0.1 and γ = 1 in its authors' recipe, and no commitment loss.
+    whose τ is half the one here, because it takes the softmax of 2 τ c·u. FocalCodec's quantizer in SpeechBrain
+    has both terms, too, by default with a weight of 0.1 and γ = 1.
 
     Under several ranks the mean E_u q is that of all ranks' frames, which must be equally many on each, so that the
     gradient averaged over ranks is that of the joint batch; an accumulated step takes the mean of each of its batches.
@@ -53,7 +53,7 @@ class BSQ(ScalarQuantizer):
         commitment: β of the squared distance between u and û.
 
     Raises:
-        InvalidValue: `bits` outside 1 … 48, a weight below 0, or an inverse temperature that is not above 0.
+        InvalidValue: `dim` below 1, `bits` outside 1 … 48, a weight outside 0 … 10⁴, or τ outside 10⁻⁴ … 10⁴.
     """
 
     compiles = True

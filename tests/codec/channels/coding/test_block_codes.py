@@ -151,7 +151,7 @@ def test_certain_bits_that_contradict_each_other_are_hard_decisions(code):
     (LDPC5G(64), -1.0, (0.4, 1.1)), (LDPC5G(64), 0.0, (0.3, 1.1)),
     (Polar5G(64), -1.0, (0.7, 1.4)), (Polar5G(64), -3.0, (0.7, 1.4)),
     (ReedSolomon(12, 8), 4.0, (0.7, 1.4)),
-], ids=str)  # fmt: skip
+], ids=lambda value: getattr(value, "name", str(value)))  # fmt: skip
 def test_posteriors_are_about_as_sure_as_they_may_be(code, es_n0_db, between):
     """Errors that the posteriors expect, per error made; belief propagation is too sure, which its docstring says."""
     bits = random_bits(1500, code.block_bits, seed=1)
