@@ -155,7 +155,7 @@ def fake_copy(trainer: Any, module: Any, device: torch.device) -> Any:
     for tensor in tensors_of(module, set()):
         fake: Tensor = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device)
         known[id(tensor)] = nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
-    on_cpu = (getattr(module, name, None) for name in ("channel", "link", "_connection"))  # where bits are sent
+    on_cpu = (getattr(module, name, None) for name in ("channel", "link", "_transmit"))  # where bits are sent
     known |= {id(part): None for part in on_cpu if part is not None}
     clone = copy.deepcopy(module, known)  # leaves the trainer out
     clone.trainer = stub

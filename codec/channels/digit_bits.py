@@ -17,20 +17,30 @@ class DigitBits(NamedTuple):
     Attributes:
         positions: in the codeword, 0 for its high bit.
         values: bool `[L, m]`, the m bits of each of the digit's L values.
+        place: the positions as a tensor; None for the list.
     """
 
     positions: list[int]
     values: Tensor
+    place: Tensor | None = None
+
+    def at(self, device: torch.device) -> "DigitBits":
+        """The same with its tensors on a device, the positions as one of them (`place`) too."""
+        return DigitBits(self.positions, self.values.to(device), torch.tensor(self.positions).to(device))
+
+    def _of(self, bits: Tensor) -> Tensor:
+        """The digit's bits `[..., m]` of a codeword's `[..., n]`."""
+        return bits[..., self.positions] if self.place is None else bits.index_select(-1, self.place)
 
     def likelihoods(self, bits: Tensor) -> Tensor:
         """P(bits | value) `[..., L]` of received bits or probabilities `[..., n]` of a codeword."""
-        ones = bits[..., self.positions].unsqueeze(-2)  # [..., 1, m]
-        return torch.where(self.values.to(bits.device), ones, 1 - ones).prod(-1)
+        ones = self._of(bits).unsqueeze(-2)  # [..., 1, m]
+        return torch.where(self.values, ones, 1 - ones).prod(-1)
 
     def decide(self, bits: Tensor) -> tuple[Tensor, Tensor]:
         """Value nearest to received bits or probabilities `[..., n]`, int64 `[...]`, and bool, where a bit is lost."""
-        decided, lost = decide(bits[..., self.positions])
-        differing = (decided.unsqueeze(-2).bool() ^ self.values.to(bits.device)).sum(-1)  # [..., L]
+        decided, lost = decide(self._of(bits))
+        differing = (decided.unsqueeze(-2).bool() ^ self.values).sum(-1)  # [..., L]
         return differing.argmin(-1), lost.any(-1)
 
 

@@ -10,7 +10,7 @@ from codec.channels.base import Channel, decide
 from codec.channels.bitstream import bits_to_codes, codes_to_bits
 from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
-from codec.channels.digit_bits import digit_bits
+from codec.channels.digit_bits import DigitBits, digit_bits
 from codec.channels.displacements import bit_displacements
 from codec.channels.index_maps import IndexMap, NaturalMap, code_table
 from codec.channels.receiving.concealment import Concealment, MeanLatent
@@ -84,6 +84,7 @@ class Connection:
         )
         self._code_tables = [code_table(*pair) for pair in zip(self.codewords, self._codeword_counts, strict=False)]
         self._digits = digit_bits(self.codewords, quantizer)
+        self._moved_digits: dict[torch.device, list[list[DigitBits]]] = {}
         self.concealment.check(self)
         self._protected = self._protected_bits()
         self.code = link.code.fitted(self._protected_displacements) if link.code is not None else None
@@ -202,7 +203,7 @@ class Connection:
         if self._digits is None:
             return None
         found = []
-        for part, digits in zip(bits.double().split(self.widths, -1), self._digits, strict=True):
+        for part, digits in zip(bits.double().split(self.widths, -1), self._digits_at(bits.device), strict=True):
             found.append([digit.likelihoods(part) for digit in digits])
         return found
 
@@ -214,7 +215,14 @@ class Connection:
         if self._digits is None:
             return None
         parts = bits.split(self.widths, -1)
-        return [[digit.decide(part) for digit in digits] for part, digits in zip(parts, self._digits, strict=True)]
+        moved = self._digits_at(bits.device)
+        return [[digit.decide(part) for digit in digits] for part, digits in zip(parts, moved, strict=True)]
+
+    def _digits_at(self, device: torch.device) -> list[list[DigitBits]]:
+        """The digits' bits with their tables on a device, moved there once."""
+        if device not in self._moved_digits:
+            self._moved_digits[device] = [[digit.at(device) for digit in digits] for digits in self._digits or ()]
+        return self._moved_digits[device]
 
     def protect(self, channel: Channel) -> Channel:
         """The channel behind this link's error correction; the channel itself where there is none."""

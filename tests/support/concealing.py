@@ -18,7 +18,7 @@ class EveryThird(Channel):
     """Loses every third frame, without a draw, so that ranks lose what one process does."""
 
     family = name = "every-third"
-    error_rate = 1 / 3
+    error_rate = lost_share = 1 / 3
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         lost = torch.arange(bits.shape[-2]) % 3 == 2

@@ -253,7 +253,7 @@ def test_a_code_helps_where_it_is_interleaved_over_fades(make):
     wrong = {}
     for depth in (1, 20):
         protected = ProtectedChannel(channel, code, interleave=depth)
-        assert protected.channel_bits(400, 15) == 400 * 32  # 400 · 15 · 2 + 12 in rows of 31, one filled up each
+        assert protected.channel_bits(400, 15) == 388 * 30 + 12 * 32  # 12 bits of the tail in 12 rows, filled up
         wrong[depth] = ((send(protected, bits) > 0.5) != bits.bool()).double().mean().item()
     assert wrong[20] < 0.7 * wrong[1] < channel.error_rate
     mixed = MixedChannel([channel, AWGNChannel(3.0)])
@@ -275,8 +275,9 @@ def test_slow_fading_spares_most_clips_and_ruins_others():
 def test_powers_agree_with_those_of_sionna():
     with torch.random.fork_rng():  # its import seeds the global generator
         sionna = pytest.importorskip("sionna.phy.channel.rayleigh_block_fading")
+        pytest.importorskip("sionna.phy").config.seed = 0  # else that of the clock
         gains, _ = sionna.RayleighBlockFading(1, 1, 1, 1, precision="double", device="cpu")(4000, 1)
-    ours = FadingChannel(0.0, doppler_hz=math.inf).gains(4000, 1, seeded(8)).flatten()
+    ours = FadingChannel(0.0, doppler_hz=math.inf).gains(4000, 1, seeded(9)).flatten()
     assert ks_2samp(gains.flatten().abs().numpy(), ours.abs().numpy()).pvalue > 1e-4
     assert ks_2samp(gains.flatten().real.numpy(), ours.real.numpy()).pvalue > 1e-4
 
