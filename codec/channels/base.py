@@ -86,7 +86,32 @@ class Channel(ABC):
         """
 
 
-class KnownErrorRate(Channel):
+class ChannelAround(Channel):
+    """A channel around another one, whose losses, delay and way of counting bits are its own.
+
+    Attributes:
+        channel: the one inside.
+    """
+
+    channel: Channel
+
+    @property
+    def lost_share(self) -> float:
+        """That of the channel inside, of the bits that it is sent."""
+        return self.channel.lost_share
+
+    @property
+    def delay_frames(self) -> int:
+        """That of the channel inside, in frames."""
+        return self.channel.delay_frames
+
+    @property
+    def by_frame(self) -> bool:
+        """As the channel inside."""
+        return self.channel.by_frame
+
+
+class KnownErrorRate(ChannelAround):
     """A channel whose receiver knows its error rate p and states hard decisions as probabilities: p or 1 − p of a one.
 
     Probabilities that the channel itself returns, and lost bits, pass as they are. `Link.known_error_rate` puts it
@@ -108,21 +133,6 @@ class KnownErrorRate(Channel):
     def curve(self) -> str:
         return self.channel.curve
 
-    @property
-    def lost_share(self) -> float:
-        """That of the channel."""
-        return self.channel.lost_share
-
-    @property
-    def delay_frames(self) -> int:
-        """Those of the channel."""
-        return self.channel.delay_frames
-
-    @property
-    def by_frame(self) -> bool:
-        """As the channel."""
-        return self.channel.by_frame
-
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for `frames` frames of `frame_bits` each, parity included."""
         return self.channel.channel_bits(frames, frame_bits)
@@ -139,9 +149,20 @@ def decision_probabilities(decisions: Tensor, error_rate: float) -> Tensor:
 
     Exactly 0 or 1 for p of 0 and 1 alone: what would be rounded to them takes the nearest normal number inside (0, 1).
     """
+    probabilities = torch.where(decisions > 0, 1.0 - error_rate, error_rate).float()
+    return probabilities if error_rate in (0.0, 1.0) else uncertain(probabilities)
+
+
+def uncertain(probabilities: Tensor) -> Tensor:
+    """float32 probabilities inside (0, 1): what was rounded to 0 or 1 takes the nearest normal number inside."""
     limits = torch.finfo(torch.float32)
-    low, high = (0.0, 1.0) if error_rate in (0.0, 1.0) else (limits.tiny, 1.0 - limits.eps / 2)
-    return torch.where(decisions > 0, 1.0 - error_rate, error_rate).float().clamp(low, high)
+    return probabilities.clamp(limits.tiny, 1.0 - limits.eps / 2)
+
+
+def check_frames(bits: Tensor) -> None:
+    """InvalidValue unless bits have a frame axis, `[..., F, n]`."""
+    if bits.ndim < 2:
+        raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
 
 
 def check_share(name: str, value: float) -> float:

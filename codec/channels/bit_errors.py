@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel, check_share
+from codec.channels.base import Channel, check_share, uncertain
 from codec.errors import InvalidValue
 
 
@@ -135,9 +135,8 @@ class AWGNChannel(Channel):
             return (signal < 0).to(bits.device, bits.dtype)
         if deviation == 0.0:
             return bits.float()
-        ones = torch.sigmoid(-2.0 * signal / deviation**2).float()
-        limits = torch.finfo(torch.float32)
-        return ones.clamp(limits.tiny, 1.0 - limits.eps / 2).to(bits.device)  # noise leaves no bit certain
+        # Noise leaves no bit certain.
+        return uncertain(torch.sigmoid(-2.0 * signal / deviation**2).float()).to(bits.device)
 
 
 def markov_states(length: int, bad_share: float, burst_length: float, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel, decide, decision_probabilities, mark_lost
+from codec.channels.base import Channel, check_frames, decide, decision_probabilities, mark_lost, uncertain
+from codec.channels.composed import AlternativeChannels
 from codec.channels.packets.frame_losses import PacketChannel
 from codec.channels.packets.loss_models import LossChain
 from codec.errors import InvalidValue
@@ -112,7 +113,7 @@ class CascadedChannel(Channel):
         return mark_lost(received, lost)
 
 
-class SwitchingChannel(Channel):
+class SwitchingChannel(AlternativeChannels):
     """Channels that take turns within a clip, as when a moving terminal is handed over from cell to cell.
 
     The channel in use stays for a number of frames that is geometric with the mean mᵢ of `mean_frames`, and each of the
@@ -138,6 +139,8 @@ class SwitchingChannel(Channel):
             called, bits without a frame axis.
     """
 
+    equal_rates = "switch between equal rates"
+
     def __init__(
         self, channels: Sequence[Channel], mean_frames: Sequence[float], *, interruption_frames: int = 0
     ) -> None:
@@ -147,53 +150,25 @@ class SwitchingChannel(Channel):
             raise InvalidValue("mean_frames", means, allowed)
         if interruption_frames < 0:
             raise InvalidValue("interruption_frames", interruption_frames, "must be 0 frames or more")
-        self.channels, self.mean_frames, self.interruption_frames = list(channels), means, interruption_frames
+        self.mean_frames, self.interruption_frames = means, interruption_frames
         shares, stay = np.array(means) / sum(means), 1 - 1 / np.array(means)
         others = (1 - np.eye(len(means))) / (len(means) - 1)
         self._chain = LossChain(np.diag(stay) + (1 - stay)[:, None] * others, np.zeros(len(means)), shares)
         served = shares * stay**interruption_frames
         interrupted = 1 - float(served.sum()) if interruption_frames else 0.0
         self.error_rate = interrupted + float(served @ [channel.error_rate for channel in channels])
-        self._lost_share = interrupted + float(served @ [channel.lost_share for channel in channels])
+        super().__init__(channels, interrupted + float(served @ [channel.lost_share for channel in channels]))
         self.family = f"switching({', '.join(channel.family for channel in channels)})"
         suffix = f"-interruption{interruption_frames}" if interruption_frames else ""
         parts = [f"{channel.name} x {mean:g}" for channel, mean in zip(channels, means, strict=True)]
         self.name = f"switching({', '.join(parts)}){suffix}"
-
-    @property
-    def lost_share(self) -> float:
-        """Expected share of bits lost, by the channels or in interruptions."""
-        return self._lost_share
-
-    @property
-    def delay_frames(self) -> int:
-        """The largest delay of the channels, in frames."""
-        return max(channel.delay_frames for channel in self.channels)
-
-    @property
-    def by_frame(self) -> bool:
-        """Whether all of them count so."""
-        return all(channel.by_frame for channel in self.channels)
-
-    def channel_bits(self, frames: int, frame_bits: int) -> int:
-        """Bits sent, parity included.
-
-        Raises:
-            InvalidValue: the channels send different numbers of bits.
-        """
-        counts = {channel.channel_bits(frames, frame_bits) for channel in self.channels}
-        if len(counts) > 1:
-            allowed = f"send different numbers of bits, {sorted(counts)}"
-            raise InvalidValue(f"channels of {self.name}", allowed=allowed, remedy="switch between equal rates")
-        return counts.pop()
 
     def with_known_error_rate(self) -> Channel:
         known = [channel.with_known_error_rate() for channel in self.channels]
         return SwitchingChannel(known, self.mean_frames, interruption_frames=self.interruption_frames)
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
-        if bits.ndim < 2:
-            raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
+        check_frames(bits)
         if not bits.numel():
             return bits.clone()
         frames, before = bits.shape[-2], self.interruption_frames
@@ -236,5 +211,4 @@ def _blurred(probabilities: Tensor, flip_rate: float) -> Tensor:
     if flip_rate == 0.0:
         return probabilities
     blurred = (probabilities.double() + flip_rate * (1.0 - 2.0 * probabilities.double())).float()
-    limits = torch.finfo(torch.float32)
-    return blurred if flip_rate == 1.0 else blurred.clamp(limits.tiny, 1.0 - limits.eps / 2)
+    return blurred if flip_rate == 1.0 else uncertain(blurred)

@@ -6,42 +6,32 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel, decision_probabilities
+from codec.channels.base import Channel, ChannelAround, decision_probabilities
 from codec.channels.bit_errors import BinarySymmetricChannel
 from codec.errors import InvalidValue
 
 
-class MixedChannel(Channel):
-    """Sends each clip through one of several channels, drawn at random: trains a codec for a range of channels.
+class AlternativeChannels(Channel):
+    """Channels of which one or another carries the bits, so that all send equally many.
 
-    Clip b of `[B, F, n]` goes through channel i with probability wᵢ / Σ w; without a batch axis there is one clip.
-    `error_rate` is the mean over channels with these probabilities. The result is float32 if that of any clip is.
+    A subclass sets the attributes of `Channel`.
+
+    Attributes:
+        equal_rates: remedy where they send different numbers of bits.
 
     Args:
-        channels: to draw from.
-        weights: w, relative, one for each channel; equal by default.
-
-    Raises:
-        InvalidValue: there is no channel, or the weights are not one number of 0 or more for each, above 0 in sum.
+        channels: to choose from.
+        lost_share: expected share of bits lost over the choice.
     """
 
-    family = "mixed"
+    equal_rates: str
 
-    def __init__(self, channels: Sequence[Channel], weights: Sequence[float] | None = None) -> None:
-        weights = [1.0] * len(channels) if weights is None else list(weights)
-        if not channels or len(weights) != len(channels) or min(weights) < 0 or not 0 < sum(weights) < math.inf:
-            allowed = f"must be one number of 0 or more for each of the {len(channels)} channels (at least one)"
-            raise InvalidValue("weights", weights, allowed + ", and not all 0")
-        self.channels, self.weights = list(channels), torch.tensor(weights, dtype=torch.float64)
-        shares = (self.weights / self.weights.sum()).tolist()
-        self.error_rate = sum(share * channel.error_rate for share, channel in zip(shares, channels, strict=True))
-        self._lost_share = sum(share * channel.lost_share for share, channel in zip(shares, channels, strict=True))
-        parts = [f"{channel.name} x {share:.3g}" for share, channel in zip(shares, channels, strict=True)]
-        self.name = f"{self.family}({', '.join(parts)})"
+    def __init__(self, channels: Sequence[Channel], lost_share: float) -> None:
+        self.channels, self._lost_share = list(channels), lost_share
 
     @property
     def lost_share(self) -> float:
-        """Mean of the channels' shares of lost bits, with the probabilities of the channels."""
+        """Expected share of bits lost, over the choice of the channels."""
         return self._lost_share
 
     @property
@@ -65,9 +55,39 @@ class MixedChannel(Channel):
             raise InvalidValue(
                 f"channels of {self.name}",
                 allowed=f"send different numbers of bits, {sorted(counts)}",
-                remedy="mix equal rates",
+                remedy=self.equal_rates,
             )
         return counts.pop()
+
+
+class MixedChannel(AlternativeChannels):
+    """Sends each clip through one of several channels, drawn at random: trains a codec for a range of channels.
+
+    Clip b of `[B, F, n]` goes through channel i with probability wᵢ / Σ w; without a batch axis there is one clip.
+    `error_rate` is the mean over channels with these probabilities. The result is float32 if that of any clip is.
+
+    Args:
+        channels: to draw from.
+        weights: w, relative, one for each channel; equal by default.
+
+    Raises:
+        InvalidValue: there is no channel, or the weights are not one number of 0 or more for each, above 0 in sum.
+    """
+
+    family = "mixed"
+    equal_rates = "mix equal rates"
+
+    def __init__(self, channels: Sequence[Channel], weights: Sequence[float] | None = None) -> None:
+        weights = [1.0] * len(channels) if weights is None else list(weights)
+        if not channels or len(weights) != len(channels) or min(weights) < 0 or not 0 < sum(weights) < math.inf:
+            allowed = f"must be one number of 0 or more for each of the {len(channels)} channels (at least one)"
+            raise InvalidValue("weights", weights, allowed + ", and not all 0")
+        self.weights = torch.tensor(weights, dtype=torch.float64)
+        shares = (self.weights / self.weights.sum()).tolist()
+        super().__init__(channels, sum(p * channel.lost_share for p, channel in zip(shares, channels, strict=True)))
+        self.error_rate = sum(share * channel.error_rate for share, channel in zip(shares, channels, strict=True))
+        parts = [f"{channel.name} x {share:.3g}" for share, channel in zip(shares, channels, strict=True)]
+        self.name = f"{self.family}({', '.join(parts)})"
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         if bits.ndim < 3:
@@ -89,7 +109,7 @@ class MixedChannel(Channel):
         return self.channels[int(torch.multinomial(self.weights, 1, generator=generator))]
 
 
-class SelectedBitsChannel(Channel):
+class SelectedBitsChannel(ChannelAround):
     """Sends some bits of each frame through a channel and the others without errors, to measure how much each matters.
 
     >>> channel = SelectedBitsChannel(BinarySymmetricChannel(1.0), [0, 2])
@@ -116,21 +136,6 @@ class SelectedBitsChannel(Channel):
     def curve(self) -> str:
         return f"{self.channel.curve}{self._suffix}"
 
-    @property
-    def lost_share(self) -> float:
-        """That of the channel, of the selected bits."""
-        return self.channel.lost_share
-
-    @property
-    def delay_frames(self) -> int:
-        """Delay of the channel of the selected bits, in frames."""
-        return self.channel.delay_frames
-
-    @property
-    def by_frame(self) -> bool:
-        """As the channel."""
-        return self.channel.by_frame
-
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for `frames` frames of `frame_bits` each, parity included."""
         selected = len(self.positions)
@@ -148,7 +153,7 @@ class SelectedBitsChannel(Channel):
         return merged
 
 
-class TruncatedChannel(Channel):
+class TruncatedChannel(ChannelAround):
     """Sends the first bits of each frame through a channel and the others not at all: the receiver takes them as lost.
 
     The test of a scalable codec, whose frames a sender or a gateway may cut short: `ResidualFSQ` and `RVQ` send their
@@ -178,21 +183,6 @@ class TruncatedChannel(Channel):
     @property
     def curve(self) -> str:
         return f"{self.channel.curve}-first{self.first_bits}"
-
-    @property
-    def lost_share(self) -> float:
-        """That of the channel, of the bits that are sent."""
-        return self.channel.lost_share
-
-    @property
-    def by_frame(self) -> bool:
-        """As the channel."""
-        return self.channel.by_frame
-
-    @property
-    def delay_frames(self) -> int:
-        """Delay of the channel, in frames."""
-        return self.channel.delay_frames
 
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for `frames` frames of `frame_bits` each: of the first ones only, parity included."""

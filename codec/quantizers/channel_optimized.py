@@ -32,13 +32,13 @@ class ChannelOptimizedCodebook(EMACodebook):
     Args:
         size: number of entries, a power of two.
         dim: their width.
-        bit_error_rate: p to be trained for, 0 to 0.5.
+        bit_error_rate: p to be trained for, in [0, 0.5).
         start_bit_error_rate: p at the first batch, from which it falls to `bit_error_rate` linearly; None for the same.
         anneal_batches: batches over which it falls.
         decay: see `Codebook`, as the rest.
 
     Raises:
-        InvalidValue: a size that is no power of two, a rate outside [0, 0.5] or a number out of range.
+        InvalidValue: a size that is no power of two, a rate outside [0, 0.5) or a number out of range.
     """
 
     def __init__(

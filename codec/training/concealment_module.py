@@ -14,7 +14,6 @@ from codec.channels.link import Link
 from codec.channels.receiving.concealment import RepeatLast
 from codec.channels.receiving.latent_prediction import LatentPredictor
 from codec.channels.receiving.learned_concealment import LearnedConcealment
-from codec.channels.receiving.reception import Reception
 from codec.checkpoints.reading import load_codec
 from codec.checkpoints.warm_start import check_resumable
 from codec.codec import CodecOutput
@@ -31,10 +30,10 @@ class ConcealmentModule(StatedCodec, AlternatingOptimization):
     """Trains a `LatentPredictor` to give the latents of frames that a channel has lost; the codec stays as it is.
 
     The loss is Σ |ẑ − z|^power / (D B F p) over the D values of the lost frames of B clips of F frames each, where z is
-    the latent that was sent, normalised by the power of equally likely codes, and p is the channel's `error_rate`: with
-    erasures alone, the expected mean over lost frames, whose denominator no draw changes. `reconstruction_loss` adds to
-    it the distance of the decoded audio from the input's. The channel is drawn anew at each batch; in validation and
-    test the draw of a clip is a function of `seed` and its id.
+    the latent that was sent, normalised by the power of equally likely codes, and p is the channel's `lost_share`: with
+    losses of whole frames, the expected mean over lost frames, whose denominator no draw changes.
+    `reconstruction_loss` adds to it the distance of the decoded audio from the input's. The channel is drawn anew at
+    each batch; in validation and test the draw of a clip is a function of `seed` and its id.
 
     `val/latent` is the root of the mean squared error at lost frames, normalised in the same way, and `val/repeat_last`
     that of `RepeatLast`. Scores of `ChannelEvaluation` are those of the codec with the trained concealment. The
@@ -131,7 +130,7 @@ class ConcealmentModule(StatedCodec, AlternatingOptimization):
         codes, sent = self._encode(batch["audio"])
         for row, clip in enumerate(batch["id"]):
             generator = draw_generator(self.seed, clip, self.channel.family, 0)
-            reception = self._reception(codes[row : row + 1], generator)
+            reception = self._connection.carry(codes[row : row + 1], self.channel, generator)
             lost = self.concealment.received(self._connection, reception)[1] == 0
             for metric, concealment in (
                 (self.validation_error, self.concealment),
@@ -194,15 +193,10 @@ class ConcealmentModule(StatedCodec, AlternatingOptimization):
         codes = self.codec.quantizer(self.codec.encode_latents(audio, check_values=False)).codes
         return codes, self.codec.quantizer.decode(codes).float()
 
-    def _reception(self, codes: Tensor, generator: torch.Generator) -> Reception:
-        connection = self._connection
-        bits = connection.protect(self.channel)(connection.send(codes.cpu()), generator)
-        return Reception(*(part.to(codes.device, non_blocking=True) for part in connection.receive(bits)))
-
     @torch.no_grad()
     def _receive(self, codes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents `[B, D, F]` and reliabilities `[B, F]` behind the channel."""
-        return self.concealment.received(self._connection, self._reception(codes, generator))
+        return self.concealment.received(self._connection, self._connection.carry(codes, self.channel, generator))
 
     def _reconstruct(self, batch: Mapping[str, Tensor], codes: Tensor, sent: Tensor, concealed: Tensor) -> Tensor:
         """The reconstruction loss of concealed latents `[B, D, F]`."""

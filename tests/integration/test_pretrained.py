@@ -71,20 +71,24 @@ def test_a_folder_is_coded_by_each_of_them(folder, monkeypatch):
     assert (len(audio), rate) == (16_000, 16_000)
 
 
+def score_text(folder, monkeypatch, text, name, *words):
+    """The document of a comparison whose configuration is `text`, on the folder of speech."""
+    (folder / "given.yaml").write_text(text)
+    run(
+        monkeypatch, "test", "--config", "given.yaml", "--data.test", "data.FolderSource",
+        "--data.test.init_args.root", "speech", "--data.num_workers", "0", "--channels.num_workers", "0",
+        "--channels.repeats", "1", "--trainer.enable_progress_bar", "false", *words,
+    )  # fmt: skip
+    return json.loads((folder / "runs" / "pretrained" / name / "channel.json").read_text())
+
+
 def test_fine_tuned_codecs_are_set_against_the_pretrained_ones(folder, monkeypatch):
     """With the pretrained files in place of the runs that `make fine-tuning` trains."""
     text = (CONFIGS / "evaluate/fine_tuning.yaml").read_text()
     for codec in ("fsq", "rvq", "student"):
         for kind in ("continued", "flips"):
             text = text.replace(f"runs/small_{codec}_{kind}/checkpoints/last.ckpt", f"small_{codec}_aware")
-    (folder / "tuned.yaml").write_text(text)
-    run(
-        monkeypatch, "test", "--config", "tuned.yaml", "--data.test", "data.FolderSource",
-        "--data.test.init_args.root", "speech", "--data.num_workers", "0", "--channels.num_workers", "0",
-        "--channels.bit_error_rates", "[0.0, 0.1]", "--channels.repeats", "1",
-        "--trainer.enable_progress_bar", "false",
-    )  # fmt: skip
-    document = json.loads((folder / "runs/pretrained/fine_tuning/channel.json").read_text())
+    document = score_text(folder, monkeypatch, text, "fine_tuning", "--channels.bit_error_rates", "[0.0, 0.1]")
     assert {"FSQ", "FSQ continued", "FSQ through flips", "Student through flips"} <= set(document["codecs"])
 
 
@@ -93,14 +97,8 @@ def test_soft_decisions_are_set_against_hard_ones(folder, monkeypatch):
     text = (CONFIGS / "evaluate/soft.yaml").read_text()
     for kind in ("continued", "soft", "soft_untold", "hard"):
         text = text.replace(f"runs/small_fsq_{kind}/checkpoints/last.ckpt", "small_fsq")
-    (folder / "soft.yaml").write_text(text)
-    run(
-        monkeypatch, "test", "--config", "soft.yaml", "--data.test", "data.FolderSource",
-        "--data.test.init_args.root", "speech", "--data.num_workers", "0", "--channels.num_workers", "0",
-        "--channels.repeats", "1", "--channels.metrics", '[{"class_path": "callbacks.STOI"}]',
-        "--trainer.enable_progress_bar", "false",
-    )  # fmt: skip
-    document = json.loads((folder / "runs/pretrained/soft/channel.json").read_text())
+    metrics = '[{"class_path": "callbacks.STOI"}]'
+    document = score_text(folder, monkeypatch, text, "soft", "--channels.metrics", metrics)
     means = {(row["codec"], row["channel"]): row["mean"] for row in document["rows"]}
     soft, hard = (means[f"pretrained, {kind}", "awgn-0dB-soft"] for kind in ("soft", "hard"))
     assert soft > hard

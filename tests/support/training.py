@@ -1,7 +1,8 @@
 """A tiny adversarial training run: module, endless data that starts at the trainer's batch, and a quiet trainer."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -150,3 +151,17 @@ def quiet_trainer(**changes: Any) -> L.Trainer:
 
 def weights(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def whole_and_resumed(fit: Callable[..., L.Trainer], folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Checkpoints of a run of four batches and of one that was interrupted after two.
+
+    Args:
+        fit: trains for a number of batches, from the checkpoint of its second argument where there is one.
+        folder: for the files.
+    """
+    fit(2).save_checkpoint(folder / "part.ckpt")
+    fit(4).save_checkpoint(folder / "whole.ckpt")
+    fit(4, folder / "part.ckpt").save_checkpoint(folder / "resumed.ckpt")
+    whole, resumed = (torch.load(folder / f"{name}.ckpt", weights_only=True) for name in ("whole", "resumed"))
+    return whole, resumed

@@ -11,9 +11,9 @@ from torch import Tensor
 from codec.channels.base import check_share
 from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.unequal import UnequalProtection
+from codec.channels.pretrained_files import file_or_pretrained
 from codec.errors import InvalidValue, UnreadableFile
 
-PRETRAINED = Path(__file__).parents[2] / "checkpoints" / "pretrained"
 TRIALS = 65_000  # payload bits over which a code's residual error rate is measured
 MESSAGE = 1000  # payload bits of a message then
 
@@ -183,10 +183,7 @@ def _measured(name: str, code: ErrorCorrection, error_rate: float) -> float:
 
 def read_sensitivities(file: str | Path, metric: str, count: int) -> Tensor:
     """Loss of a metric per flip of each of `count` bits, 0 or more: float64 `[count]`; see `OptimizedProtection`."""
-    path = Path(file)
-    shipped = PRETRAINED / f"{file}.sensitivity.csv"
-    if not path.is_file() and shipped.is_file():
-        path = shipped
+    path = file_or_pretrained(file, ".sensitivity.csv")
     if not path.is_file():
         remedy = "measure them with configs/evaluate/sensitivity.yaml"
         raise UnreadableFile("There are no sensitivities", str(file), remedy=remedy)

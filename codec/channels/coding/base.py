@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from codec.channels.base import check_share
+from codec.channels.base import check_share, uncertain
 from codec.errors import InvalidValue
 
 DEFAULT_ERROR_RATE = 0.05  # of hard decisions whose channel is unknown
@@ -171,9 +171,7 @@ def probabilities_of_ones(llrs: Tensor) -> Tensor:
     Exactly 0 or 1 for ±∞ alone: what would be rounded to them takes the nearest normal number inside (0, 1). Exactly
     0.5 for ratios below `NEGLIGIBLE`.
     """
-    limits = torch.finfo(torch.float32)
-    inside = torch.sigmoid(-llrs).float().clamp(limits.tiny, 1.0 - limits.eps / 2)
-    inside = inside.masked_fill(llrs.abs() < NEGLIGIBLE, 0.5)
+    inside = uncertain(torch.sigmoid(-llrs).float()).masked_fill(llrs.abs() < NEGLIGIBLE, 0.5)
     return torch.where(llrs.isinf(), (llrs < 0).float(), inside)
 
 

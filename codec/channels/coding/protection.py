@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel, decision_probabilities
+from codec.channels.base import Channel, check_frames, decision_probabilities
 from codec.channels.coding.base import ErrorCorrection
 from codec.errors import InvalidValue
 
@@ -118,9 +118,8 @@ class ProtectedChannel(Channel):
         width = self._width(coded, frames)
         if not self.channel.by_frame:
             return self.channel.channel_bits(frames, width + len(unprotected))
-        places = symbol_places(coded, frames, interleave=self.interleave, symbol_bits=self.code.symbol_bits)
-        held = torch.bincount(places // width, minlength=frames).bincount()  # rows by the number of bits
-        found = enumerate(held.tolist())
+        held = torch.bincount(self._places(coded, frames) // width, minlength=frames)  # bits of each row
+        found = enumerate(held.bincount().tolist())
         return sum(n * self.channel.channel_bits(1, bits + len(unprotected)) for bits, n in found if n)
 
     def expansion(self, frames: int, frame_bits: int) -> float:
@@ -138,8 +137,7 @@ class ProtectedChannel(Channel):
             of an unprotected one what the inner channel returned, where a hard decision is 1 − p or p. Exactly 0.5 is
             a bit of which nothing is known. If the inner channel's `error_rate` is 0 and all bits are certain, uint8.
         """
-        if bits.ndim < 2:
-            raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
+        check_frames(bits)
         if not bits.numel():
             return bits.clone()
         frames, frame_bits = bits.shape[-2:]

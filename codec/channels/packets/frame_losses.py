@@ -6,7 +6,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel, check_share, mark_lost
+from codec.channels.base import Channel, check_frames, check_share, mark_lost
 from codec.channels.bit_errors import markov_states, shortest_burst
 from codec.errors import InvalidValue
 
@@ -40,8 +40,7 @@ class PacketChannel(Channel):
         return self.error_rate
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
-        if bits.ndim < 2:
-            raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
+        check_frames(bits)
         if not bits.numel():
             return bits.float()
         *batch, frames, _ = bits.shape

@@ -6,7 +6,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel
+from codec.channels.base import Channel, check_frames
 from codec.channels.coding.base import probabilities_of_ones
 from codec.channels.radio import closed_forms
 from codec.channels.radio.clarke import clarke_process
@@ -85,8 +85,7 @@ class RadioChannel(Channel):
 
     def __call__(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         """Transmit uint8 `[..., F, n]`: see `Channel`."""
-        if bits.ndim < 2:
-            raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
+        check_frames(bits)
         if not bits.numel():
             return bits.float() if self.soft else bits.clone()
         frames, frame_bits = bits.shape[-2:]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from codec.channels.pretrained_files import file_or_pretrained, pretrained_names
 from codec.channels.receiving.concealment import Concealment, PosteriorMean
 from codec.channels.receiving.latent_prediction import LatentPredictor
-from codec.channels.receiving.priors import PRETRAINED
 from codec.channels.receiving.reception import Receiver, Reception
 from codec.errors import InvalidValue, UnreadableFile, first_line
 
@@ -92,12 +92,9 @@ def read_predictor(file: str | Path) -> LatentPredictor:
     Raises:
         UnreadableFile: see `LearnedConcealment`.
     """
-    path = Path(file)
-    shipped = PRETRAINED / f"{file}{SUFFIX}"
-    if not path.is_file() and shipped.is_file():
-        path = shipped
+    path = file_or_pretrained(file, SUFFIX)
     if not path.is_file():
-        names = ", ".join(sorted(found.name.removesuffix(SUFFIX) for found in PRETRAINED.glob(f"*{SUFFIX}")))
+        names = pretrained_names(SUFFIX)
         remedy = f"train one with configs/small/concealment.yaml, or name a pretrained one of: {names or 'none'}"
         raise UnreadableFile("There is no predictor", str(file), remedy=remedy)
     try:

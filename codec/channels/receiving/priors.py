@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codec.channels.pretrained_files import file_or_pretrained, pretrained_names
 from codec.errors import InvalidValue, UnreadableFile, first_line
 from codec.quantizers.base import Quantizer
 
 DAMAGES = (OSError, EOFError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)  # of NumPy's reader
 LARGEST_DIGIT = 4096  # values of a digit whose pairs are counted
-PRETRAINED = Path(__file__).parents[2] / "checkpoints" / "pretrained"
+SUFFIX = ".prior.npz"  # of the priors of pretrained codecs
 
 Digits = Sequence[Sequence[Tensor]]  # a tensor for each digit of each codebook
 
@@ -41,12 +42,9 @@ class CodePrior:
     """
 
     def __init__(self, file: str | Path) -> None:
-        path = Path(file)
-        shipped = PRETRAINED / f"{file}.prior.npz"
-        if not path.is_file() and shipped.is_file():
-            path = shipped
+        path = file_or_pretrained(file, SUFFIX)
         if not path.is_file():
-            names = ", ".join(sorted(found.name.removesuffix(".prior.npz") for found in PRETRAINED.glob("*.prior.npz")))
+            names = pretrained_names(SUFFIX)
             remedy = f"measure one with configs/evaluate/prior.yaml, or name a pretrained one of: {names}"
             raise UnreadableFile("There is no prior", str(file), remedy=remedy)
         try:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel, check_share
+from codec.channels.base import Channel, check_frames, check_share, uncertain
 from codec.channels.timing.drift import DriftModel, bit_posteriors
 from codec.channels.timing.markers import Markers
 from codec.errors import InvalidValue
@@ -91,8 +91,7 @@ class InsertionDeletionChannel(Channel):
             The same shape, float32 probabilities of a one: exactly 0 or 1 only where nothing was deleted, inserted or
             flipped and the received length shows it; uint8 if all three rates are 0.
         """
-        if bits.ndim < 2:
-            raise InvalidValue("bits of shape", list(bits.shape), "must be [..., F, n], one frame of n bits a row")
+        check_frames(bits)
         if not bits.numel() or self.error_rate == 0.0:
             return bits.clone()
         clips = bits.flatten(-2).reshape(-1, bits.shape[-1] * bits.shape[-2]).cpu()
@@ -133,6 +132,4 @@ class InsertionDeletionChannel(Channel):
         found = bit_posteriors(received.numpy(), ones, model, (low, high), known_length=self.known_length)
         if found is None:
             return torch.full((len(payload),), 0.5)
-        limits = torch.finfo(torch.float32)
-        posteriors = torch.from_numpy(found[0][(layout < 0).numpy()]).float()
-        return posteriors.clamp(limits.tiny, 1.0 - limits.eps / 2)
+        return uncertain(torch.from_numpy(found[0][(layout < 0).numpy()]).float())

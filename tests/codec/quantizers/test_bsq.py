@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from codec.quantizers import BSQ, FSQ
 from codec.quantizers.base import Quantizer
 from tests.codec.quantizers.test_fsq import one_hot
-from tests.support.training import VoiceData, quiet_trainer, tiny_module
+from tests.support.training import VoiceData, quiet_trainer, tiny_module, whole_and_resumed
 
 
 def points(dim: int, *, clips: int = 2, frames: int = 50, seed: int = 0) -> torch.Tensor:
@@ -212,9 +212,6 @@ def fit(steps: int, resume=None):
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
-    fit(2).save_checkpoint(tmp_path / "part.ckpt")
-    fit(4).save_checkpoint(tmp_path / "whole.ckpt")
-    fit(4, tmp_path / "part.ckpt").save_checkpoint(tmp_path / "resumed.ckpt")
-    whole, resumed = (torch.load(tmp_path / f"{name}.ckpt", weights_only=True) for name in ("whole", "resumed"))
+    whole, resumed = whole_and_resumed(fit, tmp_path)
     for part in ("state_dict", "optimizer_states"):
         torch.testing.assert_close(whole[part], resumed[part], rtol=0, atol=0)

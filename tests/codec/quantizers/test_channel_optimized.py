@@ -8,7 +8,7 @@ import torch
 from codec.quantizers import RVQ, ChannelOptimizedCodebook, EMACodebook
 from codec.quantizers.channel_optimized import bit_error_means
 from tests.codec.quantizers.test_codebooks import vectors
-from tests.support.training import VoiceData, quiet_trainer, tiny_module
+from tests.support.training import VoiceData, quiet_trainer, tiny_module, whole_and_resumed
 
 
 def transitions(size: int, rate: float) -> torch.Tensor:
@@ -180,10 +180,7 @@ def fit(steps: int, resume=None):
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
-    fit(2).save_checkpoint(tmp_path / "part.ckpt")
-    fit(4).save_checkpoint(tmp_path / "whole.ckpt")
-    fit(4, tmp_path / "part.ckpt").save_checkpoint(tmp_path / "resumed.ckpt")
-    whole, resumed = (torch.load(tmp_path / f"{name}.ckpt", weights_only=True) for name in ("whole", "resumed"))
+    whole, resumed = whole_and_resumed(fit, tmp_path)
     assert whole["state_dict"]["codec.quantizer.codebooks.1.batches"] == 4
     for part in ("state_dict", "optimizer_states"):
         torch.testing.assert_close(whole[part], resumed[part], rtol=0, atol=0)
