@@ -19,7 +19,7 @@ from codec.channels.coding.protection import block_delay, symbol_places
 from codec.errors import InvalidValue
 from tests.benchmarks import block_codes as benchmark
 from tests.benchmarks.fec import hard_error_rate, transmit
-from tests.codec.channels.coding.test_fec import binary_numbers, random_bits
+from tests.codec.channels.coding.test_fec import binary_numbers, check_what_arrives_unharmed, random_bits
 from tests.support.paths import ROOT
 
 pytest.importorskip("reedsolo")
@@ -41,17 +41,7 @@ def draws(seed):
 @by_name
 @pytest.mark.parametrize("length", [1, 20, 64, 65, 300])
 def test_what_arrives_unharmed_comes_back(code, length):
-    bits = random_bits(3, length)
-    sent = code.encode(bits)
-    assert sent.dtype == torch.uint8
-    assert sent.shape == (3, code.coded_length(length))
-    for certain in (code.decode(sent, length, error_rate=0.0), code.decode(sent.float(), length),
-                    code.decode(1 - sent, length, error_rate=1.0)):  # fmt: skip
-        assert certain.dtype == torch.uint8
-        assert torch.equal(certain, bits)
-    for uncertain in (code.decode(sent, length), code.decode(0.05 + 0.9 * sent.double(), length)):
-        assert torch.equal(uncertain > 0.5, bits.bool())
-        assert ((uncertain > 0) & (uncertain < 1)).all()
+    check_what_arrives_unharmed(code, length, lambda sent: 0.05 + 0.9 * sent)
     unknown = code.decode(torch.full((2, code.coded_length(length)), 0.5), length)
     assert unknown.dtype == torch.float32
     assert (unknown == 0.5).all()
