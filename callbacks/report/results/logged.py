@@ -149,6 +149,7 @@ class Logged(NamedTuple):
         maps: FSQ and RVQ behind flips by index assignment.
         links: FSQ and RVQ behind flips, bursts and losses by receiver and error correction.
         receivers: FSQ and RVQ behind noise and losses by what the receiver makes of them.
+        field: every codec behind plain flips by all metrics, word error rates among them.
         fine_tuning: codecs, and each fine-tuned as long without and with flips.
         students: `agreement.json` of each student, by the name of its run; `student` is the pretrained one. The
             sentence in a run's `note.txt` says how it differs, under the key `note`.
@@ -159,6 +160,7 @@ class Logged(NamedTuple):
     maps: Evaluation | None
     links: Evaluation | None
     receivers: Evaluation | None
+    field: Evaluation | None
     fine_tuning: Evaluation | None
     students: dict[str, dict[str, Any]]
     bits: list[dict[str, str]] | None
@@ -177,6 +179,7 @@ def read_logged(folder: Path) -> Logged:
             str(folder / "codecs"), allowed="has no channel.json", remedy="run `make results` first, or give its folder"
         )
     further = {}
+    further["field"] = read_evaluation(folder / "field" / "channel.json")  # may be of the clips of one language
     for name in ("maps", "links", "receivers", "fine_tuning"):
         found = further[name] = read_evaluation(folder / name / "channel.json")
         if found is not None and (found.clips, found.bootstrap) != (codecs.clips, codecs.bootstrap):
