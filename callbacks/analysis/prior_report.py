@@ -14,6 +14,7 @@ from callbacks.channel.evaluation_callback import EvaluationCallback
 from callbacks.metrics.checks import require
 from callbacks.output.loggers import log_folder, print_report, show_table
 from codec.channels import CodeCounts, CodePrior
+from codec.channels.entropy_coding.entropies import plug_in
 from codec.layers.ranks import gather_objects
 from codec.quantizers import Quantizer
 
@@ -88,16 +89,11 @@ def entropies(prior: CodePrior, codebook_sizes: Sequence[int]) -> list[Entropy]:
     found = []
     for k, size in enumerate(codebook_sizes):
         pairs = list(zip(prior.histograms[k], prior.transitions[k], strict=True))
-        alone = sum(_bits(histogram) for histogram, _ in pairs)
-        chain = sum(float((histogram * _row_bits(rows)).sum()) for histogram, rows in pairs)
+        alone = sum(plug_in(histogram.double().numpy()) for histogram, _ in pairs)
+        chain = sum(
+            float(histogram[before]) * plug_in(row)
+            for histogram, rows in pairs
+            for before, row in enumerate(rows.double().numpy())
+        )
         found.append(Entropy(k, float(torch.tensor(float(size)).log2()), alone, chain))
     return found
-
-
-def _bits(probabilities: Tensor) -> float:
-    return float(_row_bits(probabilities[None])[0])
-
-
-def _row_bits(rows: Tensor) -> Tensor:
-    """Entropy of each row in bits."""
-    return -torch.xlogy(rows.double(), rows.double()).sum(-1) / torch.log(torch.tensor(2.0, dtype=torch.float64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from callbacks.channel.rates import CodeRates
 from callbacks.metrics import SpeechMetric
 from callbacks.output.files import without_nan
 from callbacks.scoring.scores import ChannelRow, ClipScores
@@ -13,8 +14,8 @@ from codec.training.comparison_module import EvaluatedSystem
 STATED = ("name", "label", "unit", "higher_is_better", "worst", "needs")  # of a metric
 
 
-def codec_facts(system: EvaluatedSystem) -> dict[str, Any]:
-    """What `channel.json` states of a codec and its link."""
+def codec_facts(system: EvaluatedSystem, rates: CodeRates | None = None) -> dict[str, Any]:
+    """What `channel.json` states of a codec, its link, and the rates of its codes."""
     codec, connection = system.codec, system.connection
     return {
         "bit_rate": codec.bit_rate,
@@ -27,14 +28,21 @@ def codec_facts(system: EvaluatedSystem) -> dict[str, Any]:
         "index_map": connection.index_map.name,
         "concealment": type(connection.concealment).__name__,
         "error_correction": connection.code.name if connection.code else None,
+        **(rates.facts if rates else {}),
     }
 
 
 def evaluation_facts(
-    systems: Sequence[EvaluatedSystem], settings: Mapping[str, Any], *, stage: str, step: int, sample_rate: int
+    systems: Sequence[EvaluatedSystem],
+    settings: Mapping[str, Any],
+    rates: Mapping[str, CodeRates],
+    *,
+    stage: str,
+    step: int,
+    sample_rate: int,
 ) -> dict[str, Any]:
-    """What `channel.json` states of an evaluation: stage, training step, rate in Hz, codecs and settings."""
-    codecs = {system.name: codec_facts(system) for system in systems}
+    """What `channel.json` states of an evaluation: stage, step, rate in Hz, codecs with their rates, settings."""
+    codecs = {system.name: codec_facts(system, rates.get(system.name)) for system in systems}
     return {
         "stage": stage,
         "step": step,
@@ -55,7 +63,7 @@ def channel_document(
     """Facts, metrics, the files of audio, the rows with the reasons of unscorable draws, and every clip's scores."""
     stated = [{name: getattr(metric, name) for name in STATED} for metric in metrics]
     return {
-        **facts,
+        **without_nan(facts),
         "metrics": without_nan(stated),
         "audio": list(audio),
         "rows": without_nan(list(rows)),
@@ -77,4 +85,5 @@ def _clip(clip: ClipScores, rows: Sequence[ChannelRow]) -> dict[str, Any]:
         }
     named = {"codec": clip.codec} if clip.codec else {}
     facts = {"speaker": clip.speaker, "seconds": clip.seconds, "bits": clip.bits}
+    facts |= {"coded_bit_rate": without_nan(clip.coded_bit_rate)}
     return {"id": clip.clip_id, **named, **facts, "channels": draws}

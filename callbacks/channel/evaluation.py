@@ -13,6 +13,7 @@ from torch import Tensor
 from callbacks.channel.document import evaluation_facts
 from callbacks.channel.evaluation_callback import EvaluationCallback
 from callbacks.channel.files import ClipAudio, Scored, results_folder, show_results, write_results
+from callbacks.channel.rates import format_rates, rates_of
 from callbacks.channel.scorer import ChannelScorer, Clip, check_unique, clip_of, hash_order
 from callbacks.channel.tables import format_differences, format_table
 from callbacks.channel.transmission import channels_to_score
@@ -202,13 +203,16 @@ class ChannelEvaluation(EvaluationCallback):
             self._waiting = []
         gathered = gather_objects(self._scorer.collect())
         self.clip_scores = sorted(chain(*(scores for scores, _ in gathered)), key=lambda clip: clip.clip_id)
-        by_codec = {c.name: [s for s in self.clip_scores if s.codec == c.name] for c in self._systems}
+        by_codec = self._by_codec()
         for scores in by_codec.values():
             check_unique(clip.clip_id for clip in scores)
         self.results, self.differences = compare(
             by_codec, self.channels, self.metrics, repeats=self.repeats, bootstrap=self.bootstrap
         )
         self._report(trainer, pl_module, self._scorer.first_audio(chain(*(audio for _, audio in gathered))))
+
+    def _by_codec(self) -> dict[str, list[ClipScores]]:
+        return {c.name: [s for s in self.clip_scores if s.codec == c.name] for c in self._systems}
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, audio: list[ClipAudio]) -> None:
         fitting = trainer.state.fn == TrainerFn.FITTING
@@ -229,7 +233,8 @@ class ChannelEvaluation(EvaluationCallback):
             "confidence": self.bootstrap.confidence,
         }
         stage = str(getattr(trainer.state.fn, "value", ""))
-        facts = evaluation_facts(self._systems, settings, stage=stage, step=step, sample_rate=self._sample_rate)
+        rates = rates_of(self._systems, self._by_codec())
+        facts = evaluation_facts(self._systems, settings, rates, stage=stage, step=step, sample_rate=self._sample_rate)
         scores = Scored(self.results, self.differences, self.clip_scores)
         folder = results_folder(folder, stage)
         figures = write_results(folder, scores, audio, metrics=self.metrics, facts=facts)
@@ -239,6 +244,7 @@ class ChannelEvaluation(EvaluationCallback):
         if self.differences:
             paragraphs.append(format_differences(self.differences, self.metrics, confidence=confidence))
         if not fitting:
+            paragraphs += [format_rates(rates)] if rates else []
             paragraphs.append(
                 f"Every clip's scores: {folder / 'channel.json'}; figures and audio: {folder / 'channel'}."
             )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from callbacks.channel.files import ClipAudio
+from callbacks.channel.rates import coded_bit_rate
 from callbacks.channel.transmission import decode_receptions, transmit
 from callbacks.metrics import SpeechMetric
 from callbacks.scoring.pool import ScoringPool
@@ -153,6 +154,8 @@ class ChannelScorer:
             signals=sent.signals,
             bit_errors=sent.bit_errors,
             erased_codewords=sent.erased_codewords,
+            coded_bit_rate=coded_bit_rate(codes[0].numpy(), codec.quantizer.digits, codec.frame_rate),
+            codes=codes[0].numpy(),
         )
         self._scores.append(scores)
         kept = {c: int(sent.signals[c, 0]) for c in self.kept_channels}

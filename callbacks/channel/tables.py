@@ -23,11 +23,13 @@ def format_table(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric], *,
     several = len({row.codec for row in rows}) > 1
     rates = {f"{row.bit_rate / 1000:.3g}" for row in rows}
     head = ["channel", *(["codec"] if several else []), *(["kbit/s"] if several or len(rates) > 1 else [])]
+    head += ["coded"] if "kbit/s" in head and any(not math.isnan(row.coded_bit_rate) for row in rows) else []
     head += ["delay (ms)"] if any(row.delay_ms for row in rows) else []
     table = [[*head, "bit errors", *(m.label_with_unit for m in metrics), "unscorable"]]
     for (channel, codec), found in lines.items():
         first = next(iter(found.values()))
         named = {"channel": channel, "codec": codec, "kbit/s": f"{first.bit_rate / 1000:.3g}"}
+        named["coded"] = "–" if math.isnan(first.coded_bit_rate) else f"{first.coded_bit_rate / 1000:.3g}"
         named["delay (ms)"] = f"{first.delay_ms:.0f}"
         unscorable = sum(row.unscorable for row in found.values())
         total = sum(row.unscorable + row.scored for row in found.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ class System:
             bit_errors=np.array([draw["bit_error_rate"][:repeats] for draw in draws]),
             erased_codewords=np.array([draw["erased_codewords"][:repeats] for draw in draws]),
             scores=[_scores(draw, repeat) for draw in draws for repeat in range(repeats)],
+            coded_bit_rate=_or_nan(entry.get("coded_bit_rate")),
         )
 
 
@@ -173,7 +174,10 @@ def _check(system: System) -> None:
     sizes = {f"the size of codebook {place}": size for place, size in enumerate(system.facts["codebook_sizes"])}
     _check_numbers({**rates, **worst, **errors, **sizes, "bits_per_frame": system.facts["bits_per_frame"] or None})
     for clip_id, entry in system.clips.items():
-        _check_numbers({f"{name} of clip {clip_id}": entry[name] for name in ("seconds", "bits")})
+        numbers = {name: entry[name] for name in ("seconds", "bits")} | {
+            "coded bit rate": entry.get("coded_bit_rate") or 0
+        }
+        _check_numbers({f"{name} of clip {clip_id}": value for name, value in numbers.items()})
         speaker = entry.get("speaker", "")
         require(isinstance(speaker, str), f"the speaker of clip {clip_id}", repr(speaker), "is no name")
         for channel in system.channels:
@@ -191,6 +195,10 @@ def _check(system: System) -> None:
                 require(explained, f"{name} {behind}", allowed="is null without a reason")
                 for value in values:
                     _check_numbers({f"{name} {behind}": 0 if value is None and name in metrics else value})
+
+
+def _or_nan(value: float | None) -> float:
+    return nan if value is None else value
 
 
 def _check_numbers(values: Mapping[str, Any]) -> None:

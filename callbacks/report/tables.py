@@ -14,7 +14,8 @@ from callbacks.scoring.differences import Difference
 from callbacks.scoring.scores import ChannelRow
 
 FACTS = {
-    "run": "run", "stage": "stage", "step": "step", "bit_rate": "bits/s", "frame_rate": "frames/s",
+    "run": "run", "stage": "stage", "step": "step", "bit_rate": "bits/s", "coded_bit_rate": "coded bits/s, each clip",
+    "long_run_bit_rate": "coded bits/s, long run", "frame_rate": "frames/s",
     "bits_per_frame": "bits a frame", "codebook_sizes": "codebook sizes", "parameters": "parameters",
     "sample_rate": "input (Hz)", "output_sample_rate": "output (Hz)", "index_map": "index assignment",
     "concealment": "concealment", "error_correction": "error correction", "repeats": "draws", "seed": "seed",
@@ -134,7 +135,7 @@ def fact_table(systems: Sequence[System]) -> Table:
 
 
 def _fact(system: System, key: str) -> str:
-    value = system.run if key == "run" else system.facts.get(key)
+    value = system.run if key == "run" else system.facts.get(key, "–")
     if isinstance(value, list):
         return " × ".join(str(item) for item in value)
     return "none" if value is None else f"{value:,g}" if isinstance(value, float) else str(value)

@@ -46,6 +46,9 @@ class ClipScores:
         bit_errors: Share of bits that arrived wrong or not at all [C, R].
         erased_codewords: Number of codewords received that stand for no code or lost a bit [C, R].
         scores: One entry per distinct signal.
+        coded_bit_rate: Bits per second of the codes behind an adaptive arithmetic coder, this clip by itself and before
+            error correction; NaN where not known.
+        codes: The codes [K, F]; None where the scores come from a file.
     """
 
     clip_id: str
@@ -60,6 +63,8 @@ class ClipScores:
     bit_errors: np.ndarray
     erased_codewords: np.ndarray
     scores: list[Scores] = field(default_factory=list)
+    coded_bit_rate: float = float("nan")
+    codes: np.ndarray | None = None
 
     def values(self, channel: int, metric: str) -> np.ndarray:
         """One metric's value for each repeat [R] of a channel; NaN where unscorable."""
@@ -82,7 +87,8 @@ class ChannelRow(NamedTuple):
     is the share of codewords received that stand for no code or lost a bit. `bit_rate` counts the bits a second on the
     channel, parity included; `delay_ms` is the delay of error correction, interleaving and concealment. `speakers` is
     the number of speakers, 0 where one of a clip is not known. `silent` counts the draws whose score is the metric's
-    worst value or worse, as that of silence is in STOI.
+    worst value or worse, as that of silence is in STOI. `coded_bit_rate` is that of the codes alone behind an adaptive
+    arithmetic coder (`codec.channels.entropy_coding.adaptive_bits`), each clip by itself; NaN in older files.
     """
 
     channel: str
@@ -108,6 +114,7 @@ class ChannelRow(NamedTuple):
     delay_ms: float
     speakers: int
     silent: int
+    coded_bit_rate: float = float("nan")
 
     @property
     def key(self) -> str:
@@ -160,6 +167,7 @@ def _row(
     erased = sum(int(clip.erased_codewords[c].sum()) for clip in clips)
     unscorable = len(clips) * repeats - scored
     crossing = float(sum(clip.bit_rates[c] * clip.seconds for clip in clips))
+    coded = sum(clip.coded_bit_rate * clip.seconds for clip in clips)
     return ChannelRow(
         channel=channel.name,
         family=channel.family,
@@ -184,6 +192,7 @@ def _row(
         delay_ms=max((float(clip.delays_ms[c]) for clip in clips), default=0.0),
         speakers=speaker_count(clips),
         silent=sum(metric.is_worst(clip.values(c, metric.name)) for clip in clips),
+        coded_bit_rate=round(coded / seconds, 3) if seconds else 0.0,
     )
 
 

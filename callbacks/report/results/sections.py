@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from math import isfinite, nan
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from callbacks.metrics.checks import require
 from callbacks.report.results.logged import Evaluation, Logged
 from callbacks.report.results.markdown import Table, change, figure, percent, rate, score, two_decimals
 from callbacks.report.results.published import PUBLISHED
+from callbacks.scoring.scores import ChannelRow
 
 CONTINUED, FLIPS = " continued", " through flips"  # a codec fine-tuned without and with bit errors has these suffixes
 LABELS = {"stoi": "STOI", "estoi": "ESTOI", "pesq_wb": "PESQ-WB", "mel": "mel distance (dB)"}
@@ -84,12 +86,22 @@ def _clean(codecs: Evaluation, clips: Sequence[str]) -> Table:
     """Every codec's scores without errors, over some clips."""
     first = next(iter(codecs.systems.values()))
     clean = codecs.clean.name
+    coded = any(
+        isfinite(clip.get("coded_bit_rate") or nan) for s in codecs.systems.values() for clip in s.clips.values()
+    )
     rows = []
     for name, system in codecs.systems.items():
         found = codecs.rows(name, clips=clips)
-        facts = [f"{system.bit_rates[clean] / 1000:g}", f"{system.facts['parameters']:,}"]
-        rows.append([name, *facts, *(score(found.get((clean, metric.name))) for metric in first.metrics)])
-    return Table(["codec", "kbit/s", "parameters", *(metric.label_with_unit for metric in first.metrics)], rows)
+        rates = [f"{system.bit_rates[clean] / 1000:g}", *[_coded(next(iter(found.values())))] * coded]
+        scores = [score(found.get((clean, metric.name))) for metric in first.metrics]
+        rows.append([name, *rates, f"{system.facts['parameters']:,}", *scores])
+    head = ["codec", "kbit/s", *["coded kbit/s"] * coded, "parameters"]
+    return Table([*head, *(metric.label_with_unit for metric in first.metrics)], rows)
+
+
+def _coded(row: ChannelRow) -> str:
+    """The rate behind an adaptive arithmetic coder in kbit/s; a dash where the run did not measure it."""
+    return f"{row.coded_bit_rate / 1000:.3g}" if isfinite(row.coded_bit_rate) else "–"
 
 
 def flips(codecs: Evaluation) -> list[Table]:

@@ -119,8 +119,12 @@ def means(folder: Path, codec: str, channel: str, metric: str) -> list[float]:
 def test_the_tables_hold_the_logged_scores(logged: Path, text: str) -> None:
     values = means(logged / "codecs", "FSQ", "bsc-0", "si_sdr")
     section, rest = text.split("## 2 Reconstruction")[1].split("The same without `lj_*` (2 clips)")
-    assert line(section, "FSQ")[5].startswith(f"{figure(sum(values) / 3)} [")
-    assert line(rest, "FSQ")[5] == figure(sum(values[:2]) / 2)  # of one speaker: no interval
+    assert line(section, "FSQ")[6].startswith(f"{figure(sum(values) / 3)} [")
+    assert line(rest, "FSQ")[6] == figure(sum(values[:2]) / 2)  # of one speaker: no interval
+    document = json.loads((logged / "codecs" / "channel.json").read_text())
+    clips = [c for c in document["clips"] if c["codec"] == "FSQ"]
+    coded = sum(c["coded_bit_rate"] * c["seconds"] for c in clips) / sum(c["seconds"] for c in clips)
+    assert line(section, "FSQ")[2] == f"{coded / 1000:.3g}" and "Coded: behind an adaptive" in section
     flips = text.split("### Every codec behind flipped bits")[1]
     assert line(flips, "FSQ aware")[2] == figure(sum(means(logged / "codecs", "FSQ aware", "bsc-0.1", "stoi")) / 3)
 
@@ -328,8 +332,8 @@ def test_what_could_not_be_scored_is_stated_beside_every_mean(logged: Path, tmp_
     main([str(folder), "-o", str(tmp_path / "R.md")])
     text = (tmp_path / "R.md").read_text()
     clean = line(text.split("## 2 Reconstruction")[1], "FSQ")
-    assert ", 1 of 3 imputed" in clean[4]
-    assert clean[5] == "not comparable [1 of 3 unscored]"  # SI-SDR has no worst value
+    assert ", 1 of 3 imputed" in clean[5]
+    assert clean[6] == "not comparable [1 of 3 unscored]"  # SI-SDR has no worst value
     assert line(text.split("## 5 ")[1], "10 %")[2].endswith(", 1 of 3 imputed]")
     assert "nan" not in text
 
@@ -445,3 +449,21 @@ def test_the_results_of_this_project_are_up_to_date(tmp_path: Path) -> None:
     folder, out = str(tmp_path / "docs" / "results"), str(tmp_path / "RESULTS.md")
     main([folder, "-o", out, "--leave-out", "lj_*", "mls_*", "--why", why])
     assert (tmp_path / "RESULTS.md").read_text() == (ROOT / "RESULTS.md").read_text()
+
+
+def test_runs_without_coded_rates_have_no_column_for_them(logged: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(logged, tmp_path / "copy"))
+    path = folder / "codecs" / "channel.json"
+    document = json.loads(path.read_text())
+    for entry in document["clips"]:
+        if entry["codec"] == "FSQ aware":
+            del entry["coded_bit_rate"]
+    path.write_text(json.dumps(document))
+    main([str(folder), "-o", str(tmp_path / "R.md")])
+    section = (tmp_path / "R.md").read_text().split("## 2 Reconstruction")[1]
+    assert line(section, "FSQ aware")[2] == "–" and line(section, "FSQ")[2] != "–"
+    for entry in document["clips"]:
+        entry.pop("coded_bit_rate", None)
+    path.write_text(json.dumps(document))
+    main([str(folder), "-o", str(tmp_path / "R.md")])
+    assert "oded" not in (tmp_path / "R.md").read_text().split("## 2 Reconstruction")[1].split("###")[0]
