@@ -76,6 +76,7 @@ from codec.encoders import (
     W2VBertEncoder,
 )
 from codec.errors import InvalidValue, MissingDependency, UnreadableFile, UserError
+from codec.hub.external import ExternalCodec
 from codec.hub.transformers_codec import TransformersCodec
 from codec.quantizers import (
     BSQ,
@@ -167,6 +168,7 @@ __all__ = [
     "Encoder",
     "ErrorCorrection",
     "ExponentialProfile",
+    "ExternalCodec",
     "FadingChannel",
     "FeatureMatchingLoss",
     "FrameErasureChannel",

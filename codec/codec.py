@@ -1,8 +1,10 @@
 """The neural codec on one screen: encoder, quantizer and decoder, audio to codes and back."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from codec.decoders.base import Decoder
@@ -220,6 +222,11 @@ class NeuralCodec(Constructed, nn.Module):
     def output_length(self, length: int) -> int:
         """Samples at the output rate for `length` samples at the input rate, rounded up."""
         return -(-length * self.output_sample_rate // self.sample_rate)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie, or the tables of a codec without weights; the CPU where there is neither."""
+        return next(chain(self.parameters(), self.buffers()), torch.zeros(())).device
 
     @property
     def frame_rate(self) -> float:

@@ -17,6 +17,7 @@ from callbacks.metrics.checks import require, require_at_least
 from codec.codec import NeuralCodec
 from codec.encoders.base import Encoder
 from codec.errors import InvalidValue
+from codec.quantizers.base import QuantizerOutput
 
 Key = TypeVar("Key")
 
@@ -52,6 +53,9 @@ class EncoderCost(NamedTuple):
 def codec_costs(codecs: Mapping[str, NeuralCodec], *, seconds: float = 4.0, repeats: int = 15) -> list[PartCost]:
     """What encoder, quantizer and decoder of codecs cost on one clip, and their sum, in evaluation mode.
 
+    An `ExternalCodec`'s parts share its model: encoder and decoder each state all of its parameters, the sum counts
+    them once, and multiply-accumulates are not counted.
+
     The figures are those of `NeuralCodec.forward`: the quantizer projects latents, finds the nearest codes and projects
     back. To send, encoder and quantizer are needed; to receive, the decoder and the quantizer's output projection. In
     `decode_stream` the decoder costs (before + chunk + after) / chunk times as much, as it also decodes the context.
@@ -75,17 +79,19 @@ def codec_costs(codecs: Mapping[str, NeuralCodec], *, seconds: float = 4.0, repe
         encoding = _encoder_pass(codec.encoder, codec.sample_rate, seconds)
         latents = (1, codec.quantizer.dim, encoding.frames)
         passes[name, "encoder"] = encoding
-        passes[name, "quantizer"] = encoding._replace(part=codec.quantizer, shape=latents)
-        passes[name, "decoder"] = encoding._replace(part=codec.decoder, shape=latents)
+        passes[name, "quantizer"] = encoding._replace(part=codec.quantizer, shape=latents, before=(codec.encoder,))
+        before = (codec.encoder, codec.quantizer)
+        passes[name, "decoder"] = encoding._replace(part=codec.decoder, shape=latents, before=before)
     factors = _real_time_factors(passes, repeats)
     rows = []
     for name in codecs:
         parts = ("encoder", "quantizer", "decoder")
+        weights = {id(p): p.numel() for part in parts for p in passes[name, part].part.parameters()}
         costs = [PartCost(name, part, *_figures(passes[name, part]), factors[name, part]) for part in parts]
         total = PartCost(
             name,
             "codec",
-            sum(cost.parameters for cost in costs),
+            sum(weights.values()),
             sum(cost.macs_per_second for cost in costs),
             sum(cost.real_time_factor for cost in costs),
         )
@@ -114,12 +120,23 @@ def encoder_costs(
 
 
 class _Pass(NamedTuple):
-    """A part's forward pass over a clip: the shape of its input, the clip's frames and its duration in seconds."""
+    """A part's forward pass over a clip.
+
+    Attributes:
+        part: what is measured.
+        shape: of its input.
+        frames: of the clip.
+        seconds: the clip's duration.
+        audio: shape of the clip, as the encoder takes it.
+        before: parts that make the input of the clip.
+    """
 
     part: nn.Module
     shape: tuple[int, ...]
     frames: int
     seconds: float
+    audio: tuple[int, ...]
+    before: tuple[nn.Module, ...] = ()
 
 
 def _encoder_pass(encoder: Encoder, sample_rate: int, seconds: float) -> _Pass:
@@ -127,7 +144,8 @@ def _encoder_pass(encoder: Encoder, sample_rate: int, seconds: float) -> _Pass:
     frames = max(1, round(seconds * sample_rate) // encoder.hop_length)
     samples = frames * encoder.hop_length
     padded = encoder.whole_frames(torch.empty(1, 1, samples, device="meta"))
-    return _Pass(encoder, tuple(padded.shape), frames, samples / sample_rate)
+    shape = tuple(padded.shape)
+    return _Pass(encoder, shape, frames, samples / sample_rate, audio=shape)
 
 
 def check_measurement(seconds: float, repeats: int) -> None:
@@ -152,12 +170,15 @@ def _real_time_factors(passes: Mapping[Key, _Pass], repeats: int) -> dict[Key, f
         return dict.fromkeys(passes, math.nan)
     generator = torch.Generator().manual_seed(0)
     inputs: dict[Key, Tensor] = {}
-    for key, found in passes.items():
-        device = next(chain(found.part.parameters(), found.part.buffers()), torch.zeros(())).device
-        inputs[key] = (0.1 * torch.randn(found.shape, generator=generator)).to(device)
     times = {key: np.zeros(repeats) for key in passes}
     with ready_to_measure([found.part for found in passes.values()]):
         for key, found in passes.items():
+            device = next(chain(found.part.parameters(), found.part.buffers()), torch.zeros(())).device
+            x = (0.1 * torch.randn(found.audio, generator=generator)).to(device)
+            for part in found.before:
+                x = part(x)
+                x = x.latents if isinstance(x, QuantizerOutput) else x
+            inputs[key] = x[..., : found.shape[-1]]
             found.part(inputs[key])
         for repeat in range(repeats):
             for key, found in passes.items():

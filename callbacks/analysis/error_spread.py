@@ -93,7 +93,7 @@ class ErrorSpread(Callback):
         The mean over flips that change the signal; zeros if none does.
         """
         codec, connection = system.codec, system.connection
-        device = next(codec.parameters()).device
+        device = codec.device
         bits = connection.send(codes)  # [1, F, n]
         generator = draw_generator(self.seed, clip_id, "error-spread", 0)
         frames = bits.shape[1]

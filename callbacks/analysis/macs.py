@@ -39,8 +39,10 @@ def count_macs(part: nn.Module, shape: Sequence[int]) -> int:
         shape: of the input.
 
     Raises:
-        InvalidValue: the part reads the values of a tensor, or does not take this input.
+        InvalidValue: the part reads the values of a tensor, does not take this input, or is an `ExternalCodec`'s.
     """
+    if getattr(part, "is_external", False):
+        raise InvalidValue(type(part).__name__, None, "is computed by another package and cannot be counted")
     unfused = sdpa_kernel(SDPBackend.MATH)  # attention as two products on every machine
     counter = FlopCounterMode(display=False, custom_mapping=_formulas())
     try:

@@ -103,7 +103,7 @@ def decode_receptions(
     system: EvaluatedSystem, transmission: Transmission, *, sample_rate: int, length: int, batch_size: int
 ) -> Iterator[np.ndarray]:
     """Decode each distinct reception, `batch_size` at a time, and yield float32 signals [length] in order."""
-    device = next(system.codec.parameters()).device
+    device = system.codec.device
     for start in range(0, len(transmission.received), batch_size):
         part = transmission.received[start : start + batch_size]
         if any(bits.is_floating_point() for bits in part):

@@ -34,9 +34,11 @@ def bit_displacements(connection: Coded, codes: Tensor | None = None) -> Tensor:
         codes: int64 `[B, K, F]` to flip bits of; 4096 frames of equally likely codes by default.
 
     Returns:
-        float64 `[n]` on the CPU.
+        float64 `[n]` on the CPU; NaN where distances of the quantizer's latents say nothing.
     """
     quantizer = connection.quantizer
+    if not quantizer.averages:
+        return torch.full((connection.bits_per_frame,), torch.nan, dtype=torch.float64)
     if codes is None:
         generator = torch.Generator().manual_seed(0)
         sizes: Sequence[int] = quantizer.codebook_sizes

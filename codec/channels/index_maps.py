@@ -151,6 +151,9 @@ class BinarySwitchingMap(IndexMap):
 
     def codewords(self, quantizer: Quantizer, codebook: int) -> Tensor:
         digits, size = quantizer.digits[codebook], quantizer.codebook_sizes[codebook]
+        if not quantizer.averages:
+            remedy = "take codec.PermutedMap, or no index map"
+            raise InvalidValue(f"{self.name} map", None, "needs latents, of which an external codec has none", remedy)
         if max(digits) > self.largest:
             raise InvalidValue(
                 f"{self.name} map: a codebook of {max(digits)} codes",

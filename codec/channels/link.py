@@ -257,8 +257,15 @@ class Connection:
 
     def _protected_displacements(self) -> Tensor:
         """Displacement of the latent by a flip of each protected bit, float64."""
-        displacements = bit_displacements(self)
+        displacements = self._displacements()
         return displacements if self._protected is None else displacements[self._protected]
+
+    def _displacements(self) -> Tensor:
+        """Displacement of the latent by a flip of each bit, float64 `[n]`; refused where latents have no distances."""
+        if not self.quantizer.averages:
+            remedy = "name the positions (`protected_bits`), or give a file of sensitivities"
+            raise InvalidValue("An order of bits", None, "needs latents, of which an external codec has none", remedy)
+        return bit_displacements(self)
 
     def _protected_bits(self) -> list[int] | None:
         """Positions that the code protects, or None for all, from the link's options."""
@@ -276,7 +283,7 @@ class Connection:
         if isinstance(chosen, int):
             if not 1 <= chosen <= count:
                 raise InvalidValue("protected_bits", chosen, f"must be 1 to {count}, the bits of a frame")
-            return sorted(bit_displacements(self).argsort(descending=True, stable=True)[:chosen].tolist())
+            return sorted(self._displacements().argsort(descending=True, stable=True)[:chosen].tolist())
         if chosen is not None and (
             not chosen or min(chosen) < 0 or max(chosen) >= count or len(set(chosen)) < len(chosen)
         ):

@@ -37,9 +37,11 @@ class Quantizer(Constructed, nn.Module, ABC):
         dim: latent width D.
         codebook_sizes: entries in each of the K codebooks.
         compiles: whether `torch.compile` takes a training pass as it is, without draws or branches on the host.
+        averages: whether means and distances of latents say something; not where they are the numbers of codes.
     """
 
     compiles = False
+    averages = True
     dim: int
     codebook_sizes: tuple[int, ...]
 

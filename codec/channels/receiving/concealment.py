@@ -90,6 +90,13 @@ class InterpolatedLatent(Concealment):
     as in `MeanLatent`. The method looks ahead to the next frame received, which delays a live receiver.
     """
 
+    def check(self, receiver: Receiver) -> None:
+        if not receiver.quantizer.averages:
+            allowed = "needs latents, of which an external codec has none"
+            raise InvalidValue(
+                "InterpolatedLatent", None, allowed, "take codec.RepeatLast, or none for the codec's own"
+            )
+
     def __call__(self, receiver: Receiver, reception: Reception) -> Tensor:
         erased = reception.erased | reception.erased[:, :1]
         latents = receiver.decode(reception.codes, erased)  # [B, D, F]
