@@ -1,21 +1,36 @@
-"""The command line of the listening page: `python -m callbacks.report RUN... -o report.html`."""
+"""The command line of the listening page: `python -m callbacks.report RUN... -o report.html`.
+
+`--listening-test` makes a blind listening test of runs, `--read-listening` reads the scores of its listeners.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from callbacks.report.listening import command
 from callbacks.report.page import build
 from callbacks.report.runs import read_runs
 from codec.errors import UserError
 
+LISTENING = {"--listening-test": command.make, "--read-listening": command.read}
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the page and print its size; a run that cannot be used gives one sentence and exit status 2."""
+    given = sys.argv[1:] if arguments is None else arguments
+    for flag, run in LISTENING.items():
+        if flag in given:
+            return run([argument for argument in given if argument != flag])
     parser = argparse.ArgumentParser(prog="python -m callbacks.report", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a tested run, with channel.json")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: report.html")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--listening-test", action="store_true", help="a blind test instead; see --listening-test --help"
+    )
+    parser.add_argument("--read-listening", action="store_true", help="its scores; see --read-listening --help")
+    options = parser.parse_args(given)
     try:
         runs = read_runs(options.runs)
         page = build(runs).encode()

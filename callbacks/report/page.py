@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from collections.abc import Sequence
 from importlib.resources import files
 from math import nan
-from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined
@@ -16,6 +14,7 @@ from markupsafe import Markup
 
 from callbacks.figures.quality import quality_figure
 from callbacks.metrics import SpeechMetric
+from callbacks.report.audio import mp3_uri
 from callbacks.report.runs import Runs
 from callbacks.report.systems import System
 from callbacks.report.tables import (
@@ -28,10 +27,6 @@ from callbacks.report.tables import (
     short_label,
 )
 from callbacks.scoring.scores import ChannelRow
-from codec.errors import UnreadableFile
-
-# MP3's best quality at a variable rate: about 65 kbit/s for speech at 16 kHz, its own errors 25 dB below the signal.
-MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.0}
 
 
 class Player(NamedTuple):
@@ -99,30 +94,6 @@ def _player(system: System, clip_id: str, channel: str) -> Player | str:
     score = f"{metric.label} {'unscored' if value is None else number(value, metric.unit)}"
     short, long = channel_labels(channel)
     return Player(short, f"{system.name}, {long}, {score}", channel, score, mp3_uri(system.audio[clip_id][channel]))
-
-
-def mp3_uri(file: Path) -> str:
-    """An audio file as an MP3 in a data URI; UnreadableFile where it is damaged or empty, or MP3 lacks its format."""
-    import soundfile
-
-    try:
-        signal, rate = soundfile.read(file, dtype="float32", always_2d=True)  # [T, channels]
-    except soundfile.SoundFileError as error:
-        raise UnreadableFile(str(file), allowed=f"is damaged ({error})", remedy="test the run again") from error
-    frames, channels = signal.shape
-    if not frames:
-        raise UnreadableFile(str(file), allowed="holds no samples", remedy="test the run again")
-    compressed = io.BytesIO()
-    try:
-        soundfile.write(compressed, signal, rate, **MP3)
-    except soundfile.SoundFileError as error:
-        raise UnreadableFile(
-            str(file),
-            allowed=f"has {channels} channels at {rate} Hz, and the page's MP3 takes one or two at 8000, 11025, 12000, "
-            "16000, 22050, 24000, 32000, 44100 or 48000 Hz",
-            remedy="test the run at one of these rates",
-        ) from error
-    return f"data:audio/mpeg;base64,{base64.b64encode(compressed.getvalue()).decode()}"
 
 
 def _curves(rows: Sequence[ChannelRow], metric: SpeechMetric) -> list[Markup]:
