@@ -45,10 +45,11 @@ class SpeechDataModule(LightningDataModule):
     over the ranks. It is endless (`max_steps` ends it) and starts at the trainer's `global_step`, which has to count
     batches.
 
-    All other batches hold one clip: {"audio": [1, 1, T], "id": [str], "path": [str], "speaker": [str]}, and "target"
-    likewise; the speaker is empty where not known. Ids are the same on every machine: paths inside the corpus. The
-    ranks share the clips, so that each clip is used once; set the Trainer's `use_distributed_sampler: false`. Predict's
-    long clips come in pieces, one after the other, with {"piece": [k], "pieces": [n], "samples": [of the clip]}.
+    All other batches hold one clip: {"audio": [1, 1, T], "id": [str], "path": [str], "speaker": [str], "text": [str]},
+    "target" likewise. Speaker and text (what is said) are empty where not known, the text also of a clip that is cut.
+    Ids are the same everywhere: paths inside the corpus. The ranks share the clips, each is used once; set the
+    Trainer's `use_distributed_sampler: false`. Predict's long clips come in pieces, one after the other, with
+    {"piece": [k], "pieces": [n], "samples": [of the clip]}.
 
     A file that cannot be used is named once in the log and counted (`bad_file_count`).
 
@@ -64,8 +65,7 @@ class SpeechDataModule(LightningDataModule):
         batch_size: training crops in a batch, on each rank.
         weights: how often each of the training sources is drawn from, relative to each other; equal by default.
         num_workers: processes that read audio, on each rank; with 0, the main process reads it.
-        pin_memory: whether batches are put into page-locked memory, from which a GPU copies them while it computes; by
-            default where the trainer uses a GPU.
+        pin_memory: whether batches are in page-locked memory, for faster copies; by default if the trainer has a GPU.
         seed: of all random draws.
         strict: raise AudioReadError at the first file that cannot be used, or is shorter than a crop in training.
         val_clips: how many validation clips `fit` uses, at even distances in the list; None for all. `validate` always
@@ -210,7 +210,7 @@ class SpeechDataModule(LightningDataModule):
     def _train_dataset(self) -> CropDataset:
         if not self.sources["train"]:
             raise _missing_source("training", "train")
-        corpora = [source.clips() for source in self.sources["train"]]
+        corpora = [source.clips_without_text() for source in self.sources["train"]]
         speech = listed_clips(corpora, self._record(), weights=self.weights, strict=self.strict)
         self._train_seconds = speech.table.seconds
         noise = self.augmentation.noise
@@ -222,7 +222,7 @@ class SpeechDataModule(LightningDataModule):
             bad_files=self._record(),
             strict=self.strict,
             augmentation=self.augmentation,
-            noise=listed_clips([noise.clips()], self._record(), strict=self.strict) if noise else None,
+            noise=listed_clips([noise.clips_without_text()], self._record(), strict=self.strict) if noise else None,
             decoded=self._decode(speech.clips) if self.in_memory else None,
         )
 

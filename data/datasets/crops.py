@@ -1,7 +1,7 @@
 """Map-style data sets: training crops, numbered by their draw and augmented, and whole clips for evaluation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -176,9 +176,10 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
 
 
 class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
-    """Whole clips: {"audio": float32 [1, T], "id", "path", "speaker"} and {"target": [1, T']} for a second rate.
+    """Whole clips: {"audio": float32 [1, T], "id", "path", "speaker", "text"}, {"target": [1, T']} for a second rate.
 
-    `speaker` is empty where the source does not know it. Clips are cut to `max_seconds`. Where the format states a
+    `speaker` and `text` are empty where the source does not know them. Clips are cut to `max_seconds`; those numbered
+    in `cut` lose something by it, so that their texts, of more than is heard, are empty too. Where the format states a
     loudness, "gain_db" (float32) is what the clip was amplified by. Raises AudioReadError for a
     file that has become unreadable since `readable_clips`. With `exact` they are filtered as pieces of clips are.
     """
@@ -190,14 +191,18 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
         *,
         max_seconds: float | None = None,
         exact: bool = False,
+        cut: Collection[int] = (),
     ) -> None:
         self._clips, self._format, self._max_seconds, self._exact = clips, audio_format, max_seconds, exact
+        self._cut = frozenset(cut)
 
     def __len__(self) -> int:
         return len(self._clips)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         clip, audio = self._clips[index], self._format
+        if index in self._cut:
+            clip = clip._replace(text=None)
         waves = read_whole(
             clip.path,
             audio.rates,
@@ -217,7 +222,7 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
     ) -> dict[str, torch.Tensor | str]:
         """The item of a clip, given its waves and what they were amplified by."""
         item: dict[str, torch.Tensor | str] = {**self._format.item(waves), "id": clip.id, "path": clip.path}
-        item["speaker"] = clip.speaker or ""
+        item["speaker"], item["text"] = clip.speaker or "", clip.text or ""
         return item if gain_db is None else {**item, "gain_db": torch.tensor(gain_db, dtype=torch.float32)}
 
 

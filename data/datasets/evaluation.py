@@ -59,7 +59,8 @@ def evaluation_dataset(
     if len(usable) < len(clips):
         left_out = len(clips) - len(usable)
         logger.warning("%s: %d of %d clips cannot be read and are left out", role, left_out, len(clips))
-    whole = ClipDataset(usable, audio_format, max_seconds=max_seconds, exact=max_seconds is None)
+    cut = [number for number, length in enumerate(lengths) if max_seconds is not None and length > max_seconds]
+    whole = ClipDataset(usable, audio_format, max_seconds=max_seconds, exact=max_seconds is None, cut=cut)
     if max_seconds is None:
         rank, ranks = place
         numbers = [number for number, length in enumerate(lengths) if length > piece_seconds]
@@ -67,8 +68,12 @@ def evaluation_dataset(
         reader = PieceReader(*audio_format)
         long = scanned(usable, own, reader, seconds=piece_seconds)
         return PieceDataset(whole, usable, reader=reader, long=long) if numbers else whole
-    if warns and place[0] == 0:
-        _warn_of_cut_clips(role, lengths, max_seconds)
+    if cut and place[0] == 0:
+        if warns:
+            message = "%s: %d of %d clips are longer than max_clip_seconds=%g and cut there; %.1f s are not used"
+            lost = sum(lengths[number] - max_seconds for number in cut)
+            logger.warning(message, role, len(cut), len(lengths), max_seconds, lost)
+        _tell_dropped_texts(role, [usable[number] for number in cut], max_seconds)
     return whole
 
 
@@ -97,10 +102,9 @@ def scanned(
     return found
 
 
-def _warn_of_cut_clips(role: str, lengths: Sequence[float], max_seconds: float) -> None:
-    """One warning of what an evaluation leaves out of clips longer than `max_seconds`; none where it is nothing."""
-    cut = [length - max_seconds for length in lengths if length > max_seconds]
-    if cut:
-        counts = len(cut), len(lengths)
-        message = "%s: %d of %d clips are longer than max_clip_seconds=%g and cut there; %.1f s are not used"
-        logger.warning(message, role, *counts, max_seconds, sum(cut))
+def _tell_dropped_texts(role: str, cut: Sequence[Clip], max_seconds: float) -> None:
+    """One line of how many transcripts are of more than is heard of clips cut to `max_seconds`; none where no is."""
+    count = sum(clip.text is not None for clip in cut)
+    if count:
+        message = "%s: the transcripts of %d clips that are cut to %g s are left out, as they are of more than is heard"
+        logger.warning(message, role, count, max_seconds)

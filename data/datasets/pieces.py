@@ -16,8 +16,9 @@ from data.sources.base import Clip
 class PieceDataset(Dataset[dict[str, Any]]):
     """The items of a `ClipDataset`, but for long clips their pieces, one after the other.
 
-    A piece is what a clip is, {"audio", "id", "path", "speaker"} and where they belong "target" and "gain_db", and
-    further "piece", its number from 0 on, "pieces", how many there are, and "samples", of the whole clip.
+    A piece is what a clip is, {"audio", "id", "path", "speaker", "text"} and where they belong "target" and "gain_db",
+    and further "piece", its number from 0 on, "pieces", how many there are, and "samples", of the whole clip. Its text
+    is that of the whole clip.
 
     Args:
         whole: all clips, as wholes.

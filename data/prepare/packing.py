@@ -19,13 +19,13 @@ from data.prepare.engines.local import LocalPool
 from data.prepare.jobs import Job, finished, shard_path
 from data.prepare.plan import Plan
 from data.prepare.recipes.recipe import Recipe
-from data.shards.source import HEADER, MANIFEST
+from data.shards.source import HEADER, MANIFEST, TEXTS, TEXTS_HEADER
 from data.shards.writer import Filtered, Shard, write_lines, write_text
 from data.sources.base import AudioSource, unique_clips
 
 DEFAULT_SHARD_BYTES = 250 * 10**6
 CORPUS, BAD_FILES, FILTERED = "corpus.json", "bad_files.tsv", "filtered.tsv"
-LEFTOVERS = (".shard-*", ".tasks-*", f".{MANIFEST}.*")
+LEFTOVERS = (".shard-*", ".tasks-*", f".{MANIFEST}.*", f".{TEXTS}.*")
 
 
 class Packed(NamedTuple):
@@ -90,6 +90,7 @@ def pack(
         bar.update(plan.total - sum(map(plan.count, missing)))
         (engine or LocalPool(workers)).run(map(plan.task, missing), job, out, advance=bar.update)
         packed = _collect(out, len(plan))
+        _write_texts(out, plan)
         _remove_leftovers(out)
     return packed
 
@@ -167,6 +168,24 @@ def _collect(out: Path, shards: int) -> Packed:
 
     write_lines(out / MANIFEST, rows())
     return total
+
+
+def _write_texts(out: Path, plan: Plan) -> None:
+    """Write what is said in the packed clips where it is known; pieces of a clip have no text."""
+
+    def rows() -> Iterator[str]:
+        for number in range(len(plan)):
+            said = {name: clip.text for name, clip in plan.task(number).clips if clip.text}
+            for row in Shard.read(shard_path(out, number).with_suffix(".json")).rows if said else ():
+                if row.path in said:
+                    yield f"{row.path}\t{' '.join(said[row.path].split())}\n"
+
+    texts = rows()
+    first = next(texts, None)
+    if first is None:
+        (out / TEXTS).unlink(missing_ok=True)
+    else:
+        write_lines(out / TEXTS, itertools.chain([TEXTS_HEADER, first], texts))
 
 
 def _line(fields: Iterable[object]) -> str:

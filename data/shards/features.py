@@ -29,7 +29,7 @@ class FeatureShards(Dataset[Tensor]):
 
     def __init__(self, root: str, *, name: str | None = None) -> None:
         self.root = root
-        self._clips = ShardSource(root, name=name).clips()
+        self._clips = ShardSource(root, name=name).clips_without_text()
         if not self._clips[0].id.endswith(FEATURE_EXTENSION):
             raise DataError("the folder", root, "holds no features", "make them with `python -m data.features`")
         hashes = np.fromiter((_hash(id) for id in self.ids()), np.uint64, len(self))

@@ -17,6 +17,7 @@ from data.sources.columns.cache import cached_clips, listed
 from data.sources.columns.origin import LocalFiles, Origin, StoredObject
 
 MANIFEST = "manifest.tsv"
+TEXTS, TEXTS_HEADER = "texts.tsv", "path\ttext\n"  # what is said in clips of the manifest, in its order
 VERSION = 1  # raise it when the same manifest gives other clips
 AGAIN = "run data.prepare again"
 
@@ -45,7 +46,8 @@ class ShardSource(AudioSource):
     """The clips of a packed corpus, read from its shards.
 
     Crops are drawn as from loose files: from clips that `data.prepare` packed as they are, every batch is the same bit
-    for bit. A shard that is missing or cut off counts as one bad file, however many of its clips are drawn.
+    for bit. A shard that is missing or cut off counts as one bad file, however many of its clips are drawn. What is
+    said is read from texts.tsv beside the manifest, where the packed corpus had texts; training does not read it.
 
     Args:
         root: the corpus's folder, or its URL (s3://, gs://, https:// and others that fsspec knows).
@@ -65,31 +67,54 @@ class ShardSource(AudioSource):
         with self._explained():
             storage, path = fsspec.core.url_to_fs(self._manifest)
             origin: Origin
+            texts = fsspec.core.url_to_fs(f"{self.root}/{TEXTS}")[1]
+            beside = [texts] if storage.exists(texts) else []  # also for training: one folder keeps lists of one state
             if isinstance(storage, LocalFileSystem):
-                origin = LocalFiles([Path(path)])
+                origin = LocalFiles([Path(path), *map(Path, beside)])
             else:
                 try:
-                    origin = StoredObject(self._manifest, storage, path)
+                    origin = StoredObject(self._manifest, storage, [path, *beside])
                 except Exception:  # some storages tell nothing, or not what is wrong: reading will
                     return listed(self._parsed())
-            return cached_clips(origin, self._parsed, options=("ShardSource", VERSION, self.root, self.name))
+            known = ("texts",) if beside and self.reads_text else ()
+            options = ("ShardSource", VERSION, self.root, self.name, *known)
+            return cached_clips(origin, self._parsed, options=options)
 
     def _parsed(self) -> Iterator[Clip]:
         """The clips, a line of the manifest at a time."""
         number = 1
-        with self._explained(), self._opened() as lines:
+        with self._explained(), self._opened(self._manifest) as lines:
             header = lines.readline()
             if header.removesuffix("\n") != HEADER.rstrip():
                 problem = "does not name the columns of data.prepare's manifests"
                 raise DataError(f"{self._manifest}, line 1:", repr(header[:80]), problem, AGAIN)
+            texts = self._texts()
+            path, text = next(texts, ("", ""))
             for number, line in enumerate(lines, start=2):
-                yield self._clip(number, line.removesuffix("\n"))
+                clip = self._clip(number, line.removesuffix("\n"))
+                if path and line.startswith(f"{path}\t"):
+                    clip = clip._replace(text=text)
+                    path, text = next(texts, ("", ""))
+                yield clip
         if number < 2:
             raise DataError(self._manifest, allowed="lists no clips", remedy=AGAIN)
+        if path:
+            problem = f"has a text for {path[:80]!r}, which is not the manifest's next clip"
+            raise DataError(f"{self.root}/{TEXTS}", allowed=problem, remedy=f"{AGAIN}, or remove {TEXTS}")
 
-    def _opened(self) -> TextIO:
-        """The manifest as text; one in object storage is read whole."""
-        storage, path = fsspec.core.url_to_fs(self._manifest)
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        """(path, text) of the clips whose text is known, in the order of the manifest; none where it is not read."""
+        storage, path = fsspec.core.url_to_fs(f"{self.root}/{TEXTS}")
+        if self.reads_text and storage.exists(path):
+            with self._opened(f"{self.root}/{TEXTS}") as lines:
+                next(lines, None)  # the names of the columns
+                for line in lines:
+                    name, _, text = line.removesuffix("\n").partition("\t")
+                    yield name, text
+
+    def _opened(self, url: str) -> TextIO:
+        """A list as text; one in object storage is read whole."""
+        storage, path = fsspec.core.url_to_fs(url)
         local = isinstance(storage, LocalFileSystem)
         binary = open(path, "rb") if local else io.BytesIO(storage.cat_file(path))  # noqa: SIM115
         return io.TextIOWrapper(binary, encoding="utf-8", newline="\n")

@@ -1,5 +1,6 @@
 """The contract of corpora: a source that lists clips; and functions on such lists."""
 
+import copy
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
@@ -24,6 +25,7 @@ class Clip(NamedTuple):
         speaker: None where not known.
         start: where in the file the segment begins, in seconds; None for the whole file. A segment of unknown length
             reaches to the end of its file.
+        text: what is said in all of it, as written; None where not known.
     """
 
     path: str
@@ -31,6 +33,7 @@ class Clip(NamedTuple):
     seconds: float | None = None
     speaker: str | None = None
     start: float | None = None
+    text: str | None = None
 
     @property
     def segment(self) -> Segment | None:
@@ -44,7 +47,13 @@ class Clip(NamedTuple):
 
 
 class AudioSource(ABC):
-    """A corpus. A new one implements `clips`; `prepare` too, if there is something to download or to make."""
+    """A corpus. A new one implements `clips`; `prepare` too, if there is something to download or to make.
+
+    Attributes:
+        reads_text: whether `clips` finds out what is said; False in the copy of the source that lists for training.
+    """
+
+    reads_text = True
 
     def prepare(self) -> None:  # noqa: B027 - most corpora have nothing to prepare
         """Download or make the corpus. Called in one process on each machine, before `clips` in any process."""
@@ -57,6 +66,18 @@ class AudioSource(ABC):
     @abstractmethod
     def clips(self) -> Sequence[Clip]:
         """All clips, in an order that is the same on every machine. Raises DataError when there are none."""
+
+    def clips_without_text(self) -> Sequence[Clip]:
+        """The same clips for training, which reads no transcripts: a list in memory holds none.
+
+        They are those of `clips` of a copy of this source whose `reads_text` is False.
+        """
+        source = copy.copy(self)
+        source.reads_text = False
+        clips = source.clips()
+        if isinstance(clips, ClipSequence) or all(clip.text is None for clip in clips):
+            return clips
+        return [clip._replace(text=None) for clip in clips]
 
 
 class ClipSequence(Sequence[Clip]):

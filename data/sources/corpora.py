@@ -1,6 +1,7 @@
 """LibriTTS, LibriSpeech and VCTK in the folders that torchaudio downloads them to."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from torchaudio.datasets import LIBRISPEECH, LIBRITTS, VCTK_092
@@ -8,6 +9,8 @@ from torchaudio.datasets import LIBRISPEECH, LIBRITTS, VCTK_092
 from data.errors import DataError
 from data.sources.base import AudioSource, Clip, joined
 from data.sources.folder import FolderSource
+from data.sources.lists.entry import read_lines
+from data.sources.lists.transcripts import read_transcript, text_beside, transcribed
 
 
 class _DownloadedSource(AudioSource):
@@ -19,6 +22,10 @@ class _DownloadedSource(AudioSource):
 
     def fetch(self, subset: str) -> None:
         """Download and unpack one subset below `root`, unless it is there. May raise anything."""
+        raise NotImplementedError
+
+    def text_of(self, path: str) -> str | None:
+        """What is said in the file at `path`; None where the corpus lacks it. Raises DataError."""
         raise NotImplementedError
 
     def prepare(self) -> None:
@@ -33,6 +40,11 @@ class _DownloadedSource(AudioSource):
                     raise DataError("download of", subset, f"failed ({reason})", remedy) from error
 
     def clips(self) -> Sequence[Clip]:
+        clips = self.recordings()
+        return transcribed(clips, self.text_of) if self.reads_text else clips
+
+    def recordings(self) -> Sequence[Clip]:
+        """The clips without their texts."""
         found: list[Sequence[Clip]] = []
         for subset in self.subsets:
             folder = self.root / self.folder / subset
@@ -44,7 +56,7 @@ class _DownloadedSource(AudioSource):
 
 
 class LibriTTSSource(_DownloadedSource):
-    """LibriTTS below `root`/LibriTTS (24 kHz).
+    """LibriTTS below `root`/LibriTTS (24 kHz), with its normalised texts.
 
     Args:
         root: folder that holds, or is to hold, the corpus.
@@ -60,6 +72,9 @@ class LibriTTSSource(_DownloadedSource):
 
     def fetch(self, subset: str) -> None:
         LIBRITTS(str(self.root), url=subset, download=True)
+
+    def text_of(self, path: str) -> str | None:
+        return text_beside(path, (".normalized.txt", ".original.txt"))
 
 
 class LibriSpeechSource(_DownloadedSource):
@@ -79,6 +94,11 @@ class LibriSpeechSource(_DownloadedSource):
 
     def fetch(self, subset: str) -> None:
         LIBRISPEECH(str(self.root), url=subset, download=True)
+
+    def text_of(self, path: str) -> str | None:
+        file = Path(path)
+        speaker_chapter = file.stem.rpartition("-")[0]
+        return _chapter(file.with_name(f"{speaker_chapter}.trans.txt")).get(file.stem)
 
 
 class VCTKSource(_DownloadedSource):
@@ -111,8 +131,13 @@ class VCTKSource(_DownloadedSource):
     def fetch(self, subset: str) -> None:
         VCTK_092(str(self.root), mic_id=self.microphone, download=True)
 
-    def clips(self) -> Sequence[Clip]:
-        clips = super().clips()
+    def text_of(self, path: str) -> str | None:
+        file = Path(path)
+        name = file.stem.removesuffix(f"_{self.microphone}")
+        return read_transcript(self.root / self.folder / "txt" / file.parent.name / f"{name}.txt")
+
+    def recordings(self) -> Sequence[Clip]:
+        clips = super().recordings()
         present = sorted({clip.speaker for clip in clips if clip.speaker})
         unknown = sorted(set(self.speakers or ()) - set(present))
         if unknown:
@@ -122,3 +147,10 @@ class VCTKSource(_DownloadedSource):
             for clip in clips
             if Path(clip.path).stem.endswith(self.microphone) and (not self.speakers or clip.speaker in self.speakers)
         ]
+
+
+@lru_cache(16)  # chapters, which the threads of `transcribed` read at a time
+def _chapter(file: Path) -> dict[str, str]:
+    """{name: text} of a chapter's file, a line each; empty where there is none. Raises DataError."""
+    lines = (line.strip().partition(" ") for line in read_lines(file)) if file.is_file() else ()
+    return {name: text.strip() for name, _, text in lines if text.strip()}

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from data.errors import DataError
 from data.sources.base import AudioSource, Clip, clip_id, printable
 from data.sources.columns.cache import listed
+from data.sources.lists.transcripts import text_beside, transcribed
 from data.sources.tree import Tree, list_tree
 
 # Of files that libsndfile reads; headerless ones are not among them, because nothing tells their rate.
@@ -39,9 +40,12 @@ class FolderSource(AudioSource):
         extensions: of audio files; upper and lower case are the same. By default those that libsndfile reads, and .m4a
             and .aac where the package av is installed.
         name: of the corpus. Ids are paths relative to `root`, and `name` goes in front of them.
+        texts: endings of the text files beside the clips that hold what is said, such as .txt or .lab, the first that
+            is there counts. By default none is read: a text of the same name may be about anything, such as the times
+            of words. Training does not read them.
 
     Raises:
-        DataError: `clips` finds no such folder, or no audio in it.
+        DataError: `clips` finds no such folder, no audio in it, or none of the `texts`, or one that is not UTF-8.
     """
 
     def __init__(
@@ -50,8 +54,10 @@ class FolderSource(AudioSource):
         extensions: list[str] | tuple[str, ...] = AUDIO_EXTENSIONS,
         *,
         name: str | None = None,
+        texts: list[str] | tuple[str, ...] = (),
     ) -> None:
         self.root, self.name = Path(root).expanduser(), name
+        self.texts = tuple(e if e.startswith((".", "_", "-")) else f".{e}" for e in texts)
         self.extensions = tuple(e.lower() if e.startswith(".") else f".{e.lower()}" for e in extensions)
 
     def clips(self) -> Sequence[Clip]:
@@ -62,7 +68,14 @@ class FolderSource(AudioSource):
             raise self._no_audio(tree)
         self._tell_losses(tree)
         root = "" if str(self.root) == "." else f"{self.root}/"
-        return listed(Clip(root + path, clip_id(path, self.name), speaker=_top_folder(path)) for path in tree.paths)
+        clips = listed(Clip(root + path, clip_id(path, self.name), speaker=_top_folder(path)) for path in tree.paths)
+        if not (self.texts and self.reads_text):
+            return clips
+        found = transcribed(clips, lambda path: text_beside(path, self.texts))
+        if all(clip.text is None for clip in found):
+            problem = f"has no text beside its clips: no {' or '.join(self.texts)}"
+            raise DataError("the folder", self.root, problem, "correct `texts`, or leave it out")
+        return found
 
     def _no_audio(self, tree: Tree) -> DataError:
         shown = ", ".join(self.extensions[:SHOWN_EXTENSIONS]) + " and so on" * (len(self.extensions) > SHOWN_EXTENSIONS)

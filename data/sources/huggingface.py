@@ -13,7 +13,7 @@ from data.errors import DataError
 from data.sources.base import AudioSource, Clip, clip_id
 from data.sources.columns.cache import listed
 from data.sources.lists.arrow import Row, Table, fact, open_table, rows_of
-from data.sources.lists.fields import ID_COLUMNS, SECONDS_COLUMNS, SPEAKER_COLUMNS, SPLIT_COLUMNS
+from data.sources.lists.fields import ID_COLUMNS, SECONDS_COLUMNS, SPEAKER_COLUMNS, SPLIT_COLUMNS, TEXT_COLUMNS
 
 DATASET, SPLITS, STATE = "dataset_info.json", "dataset_dict.json", "state.json"  # files of `datasets`
 SUFFIXES = (".arrow", ".parquet")
@@ -34,8 +34,8 @@ class HuggingFaceSource(AudioSource):
 
     A folder that `save_to_disk` has made (one data set, or several splits), a folder with Parquet files, such as a
     download of a repository, or one .arrow or .parquet file. The audio is a column of {bytes, path}, of bytes, or of
-    paths. Columns for the speaker (`speaker_id`, `client_id`), the length (`duration`) and the split count, by the
-    names that `ManifestSource` knows.
+    paths. Columns for the speaker (`speaker_id`, `client_id`), the length (`duration`), the split and what is said
+    (`text`, `sentence`, `transcription`) count, by the names that `ManifestSource` knows.
 
     Arrow files are mapped, so that a clip costs what it costs in a shard. A clip in a Parquet file costs a row group:
     to draw crops at random from a large data set, pack it with `data.prepare` first.
@@ -48,15 +48,24 @@ class HuggingFaceSource(AudioSource):
         split: only this split, such as "train"; None for all.
         column: with the audio; None for the only one, or "audio".
         name: of the corpus, in front of the ids.
+        text: the column of what is said; None for the first of the usual names that is not empty. Training does not
+            read it.
 
     Raises:
         DataError: `clips` cannot use the data set, or pyarrow is not installed.
     """
 
     def __init__(
-        self, path: str, split: str | None = None, *, column: str | None = None, name: str | None = None
+        self,
+        path: str,
+        split: str | None = None,
+        *,
+        column: str | None = None,
+        name: str | None = None,
+        text: str | None = None,
     ) -> None:
         self.path, self.split, self.column, self.name = Path(path).expanduser(), split, column, name
+        self.text = text
 
     def clips(self) -> Sequence[Clip]:
         return listed(self.iter_clips())
@@ -68,7 +77,8 @@ class HuggingFaceSource(AudioSource):
         chosen = [part for part in parts if self.split is None or part.split in (self.split, None)]
         count = 0
         for prefix in dict.fromkeys(part.prefix for part in chosen):
-            tables = [(part, open_table(part.file, self.column)) for part in chosen if part.prefix == prefix]
+            files = [part for part in chosen if part.prefix == prefix]
+            tables = [(part, open_table(part.file, self.column, self._text_columns)) for part in files]
             for clip in self._clips(prefix, tables, splits):
                 count += 1
                 yield clip
@@ -77,6 +87,12 @@ class HuggingFaceSource(AudioSource):
             raise DataError("the data set", self.path, f"has no split {self.split!r}", remedy)
         if not count:
             raise DataError("the data set", self.path, "has no rows", "correct `path`")
+
+    @property
+    def _text_columns(self) -> tuple[str, ...]:
+        """The columns to look for what is said in; none where it is not to be read."""
+        named = TEXT_COLUMNS if self.text is None else (self.text,)
+        return named if self.reads_text else ()
 
     def _clips(self, prefix: str, tables: list[tuple[_Part, Table]], splits: set[str]) -> Iterator[Clip]:
         names = next((names for names in (_own_id, _file_name) if _all_differ(names, tables)), None)
@@ -102,7 +118,8 @@ class HuggingFaceSource(AudioSource):
         else:  # a row without audio is one of no bytes, which its reading names
             path = table.member(row._replace(place=row.place or (0, 0)), PurePosixPath(id).name.replace("#", "_"))
         known = seconds if 0 < seconds < float("inf") else None
-        return Clip(path, clip_id(id, self.name), known, fact(row, SPEAKER_COLUMNS))
+        said = (fact(row, self._text_columns) or "").strip() or None
+        return Clip(path, clip_id(id, self.name), known, fact(row, SPEAKER_COLUMNS), text=said)
 
     def _parts(self) -> Iterator[_Part]:
         if self.path.is_file():

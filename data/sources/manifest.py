@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, product
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data.audio.reading import probe
 from data.errors import AudioReadError, DataError
@@ -13,10 +13,12 @@ from data.sources.base import AudioSource, Clip, clip_id
 from data.sources.columns.cache import cached_clips
 from data.sources.columns.origin import LocalFiles
 from data.sources.lists.entry import Entry
+from data.sources.lists.fields import TEXT_COLUMNS
 from data.sources.lists.forms import entries, files_of, list_in
 from data.sources.tree import MEDIA_SUFFIXES
 
 VERSION = 1  # raise it when the same list gives other clips
+TEXT_VERSION = 1  # raise it when it gives other texts
 HEAD = 100  # entries that tell where the audio is
 CHUNK = 1000  # entries whose files are looked at together, in threads
 PROBE_THREADS = 8
@@ -30,11 +32,11 @@ class ManifestSource(AudioSource):
 
     - a table (.tsv, .csv) with the names of the columns in its first line, or JSON lines (.jsonl), as NeMo, Common
       Voice, SpeechBrain, Hugging Face (metadata.csv, metadata.jsonl) and others write them. Columns: `path` (or
-      `audio_filepath`, `file_name`, `wav` and so on), and where known `duration`, `offset`, `speaker`, `split`, by
-      these and other usual names; others are ignored;
+      `audio_filepath`, `file_name`, `wav` and so on), and where known `duration`, `offset`, `speaker`, `split` and
+      `text` (what is said), by these and other usual names; others are ignored;
     - lines "name|text" as in LJSpeech, and plain lists of paths (.txt, .lst, .scp);
-    - Kaldi's wav.scp, with `segments` and `utt2spk` in its folder;
-    - Lhotse's cuts and recordings (.jsonl).
+    - Kaldi's wav.scp, with `segments`, `utt2spk` and `text` in its folder;
+    - Lhotse's cuts and recordings (.jsonl); of a cut the texts of its supervisions.
 
     Each may be compressed (.gz). A row with an `offset` is a segment of its file, from there on for its `duration`, or
     to the end where none is stated. Audio is looked for beside the list, else in a folder clips, wavs, wav or audio
@@ -49,15 +51,23 @@ class ManifestSource(AudioSource):
         split: only the rows of this split, or of the list of this name in the folder; None for all rows.
         root: the folder that paths are relative to; by default the list's.
         name: of the corpus, in front of the ids.
+        text: the column of what is said, in Kaldi's folders the file; None for `text`, `transcript`, `transcription`,
+            `sentence`, `normalized_text` and the like, the first that is not empty. Training does not read it.
 
     Raises:
         DataError: `clips` cannot use the list; with the line number where a row is the reason.
     """
 
     def __init__(
-        self, path: str, split: str | None = None, *, root: str | None = None, name: str | None = None
+        self,
+        path: str,
+        split: str | None = None,
+        *,
+        root: str | None = None,
+        name: str | None = None,
+        text: str | None = None,
     ) -> None:
-        self.path, self.split, self.name = Path(path).expanduser(), split, name
+        self.path, self.split, self.name, self.text = Path(path).expanduser(), split, name, text
         if self.path.is_dir():
             self.path, self.split = list_in(self.path, split) or (self.path, split)
         self.root, self.root_is_given = Path(root).expanduser() if root else self.path.parent, bool(root)
@@ -66,13 +76,16 @@ class ManifestSource(AudioSource):
         self._check_path()
         parse = type(self).iter_clips
         place = (self.split, str(self.root), self.root_is_given, self.name)
-        options = (parse.__module__, parse.__qualname__, VERSION, *place)
-        return cached_clips(LocalFiles(files_of(self.path)), self.iter_clips, options=options, usable=_some_exist)
+        options: tuple[Any, ...] = (parse.__module__, parse.__qualname__, VERSION, *place)
+        if self.reads_text:  # else the list is that of the version before there were texts
+            options += (TEXT_VERSION, self.text)
+        files = LocalFiles(files_of(self.path, self.text))  # also for training: one folder keeps lists of one state
+        return cached_clips(files, self.iter_clips, options=options, usable=_some_exist)
 
     def iter_clips(self) -> Iterator[Clip]:
         """The clips one by one, in bounded memory. Raises DataError, at the latest after the last one."""
         self._check_path()
-        chosen = self._of_split(entries(self.path))
+        chosen = self._with_text(self._of_split(entries(self.path, self._text_columns)))
         head = list(islice(chosen, HEAD))
         if not head:
             raise DataError("the manifest", self.path, "lists no clips", "add a row for each audio file")
@@ -82,6 +95,22 @@ class ManifestSource(AudioSource):
             while chunk:
                 yield from pool.map(place.clip, chunk) if any(map(_may_be_whole, chunk)) else map(place.clip, chunk)
                 chunk = list(islice(chosen, CHUNK))
+
+    @property
+    def _text_columns(self) -> tuple[str, ...]:
+        """The columns to look for what is said in; none where it is not to be read."""
+        named = TEXT_COLUMNS if self.text is None else (self.text,)
+        return named if self.reads_text else ()
+
+    def _with_text(self, chosen: Iterator[Entry]) -> Iterator[Entry]:
+        """The same entries. Raises DataError after the last one where a text is named that none of them has."""
+        known = self.text is None or not self.reads_text
+        for entry in chosen:
+            known = known or entry.text is not None
+            yield entry
+        if not known:
+            remedy = f"name another as `text`, or leave it out for {', '.join(TEXT_COLUMNS[:4])} and the like"
+            raise DataError("the manifest", self.path, f"has no text in a column {self.text!r}", remedy)
 
     def _check_path(self) -> None:
         if self.path.is_dir():
@@ -141,7 +170,7 @@ class _Place(NamedTuple):
         if start == 0 and _may_be_whole(entry) and _is_whole(path, entry.seconds):
             start = None
         id = entry.id or segment_name(_relative(inside, self.root), start, entry.seconds)
-        return Clip(path, clip_id(id, self.name), entry.seconds, entry.speaker, start)
+        return Clip(path, clip_id(id, self.name), entry.seconds, entry.speaker, start, entry.text)
 
     def path(self, entry: Entry) -> str:
         """The path of the file."""

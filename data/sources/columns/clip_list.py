@@ -63,6 +63,7 @@ class ClipList(ClipSequence):
         self._ids, self._id_ends = column.get("ids"), column.get("id_ends")
         self._speakers, self._names, self._name_ends = column["speakers"], column["names"], column["name_ends"]
         self._starts = column.get("starts")
+        self._said, self._said_ends = column.get("texts"), column.get("text_ends")
 
     def __len__(self) -> int:
         return self._rows
@@ -125,7 +126,10 @@ class ClipList(ClipSequence):
         codes = self._speakers[first:last].tolist()
         names = {code: self._name(code) for code in set(codes)}
         starts = itertools.repeat(None) if self._starts is None else _numbers(self._starts[first:last])
-        return map(Clip, paths, ids, seconds, map(names.__getitem__, codes), starts)
+        said: Iterable[str | None] = itertools.repeat(None)
+        if self._said is not None and self._said_ends is not None:
+            said = (text or None for text in _texts(self._said, self._said_ends, first, last))
+        return map(Clip, paths, ids, seconds, map(names.__getitem__, codes), starts, said)
 
     def _name(self, code: int) -> str | None:
         return None if code < 0 else _texts(self._names, self._name_ends, code, code + 1)[0]
@@ -152,19 +156,20 @@ class _Writer:
     """
 
     def __init__(self, folder: Path, files: contextlib.ExitStack) -> None:
-        self._folder, self._rows, self._unknown, self._own_ids, self._segments = folder, 0, 0, False, False
+        self._folder, self._rows, self._unknown = folder, 0, 0
+        self._own_ids = self._segments = self._transcripts = False
         self._path_prefix = self._id_prefix = ""
         self._codes: dict[str | None, int] = {None: -1}
         self._count = 0  # of names
         types = {"paths": "u1", "path_ends": "<i8", "ids": "u1", "id_ends": "<i8", "seconds": "<f8", "starts": "<f8"}
-        types |= {"speakers": "<i4", "names": "u1", "name_ends": "<i8"}
+        types |= {"speakers": "<i4", "names": "u1", "name_ends": "<i8", "texts": "u1", "text_ends": "<i8"}
         self._columns = {
             name: files.enter_context(ColumnWriter(folder / f"{name}.npy", kind)) for name, kind in types.items()
         }
-        self._ends = {name: 0 for name in ("paths", "ids", "names")}
+        self._ends = {name: 0 for name in ("paths", "ids", "names", "texts")}
 
     def add(self, chunk: list[Clip]) -> None:
-        paths, ids, seconds, speakers, starts = zip(*chunk, strict=True)
+        paths, ids, seconds, speakers, starts, texts = zip(*chunk, strict=True)
         if not self._rows:
             self._path_prefix = _beginning_of_paths(paths, ids[0])
             rest = paths[0][len(self._path_prefix) :]
@@ -181,6 +186,8 @@ class _Writer:
         self._columns["seconds"].write(lengths)
         self._columns["starts"].write(np.array([math.nan if start is None else start for start in starts]))
         self._columns["speakers"].write(np.array([self._code(speaker) for speaker in speakers], dtype="<i4"))
+        self._transcripts |= any(texts)
+        self._texts("texts", "text_ends", [text or "" for text in texts])
         self._rows += len(chunk)
 
     def finish(self) -> None:
@@ -189,6 +196,8 @@ class _Writer:
             self._drop("ids", "id_ends")
         if not self._segments:
             self._drop("starts")
+        if not self._transcripts:
+            self._drop("texts", "text_ends")
         summary = {
             "version": VERSION,
             "rows": self._rows,

@@ -81,17 +81,15 @@ class StoredObject:
     Args:
         url: of the object.
         storage: the file system.
-        path: of the object there.
+        paths: of the object there, and of those that are read along with it.
 
     Raises:
-        Exception: of the storage, where the object is not there.
+        Exception: of the storage, where an object is not there.
     """
 
-    def __init__(self, url: str, storage: Any, path: str) -> None:
-        self.name, self._storage, self._path = url, storage, path
-        self.state = self._revision()
-        self.size = int(self.state[0])
-        self.trusted = len(self.state) > 1
+    def __init__(self, url: str, storage: Any, paths: Sequence[str]) -> None:
+        self.name, self._storage, self._paths = url, storage, list(paths)
+        self.state, self.size, self.trusted = self._revision()
 
     @property
     def contents(self) -> str:
@@ -102,13 +100,17 @@ class StoredObject:
         return user_folder(self.name) if self.trusted else []
 
     def unchanged(self) -> bool:
-        return self._revision() == self.state
+        return self._revision()[0] == self.state
 
-    def _revision(self) -> list[str]:
+    def _revision(self) -> tuple[list[str], int, bool]:
+        """What the storage tells, the bytes of all objects, and whether it tells more than those of each."""
         self._storage.invalidate_cache()  # listings of folders that it has seen before
-        info = self._storage.info(self._path)
-        told = [f"{key} {info[key]}" for key in REVISION_KEYS if info.get(key) not in (None, "")]
-        return [str(info.get("size") or 0), *told]
+        state, size, trusted = [], 0, True
+        for info in map(self._storage.info, self._paths):
+            told = [f"{key} {info[key]}" for key in REVISION_KEYS if info.get(key) not in (None, "")]
+            state += [str(info.get("size") or 0), *told]
+            size, trusted = size + int(info.get("size") or 0), trusted and bool(told)
+        return state, size, trusted
 
 
 def user_folder(name: str) -> list[Path]:

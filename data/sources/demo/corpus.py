@@ -58,7 +58,9 @@ class Voice(NamedTuple):
 
 
 class DemoSource(AudioSource):
-    """One split of the demo corpus, which is made where it does not exist yet.
+    """One split of the demo corpus, which is made where it does not exist yet, with the sentences that are spoken.
+
+    A clip of the full length may end before its sentence, and has no text.
 
     Args:
         split: "train", "val" or "test".
@@ -79,7 +81,9 @@ class DemoSource(AudioSource):
 
     def clips(self) -> Sequence[Clip]:
         folder = make_demo_corpus(self.root, self.seed)
-        return ManifestSource(str(folder / "manifest.tsv"), self.split, name="demo").clips()
+        source = ManifestSource(str(folder / "manifest.tsv"), self.split, name="demo")
+        clips = source.clips() if self.reads_text else source.clips_without_text()
+        return [clip._replace(text=None) if clip.seconds == SECONDS[1] else clip for clip in clips]
 
 
 def make_demo_corpus(root: str | None = None, seed: int = 0, *, voices: int | None = None) -> Path:

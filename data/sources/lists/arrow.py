@@ -38,7 +38,7 @@ class Table(NamedTuple):
         file: ends in .arrow or .parquet.
         audio: name of the column with the audio.
         kind: "struct" for {bytes, path}, "bytes", or "path".
-        facts: names of the columns with an id, a length, a speaker and a split.
+        facts: names of the columns with an id, a length, a speaker, a split and a text.
         labels: {column: names} of columns that hold the numbers of names.
     """
 
@@ -58,8 +58,12 @@ class Table(NamedTuple):
         return row_path(str(self.file), name, group=group, row=number, column=column, size=row.size)
 
 
-def open_table(file: Path, audio: str | None) -> Table:
-    """Find the columns of a file; `audio` names that of the audio, None for the only one. Raises DataError."""
+def open_table(file: Path, audio: str | None, text: Sequence[str] = ()) -> Table:
+    """Find the columns of a file. Raises DataError.
+
+    `audio` names that of the audio, None for the only one; `text` those that may hold what is said: a single one has to
+    be there.
+    """
     with _refusing(file):
         schema = _parquet(file).schema_arrow if file.suffix == ".parquet" else _arrow_stream(file)[0].schema
     kinds = {field.name: kind for field in schema if (kind := _audio_kind(field))}
@@ -72,8 +76,11 @@ def open_table(file: Path, audio: str | None) -> Table:
     if audio is None or audio not in kinds:
         problem = f"has no audio among its columns {', '.join(schema.names)[:200]}"
         raise DataError(str(file), allowed=problem, remedy="name a column with bytes or paths as `column`")
-    known = {*ID_COLUMNS, *SECONDS_COLUMNS, *SPEAKER_COLUMNS, *SPLIT_COLUMNS} - {audio}
+    known = {*ID_COLUMNS, *SECONDS_COLUMNS, *SPEAKER_COLUMNS, *SPLIT_COLUMNS, *text} - {audio}
     facts = tuple(field.name for field in schema if field.name in known and field.type.num_fields == 0)
+    if len(text) == 1 and text[0] not in facts:
+        problem = f"has no text in a column {text[0]!r} among {', '.join(schema.names)[:200]}"
+        raise DataError(str(file), allowed=problem, remedy="name another as `text`, or leave it out")
     return Table(file, audio, kinds[audio], facts, _labels(schema, facts))
 
 

@@ -24,6 +24,7 @@ class Entry(NamedTuple):
         id: the list's own name for the clip; None where it has none.
         speaker: None where it is not stated.
         split: such as "train"; None where it is not stated.
+        text: what is said; None where it is not stated, or not read.
     """
 
     line: int
@@ -33,6 +34,7 @@ class Entry(NamedTuple):
     id: str | None = None
     speaker: str | None = None
     split: str | None = None
+    text: str | None = None
 
 
 def refusal(file: Path, line: int, problem: str, remedy: str = "") -> DataError:

@@ -22,6 +22,10 @@ SPEAKER_COLUMNS = (
     "reader",
 )
 SPLIT_COLUMNS = ("split", "subset", "partition")
+TEXT_COLUMNS = (  # "text" is also the file of Kaldi's folders, and the key of Lhotse's supervisions
+    *("text", "transcript", "transcription", "sentence", "normalized_text", "text_normalized", "raw_text"),
+    *("raw_transcription", "original_text", "text_original", "words", "wrd"),
+)
 SHARD_COLUMNS = {"shard", "offset", "size", "sha256"}  # of the manifests that data.prepare writes
 Places = tuple[int, ...]
 
@@ -37,12 +41,13 @@ class Columns(NamedTuple):
     id: Places
     speaker: Places
     split: Places
+    text: Places
     samples: Places  # a start in samples, where "stop" stands beside "start"
 
 
 @lru_cache(1024)
-def columns_of(names: tuple[str, ...]) -> Columns:
-    """The columns by their names, in upper or lower case, with "_", spaces or hyphens."""
+def columns_of(names: tuple[str, ...], text: tuple[str, ...] = ()) -> Columns:
+    """The columns by their names, in upper or lower case, with "_", spaces or hyphens; `text` names those of a text."""
     place = {_plain(name): number for number, name in reversed(list(enumerate(names)))}
     place |= {name: number for number, name in enumerate(names)}  # a name that is written so comes first
 
@@ -58,6 +63,7 @@ def columns_of(names: tuple[str, ...]) -> Columns:
         places(ID_COLUMNS),
         places(SPEAKER_COLUMNS),
         places(SPLIT_COLUMNS),
+        places(text),
         samples=places(("stop",)) if "offset" not in place else (),
     )
 
@@ -83,7 +89,7 @@ def entry_of(file: Path, line: int, values: Sequence[Any], columns: Columns) -> 
     elif seconds is not None and seconds <= 0:
         seconds = None
     speaker, split = first_value(values, columns.speaker), first_value(values, columns.split)
-    return Entry(line, path, seconds, start, id, speaker, split)
+    return Entry(line, path, seconds, start, id, speaker, split, first_text(values, columns.text))
 
 
 def check_id(file: Path, line: int, id: str) -> None:
@@ -101,6 +107,12 @@ def first_value(values: Sequence[Any], places: Places) -> str | None:
         if value is not None and value != "":
             return str(value)
     return None
+
+
+def first_text(values: Sequence[Any], places: Sequence[int]) -> str | None:
+    """The first value at `places` that is a text, without the spaces around it; other values are no transcript."""
+    found = (values[place] for place in places if place < len(values))
+    return next((text for value in found if isinstance(value, str) and (text := value.strip())), None)
 
 
 def _seconds(file: Path, line: int, values: Sequence[Any], columns: Columns) -> float | None:

@@ -13,18 +13,21 @@ OBJECT_SUFFIXES = {".jsonl", ".json", ".ndjson"}
 LIST_SUFFIXES = OBJECT_SUFFIXES | TABLE_SUFFIXES | {".txt", ".lst", ".list", ".scp"}
 
 
-def entries(file: Path) -> Iterator[Entry]:
-    """The clips that a list states, one by one, in bounded memory. Raises DataError, naming the line."""
+def entries(file: Path, text: tuple[str, ...] = ()) -> Iterator[Entry]:
+    """The clips that a list states, one by one, in bounded memory. Raises DataError, naming the line.
+
+    `text` names the columns of which the first that is not empty is what is said; with none it is not read.
+    """
     suffix = plain_suffix(file)
     if suffix in OBJECT_SUFFIXES:
-        return object_entries(file)
+        return object_entries(file, text)
     if suffix in TABLE_SUFFIXES:
-        return text_entries(file)
+        return text_entries(file, text)
     lines = (line.strip() for line in read_lines(file))
     first = next((line for line in lines if line and not line.startswith("#")), "")
     if first.startswith("{"):
-        return object_entries(file)
-    return kaldi_entries(file) if is_kaldi(file, first) else text_entries(file)
+        return object_entries(file, text)
+    return kaldi_entries(file, text) if is_kaldi(file, first) else text_entries(file, text)
 
 
 def is_kaldi(file: Path, first: str) -> bool:
@@ -33,9 +36,9 @@ def is_kaldi(file: Path, first: str) -> bool:
     return file.name == WAV_SCP or (file.suffix.lower() == ".scp" and len(fields) == 2 and "." not in fields[0])
 
 
-def files_of(file: Path) -> list[Path]:
-    """The list, and what is read along with it."""
-    beside = KALDI_FILES if file.suffix.lower() == ".scp" else ()
+def files_of(file: Path, text: str | None = None) -> list[Path]:
+    """The list, and what is read along with it; `text` names Kaldi's file of transcripts, where it is not "text"."""
+    beside = dict.fromkeys((*KALDI_FILES, text or "text")) if file.suffix.lower() == ".scp" else ()
     return [file, *(file.parent / name for name in beside if (file.parent / name).is_file())]
 
 

@@ -1,4 +1,4 @@
-"""Kaldi's data folders (Povey et al., 2011): wav.scp, and beside it segments, utt2spk, utt2dur and reco2dur."""
+"""Kaldi's data folders (Povey et al., 2011): wav.scp, and beside it segments, utt2spk, utt2dur, reco2dur and text."""
 
 import re
 from collections.abc import Iterator
@@ -8,26 +8,27 @@ from data.sources.lists.entry import Entry, read_lines, refusal, stated_number
 from data.sources.lists.fields import check_id
 
 WAV_SCP = "wav.scp"  # names it; a file of that name is a list in any case
-KALDI_FILES = ("segments", "utt2spk", "utt2dur", "reco2dur")  # read along with wav.scp
+KALDI_FILES = ("segments", "utt2spk", "utt2dur", "reco2dur", "text")  # read along with wav.scp
 
 
-def kaldi_entries(scp: Path) -> Iterator[Entry]:
+def kaldi_entries(scp: Path, text: tuple[str, ...] = ()) -> Iterator[Entry]:
     """The utterances of the folder of a wav.scp, in the order of `segments`, else of wav.scp. Raises DataError.
 
-    Without segments each recording is an utterance. Pipes and places in Kaldi's archives are refused.
+    Without segments each recording is an utterance. Pipes and places in Kaldi's archives are refused. The first name
+    of `text` is that of the file of transcripts, such as "text"; with none they are not read.
     """
-    speakers = _Beside(scp.parent / "utt2spk")
+    speakers, texts = _Beside(scp.parent / "utt2spk"), _Beside(scp.parent / text[0] if text else None)
     if (scp.parent / "segments").is_file():
-        yield from _segments(scp, speakers)
+        yield from _segments(scp, speakers, texts)
         return
     utterance_seconds, recording_seconds = _Beside(scp.parent / "utt2dur"), _Beside(scp.parent / "reco2dur")
     for line, recording, path in _recordings(scp):
         check_id(scp, line, recording)
         seconds = utterance_seconds.number(recording) or recording_seconds.number(recording)
-        yield Entry(line, path, seconds, None, recording, speakers.text(recording))
+        yield Entry(line, path, seconds, None, recording, speakers.text(recording), text=texts.text(recording))
 
 
-def _segments(scp: Path, speakers: "_Beside") -> Iterator[Entry]:
+def _segments(scp: Path, speakers: "_Beside", texts: "_Beside") -> Iterator[Entry]:
     paths = {recording: path for _, recording, path in _recordings(scp)}
     file = scp.parent / "segments"
     for line, text in enumerate(read_lines(file), start=1):
@@ -49,7 +50,8 @@ def _segments(scp: Path, speakers: "_Beside") -> Iterator[Entry]:
         check_id(file, line, utterance)
         seconds = None if end == -1 else end - start
         begin_at = None if start == 0 and seconds is None else start
-        yield Entry(line, paths[recording], seconds, begin_at, utterance, speakers.text(utterance))
+        said = texts.text(utterance)
+        yield Entry(line, paths[recording], seconds, begin_at, utterance, speakers.text(utterance), text=said)
 
 
 def _recordings(scp: Path) -> Iterator[tuple[int, str, str]]:
@@ -73,9 +75,9 @@ def _recordings(scp: Path) -> Iterator[tuple[int, str, str]]:
 class _Beside:
     """A file with "key value" a line beside a list: read along with it where both are in the same order, else whole."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._lines = read_lines(file) if file.is_file() else iter(())
+    def __init__(self, file: Path | None) -> None:
+        self._file = file if file is not None and file.is_file() else None
+        self._lines = read_lines(self._file) if self._file else iter(())
         self._all: dict[str, str | None] | None = None
 
     def text(self, key: str) -> str | None:
@@ -84,7 +86,7 @@ class _Beside:
             found, value = self._parse(next(self._lines, ""))
             if found == key:
                 return value
-            self._all = dict(map(self._parse, read_lines(self._file))) if self._file.is_file() else {}
+            self._all = dict(map(self._parse, read_lines(self._file))) if self._file else {}
         return self._all.get(key)
 
     def number(self, key: str) -> float | None:

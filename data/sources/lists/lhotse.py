@@ -1,11 +1,12 @@
 """Lhotse's manifests in JSON lines (Żelasko et al., 2021): cuts of recordings, and recordings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data.errors import DataError
 from data.sources.lists.entry import Entry, refusal
-from data.sources.lists.fields import check_id
+from data.sources.lists.fields import check_id, first_text
 
 SAME_TIMES = {"Resample"}  # transforms after which a recording's seconds are those of its file
 TOLERANCE = 1e-3  # in seconds: Lhotse rounds durations to whole samples
@@ -16,10 +17,13 @@ def is_lhotse(row: dict) -> bool:
     return str(row.get("type", "")).endswith("Cut") or isinstance(row.get("sources"), list) or "recording" in row
 
 
-def lhotse_entry(file: Path, line: int, row: dict) -> Entry:
-    """The entry of a cut or a recording. Raises DataError for what is not a piece of one audio file."""
+def lhotse_entry(file: Path, line: int, row: dict, text: tuple[str, ...] = ()) -> Entry:
+    """The entry of a cut or a recording. Raises DataError for what is not a piece of one audio file.
+
+    `text` names the keys of a supervision of which the first that is not empty is what is said.
+    """
     try:
-        return _recording(file, line, row) if isinstance(row.get("sources"), list) else _cut(file, line, row)
+        return _recording(file, line, row) if isinstance(row.get("sources"), list) else _cut(file, line, row, text)
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -33,7 +37,7 @@ def _recording(file: Path, line: int, row: dict) -> Entry:
     return Entry(line, _path(file, line, row, None), float(row["duration"]), None, id)
 
 
-def _cut(file: Path, line: int, row: dict) -> Entry:
+def _cut(file: Path, line: int, row: dict, text: tuple[str, ...]) -> Entry:
     kind = row.get("type", "MonoCut")
     save = "save its audio with `cuts.save_audios` and list that"
     if kind not in ("MonoCut", "MultiCut"):
@@ -47,9 +51,28 @@ def _cut(file: Path, line: int, row: dict) -> Entry:
         raise refusal(file, line, f"is a cut from {start:g} s on of {seconds:g} s", "correct start and duration")
     path = _path(file, line, recording, row.get("channel"))
     whole = start == 0 and seconds >= float(recording["duration"]) - TOLERANCE
-    speakers = {str(each["speaker"]) for each in row.get("supervisions") or () if each.get("speaker")}
+    supervisions = row.get("supervisions") or ()
+    speakers = {str(each["speaker"]) for each in supervisions if each.get("speaker")}
     speaker = speakers.pop() if len(speakers) == 1 else None
-    return Entry(line, path, seconds, None if whole else start, id, speaker)
+    said = _said(supervisions, seconds, text)
+    return Entry(line, path, seconds, None if whole else start, id, speaker, text=said)
+
+
+def _said(supervisions: Sequence[dict], seconds: float, text: tuple[str, ...]) -> str | None:
+    """The texts of a cut's supervisions in the order of their starts, which count from the cut's own.
+
+    None where one has no text, or reaches out of the cut: more or less would be written than is heard.
+    """
+    texts = []
+    if not all({"start", "duration"} <= each.keys() for each in supervisions):
+        return None
+    for each in sorted(supervisions, key=lambda each: float(each["start"])) if text else ():
+        start, length = float(each["start"]), float(each["duration"])
+        said = first_text([each.get(name) for name in text], range(len(text)))
+        if said is None or start < -TOLERANCE or start + length > seconds + TOLERANCE:
+            return None
+        texts.append(said)
+    return " ".join(texts) or None
 
 
 def _path(file: Path, line: int, recording: dict, channel: Any) -> str:

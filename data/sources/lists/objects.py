@@ -9,14 +9,17 @@ from data.sources.lists.fields import columns_of, entry_of
 from data.sources.lists.lhotse import is_lhotse, lhotse_entry
 
 
-def object_entries(file: Path) -> Iterator[Entry]:
-    """The entries of a file of JSON lines, or of a .json file that is one list or object of them. Raises DataError."""
+def object_entries(file: Path, text: tuple[str, ...] = ()) -> Iterator[Entry]:
+    """The entries of a file of JSON lines, or of a .json file that is one list or object of them. Raises DataError.
+
+    `text` names the keys of which the first that is not empty is what is said.
+    """
     rows = _document(file) if plain_suffix(file) == ".json" else None
     for line, row in enumerate(rows, start=1) if rows is not None else _lines(file):
         if is_lhotse(row):
-            yield lhotse_entry(file, line, row)
+            yield lhotse_entry(file, line, row, text)
         else:
-            yield entry_of(file, line, list(row.values()), columns_of(tuple(row)))
+            yield entry_of(file, line, list(row.values()), columns_of(tuple(row), text))
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict]]:

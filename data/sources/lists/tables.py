@@ -4,28 +4,32 @@ import csv
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from data.errors import DataError
 from data.sources.lists.entry import Entry, plain_suffix, read_lines, refusal
 from data.sources.lists.fields import PATH_COLUMNS, SHARD_COLUMNS, columns_of, entry_of
+from data.sources.tree import MEDIA_SUFFIXES
 
 DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
 TABLE_SUFFIXES = {".tsv", ".csv"}
 
 
-def text_entries(file: Path) -> Iterator[Entry]:
-    """The entries of a text file, whose form its first line tells. Raises DataError."""
+def text_entries(file: Path, text: tuple[str, ...] = ()) -> Iterator[Entry]:
+    """The entries of a text file, whose form its first line tells. Raises DataError.
+
+    `text` names the columns of which the first that is not empty is what is said; with none it is not read.
+    """
     lines = read_lines(file)
     first = next(lines, "")
     suffix = plain_suffix(file)
     delimiter = _delimiter(first, preferred="," if suffix == ".csv" else "\t")
     if delimiter:
-        return _table(file, chain([first], lines), delimiter)
+        return _table(file, chain([first], lines), delimiter, text)
     if _is_folder(first, file) and suffix not in (".csv", ".scp"):
         return _fairseq(first.strip(), lines)
     if "|" in first:
-        return _bars(chain([first], lines))
+        return _bars(chain([first], lines), reads_text="text" in text)
     if suffix in TABLE_SUFFIXES:
         header = first.rstrip("\n").split("\t" if suffix == ".tsv" else ",")
         problem = f"has no column {' or '.join(PATH_COLUMNS[:6])} among {str(header)[:200]}"
@@ -54,13 +58,13 @@ def _dialect(delimiter: str) -> dict:
     return {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if delimiter in ",;" else csv.QUOTE_NONE}
 
 
-def _table(file: Path, lines: Iterable[str], delimiter: str) -> Iterator[Entry]:
+def _table(file: Path, lines: Iterable[str], delimiter: str, text: tuple[str, ...]) -> Iterator[Entry]:
     reader = csv.reader(lines, **_dialect(delimiter))
     names = tuple(next(reader))
     if set(names) >= SHARD_COLUMNS:
         problem = "is a list of clips in shards"
         raise DataError("the manifest", file, problem, f"give {file.parent} as `root` to data.ShardSource")
-    columns = columns_of(names)
+    columns = columns_of(names, text)
     try:
         for values in reader:
             if values:
@@ -69,12 +73,18 @@ def _table(file: Path, lines: Iterable[str], delimiter: str) -> Iterator[Entry]:
         raise refusal(file, reader.line_num + 1, f"is no row of a table ({error})") from None
 
 
-def _bars(lines: Iterable[str]) -> Iterator[Entry]:
-    """Lines as those of LJSpeech, "id|text": the first field is a path, or a file's name without its extension."""
+def _bars(lines: Iterable[str], *, reads_text: bool) -> Iterator[Entry]:
+    """Lines as those of LJSpeech, "id|text": the first field is a path, or a file's name without its extension.
+
+    The text is the second of two fields. Of three it is the last behind a name, as in LJSpeech's "id|text|text with
+    its numbers as words"; behind a path the second may be a speaker, and no text is read.
+    """
     for number, line in enumerate(lines, start=1):
-        path = line.partition("|")[0].strip()
+        path, *rest = (field.strip() for field in line.split("|"))
         if path:
-            yield Entry(number, path)
+            named = len(rest) == 2 and PurePosixPath(path).suffix.lower() not in MEDIA_SUFFIXES
+            known = rest if reads_text and (len(rest) == 1 or named) else []
+            yield Entry(number, path, text=next(filter(None, reversed(known)), None))
 
 
 def _paths(lines: Iterable[str]) -> Iterator[Entry]:

@@ -44,8 +44,8 @@ def odd_clips() -> list[Clip]:
     return [
         Clip("/corpus/a/1.wav", "x/a/1.wav", 1.5, "ann"),
         Clip("/corpus/a/2 é\udce9\ud800.wav", "x/a/2 é\udce9\ud800.wav", None, ""),
-        Clip("/corpus/b/ü.wav", "another id", 0.1, "bo", 2.5),
-        Clip("/elsewhere/3.wav", "", 1e-300, None, 0.0),
+        Clip("/corpus/b/ü.wav", "another id", 0.1, "bo", 2.5, "größer, als \ud800"),
+        Clip("/elsewhere/3.wav", "", 1e-300, None, 0.0, "and so on"),
         Clip("/corpus/a/1.wav", "x/a/1.wav", 7.25, "ann"),
         Clip("\0/corpus/b", "x/\0/corpus/b", 3.0, "\ud800"),
         Clip("/corpus/", "x/", 3.0, "é"),
@@ -70,7 +70,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one at each parse of a manifest."""
     calls: list[int] = []
     entries = manifest.entries
-    monkeypatch.setattr(manifest, "entries", lambda file: calls.append(1) or entries(file))
+    monkeypatch.setattr(manifest, "entries", lambda *given: calls.append(1) or entries(*given))
     return calls
 
 
@@ -90,8 +90,8 @@ def test_any_clip_is_what_was_written() -> None:
 
 
 def test_every_field_of_a_clip_has_a_column() -> None:
-    """A new field of `Clip` has to be added to `ClipList`, with its VERSION raised."""
-    assert Clip._fields == ("path", "id", "seconds", "speaker", "start")
+    """A new field of `Clip` has to be added to `ClipList`; with its VERSION raised where old lists are wrong."""
+    assert Clip._fields == ("path", "id", "seconds", "speaker", "start", "text")
 
 
 @pytest.mark.usefixtures("few")

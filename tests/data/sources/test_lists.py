@@ -17,7 +17,7 @@ def found(path: Path, **options: str) -> Found:
     """(id, seconds, speaker, start) of each clip; each file is there."""
     clips = ManifestSource(str(path), **options).clips()
     assert all(Path(clip.path).is_file() for clip in clips)
-    return [clip[1:] for clip in clips]
+    return [clip[1:5] for clip in clips]
 
 
 def put(path: Path, text: str, *audio: str) -> Path:

@@ -56,7 +56,7 @@ def test_tsv_manifest(tmp_path: Path, column: str) -> None:
     text = f"path\t{column}\tspeaker\tsplit\tother\na.wav\t1.5\tann\ttrain\tx\nb.wav\t\t\ttest\ty\n"
     path = manifest(tmp_path, text)
     a, b = ManifestSource(path).clips()
-    assert a == (str(tmp_path / "a.wav"), "a.wav", 1.5, "ann", None) and (b.seconds, b.speaker) == (None, None)
+    assert a == (str(tmp_path / "a.wav"), "a.wav", 1.5, "ann", None, None) and (b.seconds, b.speaker) == (None, None)
     assert [clip.id for clip in ManifestSource(path, "test").clips()] == ["b.wav"]
     with pytest.raises(DataError, match="no split 'dev': choose from test, train"):
         ManifestSource(path, "dev").clips()
