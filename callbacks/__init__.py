@@ -17,7 +17,30 @@ if TYPE_CHECKING:
     from callbacks.analysis.operating_curve import OperatingCurve
     from callbacks.analysis.prior_report import PriorReport
     from callbacks.channel.evaluation import ChannelEvaluation
-    from callbacks.metrics import PESQ, PLCMOS, SISDR, STOI, LevelDifference, MelDistance, SpeechMetric, Unscorable
+    from callbacks.metrics import (
+        DNSMOS,
+        PESQ,
+        PLCMOS,
+        SISDR,
+        STOI,
+        UTMOS,
+        CharacterErrorRate,
+        DistillMOS,
+        LevelDifference,
+        MelDistance,
+        PocketSphinx,
+        Recogniser,
+        Resemblyzer,
+        SpeakerEncoder,
+        SpeakerSimilarity,
+        SpeechMetric,
+        TorchMetric,
+        TransformersRecogniser,
+        TransformersXVector,
+        Unscorable,
+        ViSQOL,
+        WordErrorRate,
+    )
     from callbacks.output.prediction_writer import PredictionWriter
     from callbacks.scoring.pool import ScoringPool
     from callbacks.training.codebook_usage import CodebookUsage
@@ -28,6 +51,20 @@ if TYPE_CHECKING:
     from callbacks.training.training_curves import TrainingCurves
 
 _HOMES = {
+    "CharacterErrorRate": "callbacks.metrics",
+    "DNSMOS": "callbacks.metrics",
+    "DistillMOS": "callbacks.metrics",
+    "PocketSphinx": "callbacks.metrics",
+    "Recogniser": "callbacks.metrics",
+    "Resemblyzer": "callbacks.metrics",
+    "SpeakerEncoder": "callbacks.metrics",
+    "SpeakerSimilarity": "callbacks.metrics",
+    "TorchMetric": "callbacks.metrics",
+    "TransformersRecogniser": "callbacks.metrics",
+    "TransformersXVector": "callbacks.metrics",
+    "UTMOS": "callbacks.metrics",
+    "ViSQOL": "callbacks.metrics",
+    "WordErrorRate": "callbacks.metrics",
     "BitSensitivity": "callbacks.analysis.bit_sensitivity",
     "AgreementReport": "callbacks.analysis.agreement",
     "ChannelEvaluation": "callbacks.channel.evaluation",
@@ -55,30 +92,44 @@ _HOMES = {
 }
 
 __all__ = [
+    "DNSMOS",
     "PESQ",
     "PLCMOS",
     "SISDR",
     "STOI",
+    "UTMOS",
     "AgreementReport",
     "BitSensitivity",
     "ChannelEvaluation",
+    "CharacterErrorRate",
     "CodebookUsage",
     "CodecEMA",
     "CostReport",
+    "DistillMOS",
     "ErrorSpread",
     "LevelDifference",
     "LevelResponse",
     "MelDistance",
     "OperatingCurve",
+    "PocketSphinx",
     "PredictionWriter",
     "Preflight",
     "PriorReport",
+    "Recogniser",
+    "Resemblyzer",
     "RunCheckpoint",
     "ScoringPool",
+    "SpeakerEncoder",
+    "SpeakerSimilarity",
     "SpeechMetric",
     "Throughput",
+    "TorchMetric",
     "TrainingCurves",
+    "TransformersRecogniser",
+    "TransformersXVector",
     "Unscorable",
+    "ViSQOL",
+    "WordErrorRate",
 ]
 
 

@@ -11,7 +11,7 @@ from callbacks.output.files import without_nan
 from callbacks.scoring.scores import ChannelRow, ClipScores
 from codec.training.comparison_module import EvaluatedSystem
 
-STATED = ("name", "label", "unit", "higher_is_better", "worst", "needs")  # of a metric
+STATED = ("name", "label", "unit", "higher_is_better", "worst", "needs", "pooled")  # of a metric
 
 
 def codec_facts(system: EvaluatedSystem, rates: CodeRates | None = None) -> dict[str, Any]:
@@ -86,4 +86,6 @@ def _clip(clip: ClipScores, rows: Sequence[ChannelRow]) -> dict[str, Any]:
     named = {"codec": clip.codec} if clip.codec else {}
     facts = {"speaker": clip.speaker, "seconds": clip.seconds, "bits": clip.bits}
     facts |= {"coded_bit_rate": without_nan(clip.coded_bit_rate)}
+    weights = {metric: clip.weight(metric) for metric in metrics if any(metric in s.weights for s in clip.scores)}
+    facts |= {"weights": weights} if weights else {}
     return {"id": clip.clip_id, **named, **facts, "channels": draws}

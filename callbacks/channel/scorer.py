@@ -27,13 +27,14 @@ from codec.training.comparison_module import EvaluatedSystem, encode_at
 class Clip:
     """A clip to transmit: its reference [T] at the scoring rate, and each codec's codes [1, K, F] on the CPU.
 
-    `speaker` is empty where not known.
+    `speaker` and `transcript` are empty where not known.
     """
 
     clip_id: str
     reference: np.ndarray
     codes: dict[str, Tensor]
     speaker: str = ""
+    transcript: str = ""
 
 
 def clip_of(
@@ -66,7 +67,8 @@ def clip_of(
         codes = {systems[0].name: codes}
     reference = batch.get("target", audio)[0, 0].float().cpu().numpy()
     on_cpu = {name: found.detach().cpu() for name, found in codes.items()}
-    return Clip(batch["id"][0], reference, on_cpu, batch.get("speaker", [""])[0])
+    said = (batch.get(name, [""])[0] for name in ("speaker", "text"))
+    return Clip(batch["id"][0], reference, on_cpu, *said)
 
 
 def _delay_frames(system: EvaluatedSystem, channel: Channel) -> int:
@@ -164,7 +166,8 @@ class ChannelScorer:
             system, sent, sample_rate=sample_rate, length=len(clip.reference), batch_size=self.decode_batch
         )
         for index, signal in enumerate(signals):
-            self.pool.submit((number, index), clip.reference, signal, sample_rate=sample_rate)
+            key, text = (number, index), clip.transcript
+            self.pool.submit(key, clip.reference, signal, sample_rate=sample_rate, transcript=text)
             if index in kept.values():
                 audio[index] = signal
         prefix = f"{system.name}, " if system.name else ""

@@ -86,12 +86,19 @@ def score_notes(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> 
     """What the brackets and dashes of a table of scores mean, and why each draw has no score."""
     labels = {metric.name: metric.label for metric in metrics}
     notes = [f"–: {reason}." for reason in dict.fromkeys(row.withheld for row in rows if row.withheld)]
-    notes += imputed_note(metrics, {row.metric for row in rows if row.unscorable})
+    lacking = {row.metric for row in rows if row.imputed or (row.unscorable and math.isnan(row.mean))}
+    notes += imputed_note(metrics, lacking)
     scored = {row.metric for row in rows}
     notes += [
         f"{metric.label}: only with {metric.needs.metric.upper()} among the metrics is it withheld where it fails."
         for metric in metrics
         if metric.needs is not None and metric.name in scored and metric.needs.metric not in scored
+    ]
+    weightless = {row.metric for row in rows if row.unscorable > row.imputed}
+    notes += [
+        f"{metric.label} is a rate over all words or characters; a clip without any counts nothing in it."
+        for metric in metrics
+        if metric.pooled and metric.name in weightless
     ]
     for row in rows:
         if row.unscorable:

@@ -1,4 +1,4 @@
-"""The base of intrusive speech metrics: one number for a degraded signal and its reference, or a reason why not."""
+"""The base of speech metrics: one number for a degraded signal and its reference, or a reason why not."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ class SpeechMetric(ABC):
             has no end, and a mean with such a draw is none.
         scores_silence: Whether a silent degraded signal has a value.
         needs: What a mean of this metric depends on; None where it always says something.
+        pooled: Whether a clip counts with its `weight`, as in an error rate over all words of a corpus.
     """
 
     name: str
@@ -67,6 +68,7 @@ class SpeechMetric(ABC):
     worst: float | None = None
     scores_silence: bool = False
     needs: Requirement | None = None
+    pooled: bool = False
 
     @property
     def label_with_unit(self) -> str:
@@ -82,11 +84,13 @@ class SpeechMetric(ABC):
         """Values as they count in a mean: `worst` in place of NaN (no score) and of any value that is worse.
 
         The second keeps failure from ever raising a mean: STOI of noise is a little below 0, that of silence 0. Without
-        a worst value, NaN stays NaN.
+        a worst value, NaN stays NaN. A pooled metric keeps all its values, so that their mean is the rate over all.
         """
         if self.worst is None:
             return values
         found = np.where(np.isnan(values), self.worst, values)
+        if self.pooled:
+            return found
         return np.minimum(found, self.worst) if self.higher_is_better is False else np.maximum(found, self.worst)
 
     def is_worst(self, values: np.ndarray) -> int:
@@ -95,13 +99,14 @@ class SpeechMetric(ABC):
             return 0
         return int((values >= self.worst if self.higher_is_better is False else values <= self.worst).sum())
 
-    def __call__(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+    def __call__(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int, *, transcript: str = "") -> float:
         """Score one pair.
 
         Args:
             reference: Clean signal [T], any float type, full scale 1.
             degraded: Signal to score [T], aligned with the reference.
             sample_rate: Rate of both signals in Hz.
+            transcript: What is said in the reference; empty where not known.
 
         Returns:
             The finite value, in `unit`.
@@ -123,10 +128,19 @@ class SpeechMetric(ABC):
                 raise Unscorable(f"{role} is not finite")
             if is_silent(signal) and not (self.scores_silence and role == "degraded signal"):
                 raise Unscorable(f"{role} is silent")
-        value = float(self.score(reference.astype(np.float64), degraded.astype(np.float64), sample_rate))
+        first, second = reference.astype(np.float64), degraded.astype(np.float64)
+        value = float(self.score_said(first, second, sample_rate, transcript))
         if not isfinite(value):
             raise Unscorable(f"{self.label} is not finite")
         return value
+
+    def weight(self, reference: np.ndarray, sample_rate: int, transcript: str) -> float:
+        """How much a clip counts in the mean of a pooled metric: words of its reference, for example."""
+        return 1.0
+
+    def score_said(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int, transcript: str) -> float:
+        """As `score`, of a metric that also looks at what is said."""
+        return self.score(reference, degraded, sample_rate)
 
     @abstractmethod
     def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:

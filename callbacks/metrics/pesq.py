@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import gcd
 from typing import Literal
 
 import numpy as np
 
 from callbacks.metrics.base import Requirement, SpeechMetric, Unscorable
 from callbacks.metrics.checks import require
+from callbacks.metrics.resampling import resample
 
 LEAST_STOI = 0.4
 
@@ -51,13 +51,3 @@ class PESQ(SpeechMetric):
             message = error.args[0] if error.args else ""
             text = message.decode() if isinstance(message, bytes) else str(message)
             raise Unscorable(f"{self.label}: {text.strip() or type(error).__name__}") from error
-
-
-def resample(signal: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Polyphase resampling of a signal [T] from `rate` to `new_rate` Hz; returned as is when they are equal."""
-    if rate == new_rate:
-        return signal
-    from scipy.signal import resample_poly
-
-    divisor = gcd(rate, new_rate)
-    return resample_poly(signal, new_rate // divisor, rate // divisor)

@@ -38,6 +38,7 @@ class StatedMetric(SpeechMetric):
         self.worst = stated.get("worst")  # this and the next are missing from older files
         needs = stated.get("needs")
         self.needs = Requirement(**needs) if needs else None
+        self.pooled = stated.get("pooled", False)
 
     def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
         raise NotImplementedError(f"{self.label} is read from channel.json, not computed")
@@ -95,7 +96,11 @@ class System:
             signals=np.arange(len(draws) * repeats).reshape(len(draws), repeats),
             bit_errors=np.array([draw["bit_error_rate"][:repeats] for draw in draws]),
             erased_codewords=np.array([draw["erased_codewords"][:repeats] for draw in draws]),
-            scores=[_scores(draw, repeat) for draw in draws for repeat in range(repeats)],
+            scores=[
+                _scores(draw, repeat)._replace(weights=entry.get("weights", {}))
+                for draw in draws
+                for repeat in range(repeats)
+            ],
             coded_bit_rate=_or_nan(entry.get("coded_bit_rate")),
         )
 
@@ -178,6 +183,7 @@ def _check(system: System) -> None:
             "coded bit rate": entry.get("coded_bit_rate") or 0
         }
         _check_numbers({f"{name} of clip {clip_id}": value for name, value in numbers.items()})
+        _check_numbers({f"the weight of clip {clip_id}": weight for weight in entry.get("weights", {}).values()})
         speaker = entry.get("speaker", "")
         require(isinstance(speaker, str), f"the speaker of clip {clip_id}", repr(speaker), "is no name")
         for channel in system.channels:

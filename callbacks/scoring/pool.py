@@ -53,22 +53,26 @@ class ScoringPool:
         self._slots = Semaphore(max(1, JOBS_PER_WORKER * num_workers))
         self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
 
-    def submit(self, key: Hashable, reference: np.ndarray, degraded: np.ndarray, *, sample_rate: int) -> None:
-        """Queue one degraded signal [T] with its reference [T]; blocks while the queue is full.
+    def submit(
+        self, key: Hashable, reference: np.ndarray, degraded: np.ndarray, *, sample_rate: int, transcript: str = ""
+    ) -> None:
+        """Queue one degraded signal [T] with its reference [T], and what is said in it; blocks while the queue is full.
 
         Raises:
             InvalidValue: The key is already in use since the last `results`.
         """
         require(key not in self._results, "key", repr(key), "was submitted twice", "collect the results first")
         if self.num_workers == 0:
-            self._results[key] = score(self.metrics, reference, degraded, sample_rate=sample_rate)
+            self._results[key] = score(
+                self.metrics, reference, degraded, sample_rate=sample_rate, transcript=transcript
+            )
             return
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.num_workers, thread_name_prefix="scoring")
             for _ in range(self.num_workers):
                 self._idle.put(None)
         self._slots.acquire()
-        self._results[key] = self._threads.submit(self._run, (reference, degraded, sample_rate))
+        self._results[key] = self._threads.submit(self._run, (reference, degraded, sample_rate, transcript))
 
     def results(self) -> dict[Hashable, Scores]:
         """Wait for every job since the last call and return key to scores, in the order of submission.
@@ -92,7 +96,7 @@ class ScoringPool:
             if worker is not None:
                 worker.stop()
 
-    def _run(self, job: tuple[np.ndarray, np.ndarray, int]) -> Scores:
+    def _run(self, job: tuple[np.ndarray, np.ndarray, int, str]) -> Scores:
         worker = self._idle.get()
         try:
             if worker is None:
@@ -134,7 +138,7 @@ class _Worker:
             self.stop(kill=True)
             raise RuntimeError(f"a scoring process could not start:\n{failure}")
 
-    def ask(self, job: tuple[np.ndarray, np.ndarray, int], timeout: float) -> Scores | str:
+    def ask(self, job: tuple[np.ndarray, np.ndarray, int, str], timeout: float) -> Scores | str:
         """Send a job and wait for its scores, or a metric's traceback; TimeoutError after `timeout` seconds."""
         self.connection.send(job)
         if not self.connection.poll(timeout):

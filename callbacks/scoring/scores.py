@@ -71,6 +71,10 @@ class ClipScores:
         found = [self.scores[signal].values[metric] for signal in self.signals[channel]]
         return np.array([np.nan if value is None else value for value in found])
 
+    def weight(self, metric: str) -> float:
+        """How much the clip counts in the mean of a pooled metric; NaN where no process has lived to tell."""
+        return next((found.weights[metric] for found in self.scores if metric in found.weights), np.nan)
+
     def reasons(self, channel: int, metric: str) -> list[str]:
         """The reasons of the repeats that a metric could not score."""
         found = (self.scores[signal].reasons.get(metric) for signal in self.signals[channel])
@@ -82,13 +86,14 @@ class ChannelRow(NamedTuple):
 
     `mean` is over clips, of each clip's mean over its repeats; `low` and `high` bound it. NaN means that there is no
     value. `scored` and `unscorable` count draws and add up to `clips * repeats`. `imputed` of the unscorable draws
-    count in the mean with the metric's worst value: all of them, or none where it has no worst value and the mean is
-    NaN. `withheld` is why the mean says nothing and is NaN, empty if it does (`SpeechMetric.needs`). `erased_codewords`
-    is the share of codewords received that stand for no code or lost a bit. `bit_rate` counts the bits a second on the
-    channel, parity included; `delay_ms` is the delay of error correction, interleaving and concealment. `speakers` is
-    the number of speakers, 0 where one of a clip is not known. `silent` counts the draws whose score is the metric's
-    worst value or worse, as that of silence is in STOI. `coded_bit_rate` is that of the codes alone behind an adaptive
-    arithmetic coder (`codec.channels.entropy_coding.adaptive_bits`), each clip by itself; NaN in older files.
+    count in the mean with the metric's worst value: all of them (but for clips of no weight in a pooled metric), or
+    none where it has no worst value and the mean is NaN. `withheld` is why the mean says nothing and is NaN, empty if
+    it does (`SpeechMetric.needs`). `erased_codewords` is the share of codewords received that stand for no code or lost
+    a bit. `bit_rate` counts the bits a second on the channel, parity included; `delay_ms` is the delay of error
+    correction, interleaving and concealment. `speakers` is the number of speakers, 0 where one of a clip is not known.
+    `silent` counts the draws whose score is the metric's worst value or worse, as that of silence is in STOI.
+    `coded_bit_rate` is that of the codes alone behind an adaptive arithmetic coder
+    (`codec.channels.entropy_coding.adaptive_bits`), each clip by itself; NaN in older files.
     """
 
     channel: str
@@ -187,13 +192,19 @@ def _row(
         codec=clips[0].codec if clips else "",
         bit_rate=round(crossing / seconds, 3) if seconds else 0.0,
         curve=channel.curve,
-        imputed=0 if metric.worst is None else unscorable,
+        imputed=0 if metric.worst is None else _imputed(clips, c, metric),
         withheld=reason,
         delay_ms=max((float(clip.delays_ms[c]) for clip in clips), default=0.0),
         speakers=speaker_count(clips),
         silent=sum(metric.is_worst(clip.values(c, metric.name)) for clip in clips),
         coded_bit_rate=round(coded / seconds, 3) if seconds else 0.0,
     )
+
+
+def _imputed(clips: Sequence[ClipScores], channel: int, metric: SpeechMetric) -> int:
+    """Draws without a score that count in the mean: those of clips that weigh something."""
+    lacking = [int(np.isnan(clip.values(channel, metric.name)).sum()) for clip in clips]
+    return int(sum(count for count, weight in zip(lacking, _weights(clips, metric), strict=True) if weight != 0))
 
 
 def paired_gaps(
@@ -215,12 +226,35 @@ def paired_gaps(
         values, baseline = clip.values(channel, metric.name), other.values(second, metric.name)
         gaps[place] = (metric.counted(values) - metric.counted(baseline)).mean()
         draws += int(np.isfinite(values - baseline).sum())
-    return gaps, draws
+    return (pooled_terms(gaps, _weights(clips, metric)) if metric.pooled else gaps), draws
 
 
 def clip_means(clips: Sequence[ClipScores], channel: int, metric: SpeechMetric) -> np.ndarray:
-    """Each clip's mean over its repeats [clips]; NaN where a draw has no score and the metric no worst value."""
-    return np.array([metric.counted(clip.values(channel, metric.name)).mean() for clip in clips])
+    """Each clip's mean over its repeats [clips]; NaN where a draw has no score and the metric no worst value.
+
+    Of a pooled metric, what the clip adds to the rate over all clips (`pooled_terms`).
+    """
+    means = np.array([metric.counted(clip.values(channel, metric.name)).mean() for clip in clips])
+    return pooled_terms(means, _weights(clips, metric)) if metric.pooled else means
+
+
+def _weights(clips: Sequence[ClipScores], metric: SpeechMetric) -> np.ndarray:
+    """How much each clip counts in a metric's mean [clips]."""
+    return np.array([clip.weight(metric.name) if metric.pooled else 1.0 for clip in clips])
+
+
+def pooled_terms(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Terms [clips] whose mean is the pooled rate r = Σ w v / Σ w: r + w (v − r) / w̄.
+
+    They are the linearised ratio (Cochran 1977, section 6.4): intervals of their mean are those of the rate, to first
+    order. A clip of weight 0 adds r, that is nothing; where all weigh 0 there is no rate, and all terms are NaN.
+    """
+    mean = weights.mean() if len(weights) else 0.0
+    if not mean > 0:
+        return np.full(len(values), np.nan)
+    known = np.where(weights > 0, values, 0.0)
+    rate = float((weights * known).mean() / mean)
+    return rate + weights * (known - rate) / mean
 
 
 def withheld(clips: Sequence[ClipScores], channel: int, metric: SpeechMetric, metrics: Sequence[SpeechMetric]) -> str:
@@ -231,7 +265,7 @@ def withheld(clips: Sequence[ClipScores], channel: int, metric: SpeechMetric, me
     needed = next((m for m in metrics if metric.needs and m.name == metric.needs.metric), None)
     if not clips or needed is None or metric.needs is None:
         return ""
-    low = clip_means(clips, channel, needed).mean() < metric.needs.least
+    low = float(clip_means(clips, channel, needed).mean()) < metric.needs.least
     return f"mean {needed.label} below {metric.needs.least:g}: {metric.needs.why}" if low else ""
 
 

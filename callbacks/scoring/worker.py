@@ -15,7 +15,7 @@ from callbacks.scoring.signals import score
 
 
 def serve(connection: Connection) -> None:
-    """Receive the metrics and answer None, then each job (reference, degraded, sample_rate) with `Scores`.
+    """Receive the metrics and answer None, then each job (reference, degraded, sample_rate, transcript) with `Scores`.
 
     A failure other than `Unscorable` is answered with its traceback as a string.
     """
@@ -27,11 +27,11 @@ def serve(connection: Connection) -> None:
     connection.send(None)
     while True:
         try:
-            reference, degraded, sample_rate = connection.recv()
+            reference, degraded, sample_rate, transcript = connection.recv()
         except EOFError:  # the parent closed the pipe, or died
             return
         try:
-            connection.send(score(metrics, reference, degraded, sample_rate=sample_rate))
+            connection.send(score(metrics, reference, degraded, sample_rate=sample_rate, transcript=transcript))
         except Exception:
             connection.send(traceback.format_exc())
 

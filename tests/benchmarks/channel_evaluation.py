@@ -83,7 +83,7 @@ def read_clips(folder: Path | None, count: int, seconds: float) -> list[np.ndarr
         return [synthetic_clip(seed, seconds) for seed in range(count)]
     import soundfile
 
-    from callbacks.metrics.pesq import resample
+    from callbacks.metrics.resampling import resample
 
     clips = []
     for path in sorted(folder.rglob("*.flac"))[:count]:

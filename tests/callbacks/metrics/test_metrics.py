@@ -14,7 +14,7 @@ from pystoi import stoi
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from callbacks.metrics import PESQ, SISDR, STOI, LevelDifference, MelDistance, SpeechMetric, Unscorable, default_metrics
-from callbacks.metrics.pesq import resample
+from callbacks.metrics.resampling import resample
 from tests.support.codec_fakes import RATE
 from tests.support.speech import speech_like
 

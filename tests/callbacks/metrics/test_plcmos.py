@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from callbacks.metrics import PLCMOS, STOI, Unscorable
-from callbacks.metrics.pesq import resample
+from callbacks.metrics.resampling import resample
 from callbacks.scoring.pool import ScoringPool
 from codec.errors import MissingDependency
 from tests.support.codec_fakes import RATE

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from callbacks.metrics.base import Requirement, SpeechMetric, Unscorable
-from callbacks.metrics.pesq import LEAST_STOI, resample
+from callbacks.metrics.base import Unscorable
+from callbacks.metrics.opinion.base import PredictedOpinion
+from callbacks.metrics.packages import imported
+from callbacks.metrics.resampling import resample
 
 RATE = 16_000  # Hz, of the network
 SHORTEST = 1600  # samples: of fewer than 1408, the network's poolings leave nothing
 RATERS, WIDTH = 15, 64  # drawn listeners over which the package averages, and the width of their embedding
 
 
-class PLCMOS(SpeechMetric):
+class PLCMOS(PredictedOpinion):
     """Mean opinion score, 1 to 5, that listeners of concealed packet losses would give, estimated without reference.
 
     The network of Diener et al. (PLCMOS, Interspeech 2023, arXiv 2305.15127), version 2, which `speechmos` brings. It
@@ -31,17 +32,13 @@ class PLCMOS(SpeechMetric):
         MissingDependency: speechmos or onnxruntime is not installed.
     """
 
-    name = "plcmos"
-    label = "PLCMOS"
-    unit = "MOS"
-    worst = 1.0
-    needs = Requirement("stoi", LEAST_STOI, "PLCMOS hears no reference, and can be high where no speech is left")
+    name, label = "plcmos", "PLCMOS"
 
     def __init__(self) -> None:
         _packages()
 
-    def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-        signal = np.clip(resample(degraded, sample_rate, RATE), -1, 1)
+    def opinion(self, signal: np.ndarray, sample_rate: int) -> float:
+        signal = np.clip(resample(signal, sample_rate, RATE), -1, 1)
         if len(signal) < SHORTEST:
             raise Unscorable(f"{self.label}: too short")
         model = _model()
@@ -53,7 +50,7 @@ class PLCMOS(SpeechMetric):
 @lru_cache(maxsize=1)
 def _model() -> Any:
     """The package's network, on one thread: the worker processes share the cores, and rounding is the same in all."""
-    onnxruntime, plcmos = _packages()
+    plcmos, onnxruntime = _packages()
     model = plcmos.PLCMOS()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -61,15 +58,9 @@ def _model() -> Any:
     return model
 
 
-def _packages() -> tuple[Any, Any]:
-    """onnxruntime, and the module of speechmos."""
-    try:
-        return import_module("onnxruntime"), import_module("speechmos.plcmos")
-    except ImportError as error:
-        from codec.errors import MissingDependency  # brings PyTorch
-
-        needs = "needs the packages speechmos and onnxruntime"
-        raise MissingDependency("PLCMOS", allowed=needs, remedy="pip install '.[mos]'") from error
+def _packages() -> list[Any]:
+    """The module of speechmos, and onnxruntime."""
+    return imported("PLCMOS", "mos", "speechmos.plcmos", "onnxruntime")
 
 
 def _raters() -> np.ndarray:
