@@ -61,6 +61,7 @@ COMPARISONS = {  # nothing to train; test_pretrained.py
         "protection",
         "operating_curve",
         "soft",
+        "field",
     )
 }
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")

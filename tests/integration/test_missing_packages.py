@@ -96,6 +96,18 @@ SENTENCES = [
      "MissingDependency: Sweeps need the optuna package: pip install '.[sweep]'."),
     ("espeakng_loader", "from data import make_demo_corpus as use; file = '/nonexistent'",
      "DataError: espeak-ng speaks the demo corpus and is not installed: pip install '.[demo]'."),
+    ("jiwer", "import callbacks; use = getattr(callbacks, 'CharacterErrorRate'); file = None",
+     "MissingDependency: CharacterErrorRate needs the package jiwer: pip install '.[asr]'."),
+    ("pocketsphinx", "import callbacks; use = getattr(callbacks, 'WordErrorRate'); file = None",
+     "MissingDependency: PocketSphinx needs the package pocketsphinx: pip install '.[asr]'."),
+    ("resemblyzer", "import callbacks; use = getattr(callbacks, 'SpeakerSimilarity'); file = None",
+     "MissingDependency: Resemblyzer needs the package resemblyzer: pip install '.[speaker]'."),
+    ("speechmos", "import callbacks; use = getattr(callbacks, 'DNSMOS'); file = 'overall'",
+     "MissingDependency: DNSMOS needs the packages speechmos and onnxruntime: pip install '.[mos]'."),
+    ("distillmos", "from callbacks import DistillMOS\ndef use(file): DistillMOS()\nfile = ''",
+     "MissingDependency: DistillMOS needs the package distillmos: pip install '.[mos]'."),
+    ("visqol", "from callbacks import ViSQOL\ndef use(file): ViSQOL()\nfile = ''",
+     "MissingDependency: ViSQOL needs the package visqol: pip install '.[visqol]'."),
 ]  # fmt: skip
 
 

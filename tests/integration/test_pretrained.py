@@ -24,6 +24,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("config", "systems", "name"), [
     ("evaluate/pretrained.yaml", CODECS, "codecs"),
+    ("evaluate/field.yaml", CODECS, "field"),
     ("evaluate/pretrained_maps.yaml", ["FSQ natural", "FSQ permuted in halves seed 4", "RVQ optimised"], "maps"),
     ("evaluate/pretrained_links.yaml", ["FSQ", "FSQ prior", "RVQ conv 1/2 over 16 frames"], "links"),
     pytest.param(
