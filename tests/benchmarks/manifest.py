@@ -45,16 +45,17 @@ def memory() -> dict[str, float]:
     return {name: sum(int(rows[key].split()[0]) for key in keys) * 1.024e-3 for name, keys in MEMORY.items()}
 
 
-def write_manifest(path: Path, lines: int) -> None:
-    """A TSV of `lines` clips in folders of 50 files."""
+def write_manifest(path: Path, lines: int, letters: int = 0) -> None:
+    """A TSV of `lines` clips in folders of 50 files; with `letters` in the transcript of each, which differ."""
     first = "audio/0000/000/utterance_000000000.flac"
     (path.parent / first).parent.mkdir(parents=True, exist_ok=True)
     write_noise(path.parent / first, 1.0)
     with open(path, "w") as file:
-        file.write("path\tduration\tspeaker\n")
+        file.write("path\tduration\tspeaker" + "\ttext" * bool(letters) + "\n")
         for n in range(lines):
             seconds = 1 + n * 7919 % 19997 / 1000
-            file.write(f"audio/{n // 5000:04}/{n // 50 % 100:03}/utterance_{n:09}.flac\t{seconds:.3f}\tsp{n // 50}\n")
+            name, said = f"audio/{n // 5000:04}/{n // 50 % 100:03}/utterance_{n:09}.flac", f"{n:0{letters}}"
+            file.write(f"{name}\t{seconds:.3f}\tsp{n // 50}" + f"\t{said}" * bool(letters) + "\n")
 
 
 def be_rank(manifest: str) -> None:
@@ -115,10 +116,10 @@ def be_trainer(manifest: str, workers: int, method: str) -> None:
     print(json.dumps([large - little for little, large in zip(*grown, strict=True)]))
 
 
-def measure(lines: int, counts: list[int], folder: Path) -> None:
+def measure(lines: int, counts: list[int], folder: Path, letters: int) -> None:
     """Print the rows of the table for one length."""
     manifest = folder / f"{lines}.tsv"
-    write_manifest(manifest, lines)
+    write_manifest(manifest, lines, letters)
     row(f"{lines:,}", "first listing, 1 rank", *run_ranks(manifest, 1))
     size = sum(path.stat().st_size for path in folder.glob(f".{manifest.name}.clips/*/*"))
     print(f"{manifest.stat().st_size / 1e6:.0f} MB of manifest, {size / 1e6:.0f} MB of columns")
@@ -146,6 +147,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--folder", type=Path, help="where the manifests are made (120 bytes a line, as in the cache)")
+    parser.add_argument("--text", type=int, default=0, help="letters in the transcript of each clip")
     parser.add_argument("--method", choices=multiprocessing.get_all_start_methods(), default="fork")
     parser.add_argument("--rank", help=argparse.SUPPRESS)
     parser.add_argument("--trainer", help=argparse.SUPPRESS)
@@ -166,7 +168,7 @@ def main() -> None:
     print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for lines in options.lines:
-            measure(lines, options.processes, Path(folder))
+            measure(lines, options.processes, Path(folder), options.text)
     return None
 
 
