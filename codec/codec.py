@@ -14,9 +14,10 @@ from codec.encoders.base import Encoder
 from codec.encoders.streaming import EncodedStream
 from codec.errors import InvalidValue
 from codec.layers.construction import Constructed
+from codec.layers.extents import Extents, Lengths, batch_extents, silenced
 from codec.layers.inputs import check_latents, check_place, checked_audio, refuse_other_types
 from codec.quantizers.base import Quantizer
-from codec.quantizers.codes import checked_codes, code_bits
+from codec.quantizers.codes import check_stages, checked_codes, code_bits
 
 
 class CodecOutput(NamedTuple):
@@ -93,9 +94,23 @@ class NeuralCodec(Constructed, nn.Module):
         self.sample_rate, self.hop_length = sample_rate, encoder.hop_length
         self.output_sample_rate = sample_rate * decoder.hop_length // encoder.hop_length
 
-    def encode(self, audio: Tensor) -> Tensor:
-        """Encode audio `[B, 1, T]` to codes, int64 `[B, K, ⌈T / hop_length⌉]`; raises as `encode_latents` does."""
-        return self.quantizer(self.encode_latents(audio)).codes
+    def encode(self, audio: Tensor, lengths: Lengths | None = None) -> Tensor:
+        """Encode audio to codes.
+
+        Args:
+            audio: `[B, 1, T]`.
+            lengths: samples of each clip, 1 to T, where clips of unequal lengths share the batch; what `audio` holds
+                beyond a clip's end has no effect. On the CPU or in a list, so that nothing waits for a GPU.
+
+        Returns:
+            int64 `[B, K, ⌈T / hop_length⌉]`; each clip's codes are those that it has alone, up to the rounding of its
+            latents, and zeros beyond its ⌈length / hop_length⌉ frames.
+
+        Raises:
+            InvalidValue: as `encode_latents` does.
+        """
+        latents, frames = self._latents(audio, lengths, check_values=True)
+        return silenced(self.quantizer(latents).codes, frames)
 
     def encode_stream(
         self,
@@ -123,48 +138,76 @@ class NeuralCodec(Constructed, nn.Module):
             self.encoder, self.quantizer, audio, frame_rate=self.frame_rate, chunk=chunk, before=before, after=after
         )
 
-    def encode_latents(self, audio: Tensor, *, check_values: bool = True) -> Tensor:
+    def encode_latents(self, audio: Tensor, lengths: Lengths | None = None, *, check_values: bool = True) -> Tensor:
         """Latents before quantization `[B, D, F]` of audio `[B, 1, T]`.
 
         Args:
             audio: float32 in [−1, 1]; other float types are converted.
+            lengths: samples of each clip, as of `encode`; latents beyond a clip's frames are zero.
             check_values: read the audio's peak, which waits for a GPU. `forward`, and so training, does without it, and
                 compiled or exported code never reads it.
 
         Raises:
             InvalidValue: no tensor, integers or complex numbers, another shape, another device than the encoder's, a
-                value that is not finite, or a peak above 10.
+                value that is not finite, a peak above 10, or `lengths` that do not fit the batch.
         """
-        audio = checked_audio(audio, self.encoder if check_values else None)
-        return self.encoder(self.encoder.whole_frames(audio))[..., : -(-audio.shape[-1] // self.hop_length)]
+        return self._latents(audio, lengths, check_values=check_values)[0]
 
-    def decode(self, codes: Tensor, erased: Tensor | None = None, *, length: int | None = None) -> Tensor:
+    def _latents(self, audio: Tensor, lengths: Lengths | None, *, check_values: bool) -> tuple[Tensor, Extents | None]:
+        """`encode_latents`, and the frames of each clip where lengths are given."""
+        checked_encoder = self.encoder if check_values else None
+        if lengths is None:
+            audio = checked_audio(audio, checked_encoder)
+            return self.encoder(self.encoder.whole_frames(audio))[..., : self.frame_count(audio.shape[-1])], None
+        samples = batch_extents(checked_audio(audio), lengths, unit="samples")
+        audio = checked_audio(samples.silence(audio), checked_encoder)
+        return self.encoder.encode_clips(audio, samples)
+
+    def decode(
+        self,
+        codes: Tensor,
+        erased: Tensor | None = None,
+        *,
+        length: int | None = None,
+        lengths: Lengths | None = None,
+    ) -> Tensor:
         """Reconstruct audio from codes.
 
         Args:
             codes: int64 `[B, K, F]`, or any integers; a residual quantizer also takes its first codebooks alone.
             erased: bool `[B, K, F]`, True where a code was lost; its value is ignored.
             length: number of samples, at most F decoder hops; all of them by default.
+            lengths: frames of each clip, 1 to F, where clips of unequal lengths share the batch (`frame_count`); what
+                `codes` holds beyond has no effect. On the CPU or in a list, so that nothing waits for a GPU.
 
         Returns:
-            float32 `[B, 1, length]` at `output_sample_rate`.
+            float32 `[B, 1, length]` at `output_sample_rate`; each clip's samples are those that it has alone, up to
+            rounding, and zeros beyond its frames.
 
         Raises:
             InvalidValue: another device than the decoder's, or see `codec.quantizers.codes.checked_codes` and
                 `decode_latents`.
         """
         check_place(codes, self.decoder, name="codes")
+        if lengths is not None:
+            check_stages(codes, self.quantizer.codebook_sizes)
+            frames = batch_extents(codes, lengths, unit="frames")
+            codes, lengths = frames.silence(codes), frames.counts
         codes = checked_codes(codes, self.quantizer.codebook_sizes, erased)
-        return self.decode_latents(self.quantizer.decode(codes, erased), length=length)
+        return self.decode_latents(self.quantizer.decode(codes, erased), length=length, lengths=lengths)
 
-    def decode_latents(self, latents: Tensor, *, length: int | None = None) -> Tensor:
-        """Reconstruct audio `[B, 1, length]` from quantized latents `[B, D, F]`.
+    def decode_latents(self, latents: Tensor, *, length: int | None = None, lengths: Lengths | None = None) -> Tensor:
+        """Reconstruct audio `[B, 1, length]` from quantized latents `[B, D, F]`; `lengths` as of `decode`.
 
         Raises:
-            InvalidValue: latents of another shape, or a `length` below 1 or above F decoder hops.
+            InvalidValue: latents of another shape, a `length` below 1 or above F decoder hops, or `lengths` that do not
+                fit the batch.
         """
         check_latents(latents, self.quantizer.dim, self.decoder.hop_length, length=length)
-        return self.decoder(latents)[..., :length]
+        if lengths is None:
+            return self.decoder(latents)[..., :length]
+        frames = batch_extents(latents, lengths, unit="frames")
+        return self.decoder.decode_clips(frames.silence(latents), frames)[..., :length]
 
     def condition(self, latents: Tensor, bits: Tensor) -> Tensor:
         """Latents `[B, D, F]` for `decode_latents`, told how certain the received bits `[B, F, n]` are.
@@ -199,7 +242,13 @@ class NeuralCodec(Constructed, nn.Module):
             self.quantizer, self.decoder, codes, frame_rate=self.frame_rate, chunk=chunk, before=before, after=after
         )
 
-    def forward(self, audio: Tensor, transmit: Callable[[Tensor], Tensor] | None = None) -> CodecOutput:
+    def forward(
+        self,
+        audio: Tensor,
+        transmit: Callable[[Tensor], Tensor] | None = None,
+        *,
+        lengths: Lengths | None = None,
+    ) -> CodecOutput:
         """Encode and reconstruct `[B, 1, T]`; the output has `output_length(T)` samples.
 
         Args:
@@ -207,12 +256,15 @@ class NeuralCodec(Constructed, nn.Module):
             transmit: sends codes `[B, K, F]` over a channel and returns the latents received, `[B, D, F]`. The decoder
                 gets these; their gradient passes straight through to the latents before the channel, and to what the
                 received latents themselves depend on.
+            lengths: samples of each clip, as of `encode`; the quantizer's loss counts the padding.
         """
-        z_e = self.encode_latents(audio, check_values=False)
+        z_e, frames = self._latents(audio, lengths, check_values=False)
         z_q, codes, loss = self.quantizer(z_e)
         if transmit is not None:
             z_q = transmit(codes) + (z_q - z_q.detach())
-        return CodecOutput(self.decoder(z_q)[..., : self.output_length(audio.shape[-1])], codes, z_e, z_q, loss)
+        decoded = self.decoder(z_q) if frames is None else self.decoder.decode_clips(frames.silence(z_q), frames)
+        length = self.output_length(audio.shape[-1])
+        return CodecOutput(decoded[..., :length], silenced(codes, frames), z_e, z_q, loss)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "NeuralCodec":
         """Move the weights; conversion to another type than float32 (`half()`) is an InvalidValue."""
@@ -222,6 +274,10 @@ class NeuralCodec(Constructed, nn.Module):
     def output_length(self, length: int) -> int:
         """Samples at the output rate for `length` samples at the input rate, rounded up."""
         return -(-length * self.output_sample_rate // self.sample_rate)
+
+    def frame_count(self, length: int) -> int:
+        """Frames of `length` samples at the input rate, ⌈length / hop_length⌉."""
+        return -(-length // self.hop_length)
 
     @property
     def device(self) -> torch.device:

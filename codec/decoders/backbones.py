@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from codec.decoders.base import Backbone
 from codec.errors import InvalidValue
 from codec.layers.attention import Attention, LocalAttention, TransformerBlock
-from codec.layers.blocks import ConvNeXtBlock, FrameConv, ResNetBlock, run
+from codec.layers.blocks import ConvNeXtBlock, FrameConv, ResNetBlock, run, run_masked
+from codec.layers.extents import Extents
 
 
 class ConvNeXtBackbone(Backbone):
@@ -68,6 +69,8 @@ class TransformerBackbone(Backbone):
         InvalidValue: `width` is no multiple of 32, or heads have an odd width.
     """
 
+    takes_extents = True
+
     def __init__(
         self,
         dim: int = 1024,
@@ -110,8 +113,13 @@ class TransformerBackbone(Backbone):
     def receptive_field(self) -> tuple[int, int] | None:
         return (6 + 4 * 4 + len(self.blocks) * self.window, 0) if self.causal else None
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, extents: Extents | None = None) -> Tensor:
         x = self.project(latents.transpose(1, 2)).transpose(1, 2)  # [B, C, F]
+        if extents is not None:
+            x = run_masked(self.prior, self.embed(x, extents), extents).transpose(1, 2)
+            for block in self.blocks:
+                x = block(x, extents)
+            return self.out_norm(run_masked(self.post, x.transpose(1, 2), extents).transpose(1, 2))
         x = run(self.prior, self.embed(x), checkpointing=self.checkpointing).transpose(1, 2)  # [B, F, C]
         x = run(self.blocks, x, checkpointing=self.checkpointing).transpose(1, 2)
         return self.out_norm(run(self.post, x, checkpointing=self.checkpointing).transpose(1, 2))

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from codec.layers.construction import Constructed
+from codec.layers.extents import Extents, run_padded
 
 
 class Decoder(Constructed, nn.Module, ABC):
@@ -13,8 +14,12 @@ class Decoder(Constructed, nn.Module, ABC):
     Attributes:
         dim: latent width D.
         hop_length: samples of output per frame.
+        takes_extents: whether `forward` takes the clips' `codec.layers.extents.Extents` as a second argument, which is
+            None for a batch without padding, and lets nothing beyond a clip's end change its audio. A decoder that does
+            not is run such that nothing does (`codec.layers.extents.run_padded`).
     """
 
+    takes_extents = False
     dim: int
     hop_length: int
 
@@ -22,6 +27,20 @@ class Decoder(Constructed, nn.Module, ABC):
     def receptive_field(self) -> tuple[int, int] | None:
         """Number of frames before and after a frame on which its audio depends; None if it depends on all."""
         return None
+
+    def decode_clips(self, latents: Tensor, frames: Extents) -> Tensor:
+        """Decode clips of unequal lengths, each as if it were alone.
+
+        Args:
+            latents: `[B, D, F]`, zero beyond each clip's end.
+            frames: of each clip.
+
+        Returns:
+            `[B, 1, F * hop_length]`, silent beyond each clip's end.
+        """
+        hop = self.hop_length
+        ends = Extents.of([hop * count for count in frames.counts], hop * latents.shape[-1], latents.device)
+        return ends.fit(run_padded(self, latents, frames.counts, hops=(1, hop)))
 
     @abstractmethod
     def forward(self, latents: Tensor) -> Tensor:
@@ -34,8 +53,10 @@ class Backbone(Constructed, nn.Module, ABC):
     Attributes:
         dim: latent width D.
         width: of the features.
+        takes_extents: as that of `Decoder`.
     """
 
+    takes_extents = False
     dim: int
     width: int
 

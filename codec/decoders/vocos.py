@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.decoders.base import Backbone, Decoder
+from codec.layers.extents import Extents, run_padded
 from codec.layers.spectral import same_istft
 
 
@@ -19,6 +20,8 @@ class VocosDecoder(Decoder):
         window: transform length in hops.
         max_magnitude: upper limit of the magnitude, 100 in Vocos and NeuCodec.
     """
+
+    takes_extents = True
 
     def __init__(
         self, backbone: Backbone, hop_length: int = 320, *, window: int = 4, max_magnitude: float = 100.0
@@ -36,11 +39,15 @@ class VocosDecoder(Decoder):
         reach = -(-(self.n_fft // self.hop_length - 1) // 2)
         return None if field is None else (field[0] + reach, field[1] + reach)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        x = self.head(self.backbone(latents)).transpose(1, 2)  # [B, n_fft + 2, F]
+    def forward(self, latents: Tensor, extents: Extents | None = None) -> Tensor:
+        if extents is None:
+            features = self.backbone(latents)
+        else:
+            features = run_padded(self.backbone, latents, extents.counts, time=1)
+        x = self.head(features).transpose(1, 2)  # [B, n_fft + 2, F]
         with torch.autocast(x.device.type, enabled=False):
             log_magnitude, phase = x.float().chunk(2, dim=1)
             # exp(88) overflows in float32, and so would its gradient.
             magnitude = log_magnitude.clamp_max(80.0).exp().clamp_max(self.max_magnitude)
             spectrum = torch.polar(magnitude, phase)
-            return same_istft(spectrum, self.n_fft, self.hop_length).unsqueeze(1)  # [B, 1, F * hop]
+            return same_istft(spectrum, self.n_fft, self.hop_length, extents).unsqueeze(1)  # [B, 1, F * hop]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from codec.encoders.base import Encoder
 from codec.errors import InvalidValue
 from codec.layers.attention import LocalAttention, TransformerBlock
+from codec.layers.extents import Extents
 from codec.layers.l3ac import DepthwiseUnit, PaddedConv
 
 
@@ -32,6 +33,8 @@ class StudentEncoder(Encoder):
     Raises:
         InvalidValue: widths and depths are not one more than strides.
     """
+
+    takes_extents = True
 
     def __init__(
         self,
@@ -71,7 +74,22 @@ class StudentEncoder(Encoder):
         self.norm = nn.LayerNorm(2 * width, eps=1e-6)
         self.out = PaddedConv(2 * width, dim, kernel=3, causal=causal)
 
-    def forward(self, audio: Tensor) -> Tensor:
+    def forward(self, audio: Tensor, extents: Extents | None = None) -> Tensor:
+        if extents is not None:
+            return self._masked(audio, extents)
         x = self.convolutions(audio)  # [B, C, F * attention_stride]
         x = self.stage(self.attention(x.transpose(1, 2)).transpose(1, 2))  # [B, 2C, F]
         return self.out(self.norm(x.transpose(1, 2)).transpose(1, 2))  # [B, D, F]
+
+    def _masked(self, audio: Tensor, extents: Extents) -> Tensor:
+        """The same for clips of unequal lengths, at each layer's own rate."""
+        x = audio
+        for layer in self.convolutions:
+            x = layer(x, extents)
+            extents = extents.strided(layer.stride) if isinstance(layer, PaddedConv) else extents
+        x = x.transpose(1, 2)
+        for block in self.attention:
+            x = block(x, extents)
+        x = self.stage(x.transpose(1, 2), extents)
+        extents = extents.strided(self.stage.stride)
+        return self.out(self.norm(x.transpose(1, 2)).transpose(1, 2), extents)  # [B, D, F]

@@ -14,6 +14,7 @@ from codec.encoders.base import Encoder
 from codec.encoders.feature_cache import TeacherCache
 from codec.encoders.w2v_bert import W2VBert, import_transformers
 from codec.errors import InvalidValue
+from codec.layers.extents import Extents, run_padded, silenced
 
 
 class SemanticAdapter(nn.Module):
@@ -30,9 +31,10 @@ class SemanticAdapter(nn.Module):
         )
         self.last = nn.Conv1d(channels, channels, 3, padding=1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.first(x))
-        return self.last(x + self.middle(x))
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
+        x = silenced(F.relu(self.first(silenced(x, extents))), extents)
+        y = self.middle[2](silenced(self.middle[:2](x), extents)) if extents is not None else self.middle(x)
+        return self.last(silenced(x + y, extents))
 
 
 class W2VBertEncoder(Encoder):
@@ -79,8 +81,16 @@ class W2VBertEncoder(Encoder):
         audio = F.pad(audio, (0, spare))
         return super().whole_frames(audio)
 
-    def forward(self, audio: Tensor) -> Tensor:
+    @property
+    def takes_extents(self) -> bool:  # type: ignore[override]
+        """Not with a cache, whose files are named by a clip's samples alone."""
+        return self.cache is None and self.frozen.takes_extents
+
+    def forward(self, audio: Tensor, extents: Extents | None = None) -> Tensor:
         with torch.no_grad():
+            if extents is not None:
+                features, extents = self.frozen.masked(audio, extents)
+                return self.adapter(features, extents)
             self.features = self.frozen(audio) if self.cache is None else self.cache(self.frozen, audio)
         return self.adapter(self.features)  # [B, D, F]
 
@@ -154,6 +164,8 @@ class FusedEncoder(Encoder):
         InvalidValue: the hop lengths differ.
     """
 
+    takes_extents = True
+
     def __init__(self, acoustic: Encoder, semantic: Encoder, *, dim: int = 768) -> None:
         super().__init__()
         if acoustic.hop_length != semantic.hop_length:
@@ -177,8 +189,14 @@ class FusedEncoder(Encoder):
         """Audio `[B, 1, T]` padded as the semantic encoder needs it."""
         return self.semantic.whole_frames(audio)
 
-    def forward(self, audio: Tensor) -> Tensor:
-        acoustic, semantic = self.acoustic(audio), self.semantic(audio)
+    def forward(self, audio: Tensor, extents: Extents | None = None) -> Tensor:
+        if extents is None:
+            acoustic, semantic = self.acoustic(audio), self.semantic(audio)
+        else:
+            acoustic, semantic = (
+                run_padded(encoder, audio, extents.counts, hops=(self.hop_length, 1))
+                for encoder in (self.acoustic, self.semantic)
+            )
         frames = min(acoustic.shape[-1], semantic.shape[-1])
         return self.project(torch.cat((acoustic[..., :frames], semantic[..., :frames]), 1))  # [B, D, F]
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.errors import InvalidValue, MissingDependency, UnreadableFile, first_line
-from codec.layers.fbank import KaldiFilterbank
+from codec.layers.extents import Extents
+from codec.layers.fbank import SHIFT, WINDOW, KaldiFilterbank
 
 
 class W2VBert(nn.Module):
@@ -69,6 +70,31 @@ class W2VBert(nn.Module):
         features = self.spectrogram(audio.squeeze(1))
         return self.model(features).last_hidden_state.float().transpose(1, 2)
 
+    @property
+    def takes_extents(self) -> bool:
+        """Whether `masked` can be called: for the relative positions of the published model."""
+        return self.model.config.position_embeddings_type == "relative_key" and not self.model.config.add_adapter
+
+    @torch.compiler.disable
+    @torch.no_grad()
+    def masked(self, audio: Tensor, extents: Extents) -> tuple[Tensor, Extents]:
+        """`forward` for clips of unequal lengths `[B, 1, T]`, silent beyond their ends, and the extents in frames.
+
+        Each clip is normalised over its own frames. The model's convolutions look back only, so that its attention
+        alone has to be masked.
+        """
+        counts = [1 + (count + 2 * self.edge_padding - WINDOW) // SHIFT for count in extents.counts]
+        mel = self._filtered(audio.squeeze(1), shortest=min(extents.counts))
+        rows = Extents.of(counts, mel.shape[1], mel.device)
+        bands = mel.transpose(1, 2)  # [B, 80, frames]
+        centred = bands - rows.mean(bands)
+        bessel = torch.tensor([count / (count - 1) for count in counts]).to(mel.device, non_blocking=True)
+        variance = rows.mean(centred.square()) * bessel[:, None, None]
+        features = _in_pairs((centred / (variance + 1e-7).sqrt()).transpose(1, 2))
+        frames = Extents.of([count // 2 for count in counts], features.shape[1], mel.device)
+        states = self.model(features, extents=frames).last_hidden_state  # a keyword for `RelativeKeyAttention`
+        return states.float().transpose(1, 2), frames
+
     def spectrogram(self, audio: Tensor) -> Tensor:
         """80 log-mel bands (Kaldi) at 100 Hz of clips `[B, T]`, pairs of frames stacked: float32 `[B, F, 160]`.
 
@@ -77,14 +103,22 @@ class W2VBert(nn.Module):
         Raises:
             InvalidValue: fewer than 560 samples, padding included: too few for a pair of frames.
         """
-        audio = F.pad(audio.float(), (self.edge_padding, self.edge_padding)) * 2**15
-        if audio.shape[-1] < 560:
+        mel = self._filtered(audio, shortest=audio.shape[-1])
+        return _in_pairs((mel - mel.mean(1, keepdim=True)) / (mel.var(1, keepdim=True) + 1e-7).sqrt())
+
+    def _filtered(self, audio: Tensor, *, shortest: int) -> Tensor:
+        """Log-mel bands `[B, frames, 80]` of clips `[B, T]`, the shortest of which has so many samples."""
+        samples = shortest + 2 * self.edge_padding
+        if samples < 560:
             raise InvalidValue(
-                f"A clip of {audio.shape[-1]} samples", allowed="is too short for w2v-BERT", remedy="give at least 560"
+                f"A clip of {samples} samples", allowed="is too short for w2v-BERT", remedy="give at least 560"
             )
-        mel = self.filterbank(audio)  # [B, frames, 80]
-        mel = (mel - mel.mean(1, keepdim=True)) / (mel.var(1, keepdim=True) + 1e-7).sqrt()
-        return mel[:, : mel.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2)
+        return self.filterbank(F.pad(audio.float(), (self.edge_padding, self.edge_padding)) * 2**15)
+
+
+def _in_pairs(bands: Tensor) -> Tensor:
+    """Pairs of frames side by side: `[B, frames, 80]` to `[B, ⌊frames / 2⌋, 160]`."""
+    return bands[:, : bands.shape[1] // 2 * 2].unflatten(1, (-1, 2)).flatten(2)
 
 
 class RelativeKeyAttention(nn.Module):
@@ -103,9 +137,17 @@ class RelativeKeyAttention(nn.Module):
         self.after: int = attention.right_max_position_embeddings
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        extents: Extents | None = None,
+        **_: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """`[B, F, C]` to the same, with the signature of transformers; the second value (attention weights) is None."""
+        """`[B, F, C]` to the same, with the signature of transformers; the second value (attention weights) is None.
+
+        No frame attends to those beyond the end of its clip in `extents`.
+        """
         linears = (self.linear_q, self.linear_k, self.linear_v)
         q, k, v = (linear(hidden_states).unflatten(-1, (self.heads, -1)).transpose(1, 2) for linear in linears)
         frame = torch.arange(q.shape[2], device=q.device)
@@ -114,6 +156,8 @@ class RelativeKeyAttention(nn.Module):
         bias = scores.gather(-1, distance.expand(*scores.shape[:2], -1, -1))
         if attention_mask is not None:
             bias = bias + attention_mask
+        if extents is not None:
+            bias = bias.masked_fill(extents.outside[:, None, None], -torch.inf)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
         return self.linear_out(y.transpose(1, 2).flatten(-2)), None
 

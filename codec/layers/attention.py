@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.errors import InvalidValue
+from codec.layers.extents import Extents
 
 ROTARY_BASE = 10_000.0  # RoPE, section 3.2.2
 
@@ -40,11 +41,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * width, bias=False)
         self.out = nn.Linear(width, channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, F, C/H]
         if self.positions:
             q, k = rotary(q), rotary(k)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2))
+        mask = None if extents is None else ~extents.outside[:, None, None]  # [B, 1, 1, F]
+        return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(-2))
 
 
 class LocalAttention(nn.Module):
@@ -87,7 +89,7 @@ class LocalAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * width, bias=False)
         self.out = nn.Linear(width, channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
         frames, w = x.shape[1], self.window
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, F, c]
         if self.positions:
@@ -98,18 +100,25 @@ class LocalAttention(nn.Module):
             F.pad(t, (0, 0, w, fill + ahead)).unfold(2, 2 * w + ahead, w).transpose(-1, -2)  # [B, H, N, 2w or 3w, c]
             for t in (k, v)
         )
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask(frames, q.shape[2], x.device))
+        mask = self._mask(frames, q.shape[2], x.device, extents)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(y.flatten(2, 3)[:, :, :frames].transpose(1, 2).flatten(-2))
 
-    def _mask(self, frames: int, blocks: int, device: torch.device) -> Tensor:
-        """Keys of each query: bool `[N, w, 2w or 3w]`. Padded queries attend to themselves, to stay finite."""
+    def _mask(self, frames: int, blocks: int, device: torch.device, extents: Extents | None = None) -> Tensor:
+        """Keys of each query: bool `[N, w, 2w or 3w]`, or `[B, 1, N, w, 2w or 3w]` of clips of unequal lengths.
+
+        Queries beyond the end attend to themselves, to stay finite.
+        """
         w, span = self.window, (2 if self.causal else 3) * self.window
         start = torch.arange(blocks, device=device).view(-1, 1, 1) * w
         query = start + torch.arange(w, device=device).view(1, -1, 1)
         key = start - w + torch.arange(span, device=device).view(1, 1, -1)
         ahead = 0 if self.causal else w
         near = (query - key <= w) & (key - query <= ahead)
-        return near & (key >= 0) & (key < frames) | (key == query)
+        if extents is None:
+            return near & (key >= 0) & (key < frames) | (key == query)
+        inside = ~extents.outside[:, key.clamp(0, frames - 1)] & (key >= 0) & (key < frames)  # [B, N, 1, 2w or 3w]
+        return (near & inside | (key == query))[:, None]
 
 
 class RMSNorm(nn.RMSNorm):
@@ -138,6 +147,7 @@ class TransformerBlock(nn.Module):
             nn.Linear(channels, hidden, bias=False), nn.SiLU(), nn.Linear(hidden, channels, bias=False)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x))
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
+        normed = self.attention_norm(x)
+        x = x + (self.attention(normed) if extents is None else self.attention(normed, extents))
         return x + self.mlp(self.mlp_norm(x))

@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from codec.layers.activations import snake
+from codec.layers.extents import Extents, silenced
 
 
 def normed_conv(
@@ -46,14 +47,27 @@ class FrameConv(nn.Conv1d):
         super().__init__(in_channels, out_channels, kernel, padding=0 if causal else kernel // 2, groups=groups)
         self.before = kernel - 1 if causal else 0
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, (self.before, 0)))
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
+        return super().forward(F.pad(silenced(x, extents), (self.before, 0)))
+
+
+class TimeGroupNorm(nn.GroupNorm):
+    """GroupNorm over the frames of each clip, without those beyond its end. Keeps `[B, C, F]`."""
+
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
+        if extents is None:
+            return super().forward(x)
+        grouped = x.float().unflatten(1, (self.num_groups, -1))  # [B, G, C / G, F]
+        mean = extents.mean(grouped.mean(2))[:, :, None]  # [B, G, 1, 1]
+        variance = extents.mean((grouped - mean).square().mean(2))[:, :, None]
+        normed = ((grouped - mean) * (variance + self.eps).rsqrt()).flatten(1, 2).type_as(x)
+        return normed * self.weight[:, None] + self.bias[:, None]
 
 
 class FrameGroupNorm(nn.GroupNorm):
     """GroupNorm over each frame separately, for causal models. Keeps `[B, C, F]`."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
         frames = x.transpose(1, 2)  # [B, F, C]
         return super().forward(frames.flatten(0, 1)).view_as(frames).transpose(1, 2)
 
@@ -88,7 +102,7 @@ class ResNetBlock(nn.Module):
 
     def __init__(self, channels: int, *, dropout: float = 0.1, causal: bool = False) -> None:
         super().__init__()
-        norm = FrameGroupNorm if causal else nn.GroupNorm
+        norm = FrameGroupNorm if causal else TimeGroupNorm
         self.block = nn.Sequential(
             norm(32, channels, eps=1e-6),
             nn.SiLU(),
@@ -99,8 +113,18 @@ class ResNetBlock(nn.Module):
             FrameConv(channels, channels, 3, causal=causal),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.block(x)
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
+        return x + (self.block(x) if extents is None else run_masked(self.block, x, extents))
+
+
+MASKED = FrameConv, TimeGroupNorm, FrameGroupNorm, ResNetBlock
+
+
+def run_masked(layers: nn.Sequential, x: Tensor, extents: Extents) -> Tensor:
+    """Apply layers in order to clips of unequal lengths `[B, C, F]`; those that look beyond a frame mask the rest."""
+    for layer in layers:
+        x = layer(x, extents) if isinstance(layer, MASKED) else layer(x)
+    return x
 
 
 def run(layers: nn.Sequential, x: Tensor, *, checkpointing: bool) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from codec.layers.activations import SnakeBeta
+from codec.layers.extents import Extents, silenced
 
 
 class PaddedConv(nn.Module):
@@ -31,11 +32,12 @@ class PaddedConv(nn.Module):
         super().__init__()
         self.conv = weight_norm(nn.Conv1d(in_channels, out_channels, kernel, stride, groups=groups))
         total = kernel - stride
+        self.stride = stride
         left = total if causal else total // 2
         self.padding = (left, total - left)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, self.padding))
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
+        return self.conv(F.pad(silenced(x, extents), self.padding))
 
 
 class ResponseNorm(nn.Module):
@@ -51,13 +53,13 @@ class ResponseNorm(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(channels, 1))
         self.beta = nn.Parameter(torch.zeros(channels, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             power = x.float().square()
             if self.causal:
                 power = running_sum(power) / torch.arange(1, x.shape[-1] + 1, device=x.device)  # [B, C, T]
-            else:
-                power = power.mean(-1, keepdim=True)  # [B, C, 1]
+            else:  # [B, C, 1]
+                power = power.mean(-1, keepdim=True) if extents is None else extents.mean(power)
             response = (power + 1e-12).sqrt()
             response = response / (response.mean(1, keepdim=True) + 1e-6)
         return x + self.gamma * (x * response.type_as(x)) + self.beta
@@ -95,6 +97,9 @@ class DepthwiseUnit(nn.Module):
             PaddedConv(hidden, channels, kernel=1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.depthwise(x).transpose(1, 2)).transpose(1, 2)  # [B, C, T]
-        return x + self.mlp(y)
+    def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
+        y = self.norm(self.depthwise(x, extents).transpose(1, 2)).transpose(1, 2)  # [B, C, T]
+        if extents is None:
+            return x + self.mlp(y)
+        widen, snake, respond, narrow = self.mlp
+        return x + narrow(respond(snake(widen(y)), extents))

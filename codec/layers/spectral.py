@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codec.errors import InvalidValue
+from codec.layers.extents import Extents
 
 
 def frame_spectra(audio: Tensor, window: Tensor, hop_length: int) -> Tensor:
@@ -109,13 +110,14 @@ def log_magnitude(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
     return 0.5 * spectrum.square().sum(-1).clamp_min(1e-10).log()
 
 
-def same_istft(spectrum: Tensor, n_fft: int, hop_length: int) -> Tensor:
+def same_istft(spectrum: Tensor, n_fft: int, hop_length: int, extents: Extents | None = None) -> Tensor:
     """Inverse of `same_stft` by windowed overlap-add, normalised by the summed squared window (Vocos, section 3.2).
 
     Args:
         spectrum: complex64 `[B, n_fft / 2 + 1, F]`.
         n_fft: window and transform length in samples.
         hop_length: samples per frame.
+        extents: frames of each clip of a padded batch; those beyond count neither in the sum nor in its norm.
 
     Returns:
         float32 `[B, F * hop_length]`.
@@ -125,8 +127,11 @@ def same_istft(spectrum: Tensor, n_fft: int, hop_length: int) -> Tensor:
     # The transform runs over the last axis: compiled for a CPU, its gradient over another axis has unexpected strides.
     blocks = (torch.fft.irfft(spectrum.transpose(1, 2), n_fft) * window).transpose(1, 2)  # [B, n_fft, F]
     pad = (n_fft - hop_length) // 2
+    squares = window.square()[None, :, None].expand(1, -1, frames)
+    if extents is not None:
+        blocks, squares = extents.silence(blocks), extents.silence(squares)
     audio = overlap_add(blocks, hop_length)[:, pad : pad + frames * hop_length]
-    power = overlap_add(window.square()[None, :, None].expand(1, -1, frames), hop_length)
+    power = overlap_add(squares, hop_length)
     return audio / power[:, pad : pad + frames * hop_length].clamp_min(1e-8)
 
 
