@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--read-listening", action="store_true", help="its scores; see --read-listening --help")
     options = parser.parse_args(given)
+    if options.listening_test or options.read_listening:  # abbreviated
+        parser.error("write --listening-test or --read-listening in full")
     try:
         runs = read_runs(options.runs)
         page = build(runs).encode()

@@ -171,6 +171,45 @@ def crossed_mean(*groups: np.ndarray, clusters: Sequence[str] | None = None, con
     return MeanInterval(mean, mean - half, mean + half)
 
 
+def two_factor_mean(
+    values: np.ndarray, *, clusters: Sequence[str] | None = None, confidence: float = 0.95
+) -> MeanInterval:
+    """Mean of [listeners, clips] with an interval for other listeners and other clips, few of either.
+
+    The variance of the mean is that over listeners, each with their mean over the clips, plus that over clips or
+    clusters of clips (see `bootstrap_means`), each with its mean over the listeners. What a listener makes of one clip
+    is in both, so the variance is at least the one that is sought. The interval is Student's t with the degrees of
+    freedom of Satterthwaite (1946), which lie between the smaller of the two and their sum. `crossed_mean` subtracts
+    what is counted twice; with a handful of listeners and clips, its degrees of freedom can be near 0.
+
+    Args:
+        values: [listeners, clips]; a NaN gives no mean.
+        clusters: Name of each clip's cluster, such as its speaker; as in `bootstrap_means`.
+        confidence: Probability mass between the bounds, in (0, 1).
+
+    Returns:
+        The mean and its bounds; bounds are NaN with fewer than two listeners or clusters.
+
+    Raises:
+        InvalidValue: `confidence` is out of range, there is no value, or `clusters` has another length than the rows.
+    """
+    require(0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1")
+    require(values.size > 0, "values", list(values.shape), "must hold at least one listener and clip")
+    mean = float(values.mean())
+    sizes, sums = _cluster_sums(values.mean(axis=0, keepdims=True), clusters)
+    listeners, count = len(values), len(sizes)
+    if listeners < 2 or count < 2 or np.isnan(mean):
+        return MeanInterval(mean, np.nan, np.nan)
+    by_listeners = float(values.mean(axis=1).var(ddof=1)) / listeners
+    by_clips = float(_cluster_variance((sums - mean * sizes)[0], sizes))
+    variance = by_listeners + by_clips
+    if variance <= (ROUNDING * float(np.abs(values).max())) ** 2:
+        return MeanInterval(mean, mean, mean)
+    freedom = variance**2 / (by_listeners**2 / (listeners - 1) + by_clips**2 / (count - 1))
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * variance**0.5
+    return MeanInterval(mean, mean - half, mean + half)
+
+
 def _seed_variances(values: np.ndarray, clusters: Sequence[str] | None) -> tuple[float, float, int]:
     """Variance of a mean over S seeds [S, clips] by the seeds' means, the part that is interaction, and S."""
     seeds = len(values)

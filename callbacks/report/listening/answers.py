@@ -34,6 +34,45 @@ class Listener(NamedTuple):
     comment: str
 
 
+class Answer(NamedTuple):
+    """One answer of a finished trial, for statistics of one's own.
+
+    Attributes:
+        listener: As the listener wrote it.
+        finished: Whether the listener finished the test, and so counts in the tables.
+        clip: The trial's clip.
+        speaker: The clip's speaker; empty where unknown.
+        role: "reference", "anchor" or "system"; in ABX of what was compared with the standard.
+        system: As in the key.
+        channel: As in the key.
+        answer: The rating; in ABX 1 where X was told, else 0.
+    """
+
+    listener: str
+    finished: bool
+    clip: str
+    speaker: str
+    role: str
+    system: str
+    channel: str
+    answer: int
+
+
+def all_answers(listeners: Sequence[Listener], key: Key) -> list[Answer]:
+    """The answers in all finished trials, also of listeners who did not finish the test."""
+    rows = []
+    for who in listeners:
+        for trial in key.trials:
+            given = who.ratings.get(trial.trial, {})
+            if trial.trial in who.correct:
+                given = {next(iter(trial.signals.values())): int(who.correct[trial.trial])}
+            rows += [
+                Answer(who.name, not who.missing, trial.clip, trial.speaker, *condition, given[condition])
+                for condition in given
+            ]
+    return rows
+
+
 def read_answers(files: Sequence[Path], key: Key) -> list[Listener]:
     """The listeners in some files, by name.
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from callbacks.report.listening.build import BlindTest, build
 from callbacks.report.listening.design import LOW_ANCHOR, MID_ANCHOR, Options
-from callbacks.report.listening.key import METHODS, write_key
+from callbacks.report.listening.key import METHODS, read_key, write_key
 from callbacks.report.listening.summary import read_listening
 from callbacks.report.runs import read_runs
-from codec.errors import UserError, counted
+from codec.errors import InvalidValue, UserError, counted
 
 PROGRAM = "python -m callbacks.report"
 LONG = 12.0  # s, of a clip (ITU-R BS.1534-3)
@@ -31,6 +31,7 @@ def make(arguments: Sequence[str]) -> None:
         runs = read_runs(chosen.runs)
         test = build(runs, options)
         page = test.html.encode()
+        _keep_other(key_file, test)
         write_key(key_file, test.key)
         output.write_bytes(page)
     except (OSError, UserError) as error:
@@ -38,6 +39,14 @@ def make(arguments: Sequence[str]) -> None:
     print(f"{output}: {len(page) / 1e6:.2f} MB for the listeners; {key_file}: the key, which stays with you")
     for line in [*_described(test), *runs.notes, *test.notes]:
         print(line)
+
+
+def _keep_other(key_file: Path, test: BlindTest) -> None:
+    """InvalidValue where the file is the key of another test, whose results could not be read without it."""
+    if key_file.exists() and read_key(key_file) != test.key:
+        raise InvalidValue(
+            str(key_file), allowed="is the key of another test", remedy="name another file with -o, or remove the key"
+        )
 
 
 def _described(test: BlindTest) -> list[str]:
@@ -82,7 +91,7 @@ def read(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog=f"{PROGRAM} --read-listening", description="Scores of a listening test.")
     parser.add_argument("key", type=Path, metavar="KEY", help="the .key.json written beside the page")
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="the files that listeners saved")
-    parser.add_argument("-o", "--output", type=Path, help="listening.csv: also writes .json and .svg beside it")
+    parser.add_argument("-o", "--output", type=Path, help="listening.csv: also writes all answers, .json and .svg")
     parser.add_argument(
         "--baseline", default="", metavar="SYSTEM", help="of the differences; default: the first system"
     )

@@ -10,7 +10,7 @@ import numpy as np
 from callbacks.metrics.checks import require
 from callbacks.report.listening.answers import Listener
 from callbacks.report.listening.key import Condition, Key
-from callbacks.scoring.bootstrap import Bootstrap, MeanInterval, crossed_mean
+from callbacks.scoring.bootstrap import Bootstrap, two_factor_mean
 
 LEAST_REFERENCE = 90  # rating of the hidden reference
 MOST_MISSED = 0.15  # share of trials
@@ -83,7 +83,7 @@ def mean_ratings(listeners: Sequence[Listener], key: Key, *, panel: str, bootstr
         return []
     conditions = key.conditions
     values = np.array([_values(listeners, key, found) for found in conditions])  # [conditions, listeners, clips]
-    numbers = _intervals(values, key, bootstrap)
+    numbers = _intervals(values, key, bootstrap, least=0)
     return [Rating(panel, *found, *_size(values), *row) for found, row in zip(conditions, numbers, strict=True)]
 
 
@@ -106,7 +106,7 @@ def rating_differences(
     values = np.array([
         _values(listeners, key, found) - _values(listeners, key, standards[found.channel]) for found in compared
     ])  # fmt: skip
-    numbers = _intervals(values, key, bootstrap)
+    numbers = _intervals(values, key, bootstrap, least=-100)
     return [
         RatingDifference(panel, found.system, baseline, found.channel, *_size(values), *row)
         for found, row in zip(compared, numbers, strict=True)
@@ -122,14 +122,18 @@ def _size(values: np.ndarray) -> tuple[int, int]:
     return values.shape[1], values.shape[2]
 
 
-def _intervals(values: np.ndarray, key: Key, bootstrap: Bootstrap) -> list[tuple[float, float, float, float, float]]:
-    """Mean, bounds over listeners, and bounds over listeners and clips, of each row of [M, listeners, clips]."""
+def _intervals(
+    values: np.ndarray, key: Key, bootstrap: Bootstrap, *, least: float
+) -> list[tuple[float, float, float, float, float]]:
+    """Mean, bounds over listeners, and bounds over listeners and clips, of each row of [M, listeners, clips].
+
+    Bounds beyond what a mean can be, from `least` to 100, are set to it.
+    """
     over_listeners = bootstrap.means(values.mean(axis=2))
+    speakers = [trial.speaker for trial in key.trials]
     rows = []
     for row, mean, low, high in zip(values, *over_listeners, strict=True):
-        both = MeanInterval(float(mean), np.nan, np.nan)
-        if len(row) > 1:
-            speakers = [trial.speaker for trial in key.trials]
-            both = crossed_mean(row, clusters=speakers, confidence=bootstrap.confidence)
-        rows.append((float(mean), float(low), float(high), both.low, both.high))
+        both = two_factor_mean(row, clusters=speakers, confidence=bootstrap.confidence)
+        low, high, low_clips, high_clips = np.clip([low, high, both.low, both.high], least, 100).tolist()
+        rows.append((float(mean), low, high, low_clips, high_clips))
     return rows

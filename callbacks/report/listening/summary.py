@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from callbacks.figures.listening import Estimate, interval_figure
 from callbacks.output.files import completed, without_nan, write_csv, write_json
-from callbacks.report.listening.answers import Listener, read_answers
+from callbacks.report.listening.answers import Answer, Listener, all_answers, read_answers
 from callbacks.report.listening.choices import Choice, choices
 from callbacks.report.listening.key import Key, read_key
 from callbacks.report.listening.ratings import (
@@ -38,6 +38,7 @@ class Summary(NamedTuple):
         ratings: Of MUSHRA: of the screened panel and of all.
         differences: Of MUSHRA, as the ratings.
         choices: Of ABX.
+        answers: Every answer in a finished trial, also of listeners who were left out.
         comments: What listeners wrote, by name.
         confidence: Of the intervals.
     """
@@ -48,14 +49,14 @@ class Summary(NamedTuple):
     ratings: list[Rating]
     differences: list[RatingDifference]
     choices: list[Choice]
+    answers: list[Answer]
     comments: dict[str, str]
     confidence: float
 
     def text(self) -> str:
         """The tables and notes for a terminal."""
-        parts = [
-            f"{self.key.title}: {counted(len(self.listeners), 'listener')}, {counted(len(self.key.clips), 'clip')}"
-        ]
+        finished, clips = counted(len(self.listeners), "listener"), counted(len(self.key.clips), "clip")
+        parts = [f"{self.key.title}: finished by {finished}, {clips}"]
         level = f"{100 * self.confidence:g} %"
         for panel in self._panels():
             head = [f"rating ({panel})", "n", "mean", f"[{level}, listeners]", f"[{level}, listeners and clips]"]
@@ -82,10 +83,11 @@ class Summary(NamedTuple):
         return list({row.listeners: row.panel for row in reversed(self.ratings)}.values())[::-1]
 
     def write(self, path: Path) -> None:
-        """Write NAME.csv, the differences to NAME_differences.csv, all of it to NAME.json, and a figure to NAME.svg."""
+        """Write NAME.csv, NAME_answers.csv, of differences NAME_differences.csv, and NAME.json and NAME.svg."""
         if path.suffix != ".csv":
             raise InvalidValue("output", str(path), "must end in .csv", "name it listening.csv")
         write_csv(path, self.ratings or self.choices)
+        write_csv(path.with_name(f"{path.stem}_answers.csv"), self.answers)
         if self.differences:
             write_csv(path.with_name(f"{path.stem}_differences.csv"), self.differences)
         write_json(path.with_suffix(".json"), self.document())
@@ -117,12 +119,13 @@ def read_listening(
     notes = [_unfinished(listener, key) for listener in found if listener.missing]
     if not finished:
         raise InvalidValue("No listener has finished the test", remedy=f"{' '.join(notes)}".rstrip("."))
+    answers = all_answers(found, key)
     comments = {listener.name: listener.comment.strip() for listener in found if listener.comment.strip()}
     names = [listener.name for listener in finished]
     if key.method == "abx":
         rows = choices(finished, key, confidence=bootstrap.confidence)
         notes += _choice_notes(rows, len(finished))
-        return Summary(key, names, notes, [], [], rows, comments, bootstrap.confidence)
+        return Summary(key, names, notes, [], [], rows, answers, comments, bootstrap.confidence)
     kept = screened(finished)
     notes += _screening_notes(finished, kept) + _few(len(kept))
     panels = [("screened", kept), ("all", finished)]
@@ -132,7 +135,7 @@ def read_listening(
         for panel, who in panels
         for row in rating_differences(who, key, panel=panel, baseline=baseline, bootstrap=bootstrap)
     ]
-    return Summary(key, names, notes, ratings, gaps, [], comments, bootstrap.confidence)
+    return Summary(key, names, notes, ratings, gaps, [], answers, comments, bootstrap.confidence)
 
 
 def _unfinished(listener: Listener, key: Key) -> str:
@@ -209,5 +212,5 @@ def _figure(summary: Summary) -> Any:
         for row in found
     ]
     who = f"{counted(found[0].listeners, 'listener')} ({panel})"
-    title = f"MUSHRA: mean ratings of {who}, {100 * summary.confidence:g} % intervals"
+    title = f"MUSHRA: mean ratings of {who}, {100 * summary.confidence:g} % intervals over listeners"
     return interval_figure(rows, title=title, label="rating", limits=(-2, 102), ticks=[0, 20, 40, 60, 80, 100])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from callbacks.scoring.bootstrap import Bootstrap, bootstrap_means, crossed_mean
+from callbacks.scoring.bootstrap import Bootstrap, bootstrap_means, crossed_mean, two_factor_mean
 
 SIMULATED, CALLS = 3000, 4  # data sets; rows of one call share their resamples, so each call has another seed
 SPEAKER_OF = np.array([*range(31), *range(13)])  # 44 clips of 31 speakers
@@ -191,3 +191,35 @@ def test_an_interval_over_mostly_equal_values_stays_near_them(different):
 def test_settings_without_an_interval_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Bootstrap(**settings).checked()
+
+
+@pytest.mark.parametrize(("listeners", "clips"), [(3, 3), (6, 4), (20, 8), (4, 24)])
+@pytest.mark.parametrize("spreads", [(1.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.3), (0.0, 0.0, 1.0)])
+def test_two_factors_cover_at_least_as_often_as_stated_and_are_not_absurdly_wide(
+    listeners: int, clips: int, spreads: tuple[float, float, float]
+) -> None:
+    """Spreads of listeners, of clips, and of what a listener makes of one clip."""
+    generator = np.random.default_rng([listeners, clips])
+    who, what, both = spreads
+    covered, widths = [], []
+    for _ in range(1000):
+        values = 50 + who * generator.normal(size=(listeners, 1)) + what * generator.normal(size=(1, clips))
+        values = values + both * generator.normal(size=(listeners, clips))
+        found = two_factor_mean(values)
+        covered.append(found.low <= 50 <= found.high)
+        widths.append(found.high - found.low)
+    spread = (who**2 / listeners + what**2 / clips + both**2 / (listeners * clips)) ** 0.5
+    assert np.mean(covered) > 0.93
+    assert np.quantile(widths, 0.99) < 30 * spread and np.median(widths) < 9 * spread
+
+
+def test_two_factors_take_speakers_whole_and_need_two_of_each() -> None:
+    values = np.random.default_rng(0).normal(size=(5, 6))
+    paired = two_factor_mean(np.repeat(values, 2, axis=1), clusters=[f"s{number // 2}" for number in range(12)])
+    assert paired == pytest.approx(two_factor_mean(values))
+    for few in (values[:1], values[:, :1]):
+        found = two_factor_mean(few)
+        assert found.mean == pytest.approx(few.mean()) and np.isnan([found.low, found.high]).all()
+    assert two_factor_mean(np.full((4, 3), 0.1)) == pytest.approx([0.1] * 3, abs=1e-15)
+    with pytest.raises(ValueError, match="at least one listener and clip"):
+        two_factor_mean(np.zeros((0, 3)))

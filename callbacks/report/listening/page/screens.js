@@ -47,7 +47,11 @@ async function showTrial() {
   loaded = false;
   say("Loading …");
   player.volume = state.volume;
-  if (!await player.load(method.sounds(kept), kept.heard_s) || current() !== kept || !onTrial()) return;
+  try {
+    if (!await player.load(method.sounds(kept), kept.heard_s) || current() !== kept || !onTrial()) return;
+  } catch (error) {
+    return say(`This browser cannot play the sounds, which are FLAC (${error.message}). Take a current Firefox, Chrome, Edge or Safari.`);
+  }
   kept.least_s = player.least;
   loaded = true;
   entered = performance.now();

@@ -163,6 +163,26 @@ def test_the_command_writes_page_and_key_and_says_what_is_in_them(
     assert all(condition.label in told for condition in key.conditions)
 
 
+def test_the_key_of_another_test_is_not_lost(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--listening-test", str(run), "-o", str(tmp_path / "test.html")]
+    main([*command, "--seed", "3"])
+    before = (tmp_path / "test.html").read_text()
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "test.key.json is the key of another test: name another file" in capsys.readouterr().err
+    assert (tmp_path / "test.html").read_text() == before and read_key(tmp_path / "test.key.json").seed == 3
+    main([*command, "--seed", "3"])
+
+
+def test_an_abbreviated_flag_makes_no_page_of_another_kind(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main([str(run), "--listening"])
+    assert "in full" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("options", "match"), [
     (["--channels", "bsc-0.2"], "channel 'bsc-0.2' has no audio in the runs: have: bsc-0, bsc-0.1"),
     (["--systems", "Opus"], "system 'Opus' has no audio in the runs: have: FSQ, RVQ"),

@@ -197,6 +197,21 @@ def test_switching_keeps_the_place_and_a_region_repeats(run: Path, tmp_path: Pat
         assert not browser.errors
 
 
+@pytest.mark.parametrize("method", ["mushra", "abx"])
+def test_orders_are_a_function_of_the_seed_and_evenly_drawn(run: Path, tmp_path: Path, method: str) -> None:
+    page, _ = make(run, tmp_path, "--method", method, "--channels", "bsc-0", "--systems", "RVQ", "--clips", "voice/a")
+    with Browser(tmp_path, **PHONE) as browser:
+        browser.open(page)
+        assert browser.value("JSON.stringify(draw(7)) === JSON.stringify(draw(7))")
+        orders = browser.value("[...Array(3000).keys()].map(seed => draw(seed * 7919)[0].order)")
+    count = len(set(orders[0]))
+    last = [order[-1] for order in orders]
+    for name in set(last):  # in ABX the last is X
+        share = last.count(name) / 3000
+        assert abs(share - 1 / count) < 5 * (1 / count / 3000) ** 0.5
+    assert len({tuple(order) for order in orders}) == (4 if method == "abx" else 6)
+
+
 def test_touch_plays_and_rates(run: Path, tmp_path: Path) -> None:
     page, _ = make(run, tmp_path, "--clips", "voice/a", "--channels", "bsc-0")
     with Browser(tmp_path, touch=True, dark=True, **PHONE) as browser:

@@ -16,7 +16,7 @@ import pytest
 from callbacks.report.__main__ import main
 from callbacks.report.listening.key import Condition, Key, Trial, write_key
 from callbacks.report.listening.summary import Summary, read_listening
-from callbacks.scoring.bootstrap import bootstrap_means, crossed_mean
+from callbacks.scoring.bootstrap import bootstrap_means, two_factor_mean
 
 REFERENCE, ANCHOR = Condition("reference"), Condition("anchor", "3.5 kHz")
 A, B, NOISY = Condition("system", "A", "bsc-0"), Condition("system", "B", "bsc-0"), Condition("system", "B", "bsc-0.1")
@@ -96,7 +96,7 @@ def test_means_and_intervals_are_those_of_the_ratings(tmp_path: Path) -> None:
         assert Condition(row.role, row.system, row.channel) == CONDITIONS[number]
         assert (row.listeners, row.clips) == (9, len(CLIPS)) and row.mean == pytest.approx(values[number].mean())
         assert (row.low, row.high) == pytest.approx((over.low[number], over.high[number]))
-        crossed = crossed_mean(values[number], clusters=[trial.speaker for trial in key.trials])
+        crossed = two_factor_mean(values[number], clusters=[trial.speaker for trial in key.trials])
         assert (row.low_clips, row.high_clips) == pytest.approx((crossed.low, crossed.high))
     gap = [row for row in summary.differences if row.panel == "all"]
     assert [(row.system, row.baseline, row.channel) for row in gap] == [("B", "A", "bsc-0")]
@@ -159,6 +159,8 @@ def test_who_has_not_finished_is_named_with_the_clips_and_does_not_count(tmp_pat
     del second["trials"][6]
     summary = read(tmp_path, key, documents)
     assert summary.listeners == ["listener 02"]
+    finished = [row.finished for row in summary.answers]
+    assert (sum(finished), len(finished)) == (7 * 5, (5 + 6 + 7) * 5)
     assert summary.notes[:2] == [
         "Left out: listener 00 (listener 00.json), with 2 of 7 trials not finished (clips b, e).",
         "Left out: listener 01 (listener 01.json), with 1 of 7 trials not finished (clips g).",
@@ -202,6 +204,13 @@ def test_the_command_prints_and_writes_all_of_it(tmp_path: Path, capsys: pytest.
     document = json.loads(output.with_suffix(".json").read_text())
     assert document["test"] == "0123" and document["differences"][0]["system"] == "B"
     assert len(document["ratings"]) == len(rows) and document["listeners"] == list(documents)
+    with (tmp_path / "listening_answers.csv").open() as file:
+        answers = list(csv.DictReader(file))
+    assert len(answers) == values.size and all(row["finished"] == "True" for row in answers)
+    found = [
+        int(r["answer"]) for r in answers if (r["listener"], r["system"], r["channel"]) == ("listener 03", "A", "bsc-0")
+    ]
+    assert found == values[2, 3].tolist()
     assert (tmp_path / "listening_differences.csv").read_text().count("\n") == 3
     assert output.with_suffix(".svg").read_text().count("<svg") == 1
 
@@ -209,6 +218,8 @@ def test_the_command_prints_and_writes_all_of_it(tmp_path: Path, capsys: pytest.
 def test_abx_results_are_written(tmp_path: Path) -> None:
     read(tmp_path, abx_key(), {"x": told(abx_key(), "x", lambda *_: True)}).write(tmp_path / "abx.csv")
     assert len((tmp_path / "abx.csv").read_text().splitlines()) == 1 + 2 * 2
+    answers = (tmp_path / "abx_answers.csv").read_text().splitlines()
+    assert answers[1:3] == ["x,True,a,,system,A,bsc-0,1", "x,True,a,,system,B,bsc-0.1,1"] and len(answers) == 1 + 14
     assert {path.suffix for path in tmp_path.glob("abx.*")} == {".csv", ".json", ".svg"}
 
 
