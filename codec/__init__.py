@@ -76,6 +76,7 @@ from codec.encoders import (
     W2VBertEncoder,
 )
 from codec.errors import InvalidValue, MissingDependency, UnreadableFile, UserError
+from codec.hub.classical import Codec2, OpusCodec
 from codec.hub.external import ExternalCodec
 from codec.hub.transformers_codec import TransformersCodec
 from codec.quantizers import (
@@ -148,6 +149,7 @@ __all__ = [
     "ChannelOptimizedCodebook",
     "CodePrior",
     "Codebook",
+    "Codec2",
     "CodecModule",
     "CodecOutput",
     "ComparisonModule",
@@ -208,6 +210,7 @@ __all__ = [
     "OFDMChannel",
     "Optimization",
     "OptimizedProtection",
+    "OpusCodec",
     "PacketChannel",
     "PacketLossChannel",
     "ParetoDelay",

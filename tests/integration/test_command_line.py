@@ -62,6 +62,7 @@ COMPARISONS = {  # nothing to train; test_pretrained.py
         "operating_curve",
         "soft",
         "field",
+        "classical",
     )
 }
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")

@@ -34,8 +34,12 @@ def folder(tmp_path, monkeypatch):
     ("evaluate/pretrained_receivers.yaml", ["FSQ repeat last", "RVQ prior"], "receivers"),
     ("evaluate/operating_curve.yaml", ["FSQ repeat", "FSQ unequal 1.5 over 8 frames"], "operating_curve"),
     ("evaluate/concealment.yaml", ["FSQ repeat last", "FSQ learned", "FSQ learned 2 ahead"], "concealment"),
+    ("evaluate/classical.yaml", ["Student", "Opus 6 kbit/s", "Codec 2 3200", "Codec 2 1300"], "classical"),
 ])  # fmt: skip
 def test_any_folder_is_scored(folder, monkeypatch, config, systems, name):
+    if name == "classical":
+        pytest.importorskip("av")
+        pytest.importorskip("pycodec2")
     run(
         monkeypatch, "test", "--config", CONFIGS / config, "--data.test", "data.FolderSource",
         "--data.test.init_args.root", "speech", "--data.num_workers", "0", "--channels.num_workers", "0",
