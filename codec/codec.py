@@ -19,6 +19,8 @@ from codec.layers.inputs import check_latents, check_place, checked_audio, refus
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import check_stages, checked_codes, code_bits
 
+Transmit = Callable[[Tensor], Tensor]
+
 
 class CodecOutput(NamedTuple):
     """What a codec returns in training.
@@ -95,7 +97,7 @@ class NeuralCodec(Constructed, nn.Module):
         self.output_sample_rate = sample_rate * decoder.hop_length // encoder.hop_length
 
     def encode(self, audio: Tensor, lengths: Lengths | None = None) -> Tensor:
-        """Encode audio to codes.
+        """Encode audio to codes; raises as `encode_latents` does.
 
         Args:
             audio: `[B, 1, T]`.
@@ -105,9 +107,6 @@ class NeuralCodec(Constructed, nn.Module):
         Returns:
             int64 `[B, K, ⌈T / hop_length⌉]`; each clip's codes are those that it has alone, up to the rounding of its
             latents, and zeros beyond its ⌈length / hop_length⌉ frames.
-
-        Raises:
-            InvalidValue: as `encode_latents` does.
         """
         latents, frames = self._latents(audio, lengths, check_values=True)
         return silenced(self.quantizer(latents).codes, frames)
@@ -243,11 +242,7 @@ class NeuralCodec(Constructed, nn.Module):
         )
 
     def forward(
-        self,
-        audio: Tensor,
-        transmit: Callable[[Tensor], Tensor] | None = None,
-        *,
-        lengths: Lengths | None = None,
+        self, audio: Tensor, transmit: Transmit | None = None, *, lengths: Lengths | None = None
     ) -> CodecOutput:
         """Encode and reconstruct `[B, 1, T]`; the output has `output_length(T)` samples.
 
