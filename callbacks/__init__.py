@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from callbacks.analysis.level_response import LevelResponse
     from callbacks.analysis.operating_curve import OperatingCurve
     from callbacks.analysis.prior_report import PriorReport
+    from callbacks.analysis.system_table import SystemTable
     from callbacks.channel.evaluation import ChannelEvaluation
     from callbacks.metrics import (
         DNSMOS,
@@ -86,6 +87,7 @@ _HOMES = {
     "STOI": "callbacks.metrics",
     "ScoringPool": "callbacks.scoring.pool",
     "SpeechMetric": "callbacks.metrics",
+    "SystemTable": "callbacks.analysis.system_table",
     "Throughput": "callbacks.training.throughput",
     "TrainingCurves": "callbacks.training.training_curves",
     "Unscorable": "callbacks.metrics",
@@ -122,6 +124,7 @@ __all__ = [
     "SpeakerEncoder",
     "SpeakerSimilarity",
     "SpeechMetric",
+    "SystemTable",
     "Throughput",
     "TorchMetric",
     "TrainingCurves",

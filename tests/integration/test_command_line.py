@@ -63,6 +63,7 @@ COMPARISONS = {  # nothing to train; test_pretrained.py
         "soft",
         "field",
         "classical",
+        "librispeech",
     )
 }
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")
