@@ -64,10 +64,11 @@ def rate(browser: Browser, value: int) -> None:
 
 
 def fits(browser: Browser) -> bool:
-    """No horizontal scrolling, and what has the focus can be seen."""
+    """No horizontal scrolling, not even a wider layout, and what has the focus can be seen."""
     return bool(
         browser.value("""(() => { const box = document.activeElement.getBoundingClientRect();
-        return document.documentElement.scrollWidth <= innerWidth && box.top >= 0 && box.bottom <= innerHeight; })()""")
+        return document.documentElement.scrollWidth <= 390 && innerWidth === 390
+            && box.top >= 0 && box.bottom <= innerHeight; })()""")
     )
 
 
