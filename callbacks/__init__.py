@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from callbacks.analysis.bit_sensitivity import BitSensitivity
     from callbacks.analysis.cost_report import CostReport
     from callbacks.analysis.error_spread import ErrorSpread
+    from callbacks.analysis.flip_damage import FlipDamage
     from callbacks.analysis.level_response import LevelResponse
     from callbacks.analysis.operating_curve import OperatingCurve
     from callbacks.analysis.prior_report import PriorReport
@@ -73,6 +74,7 @@ _HOMES = {
     "CodecEMA": "callbacks.training.ema",
     "CostReport": "callbacks.analysis.cost_report",
     "ErrorSpread": "callbacks.analysis.error_spread",
+    "FlipDamage": "callbacks.analysis.flip_damage",
     "LevelDifference": "callbacks.metrics",
     "LevelResponse": "callbacks.analysis.level_response",
     "MelDistance": "callbacks.metrics",
@@ -109,6 +111,7 @@ __all__ = [
     "CostReport",
     "DistillMOS",
     "ErrorSpread",
+    "FlipDamage",
     "LevelDifference",
     "LevelResponse",
     "MelDistance",

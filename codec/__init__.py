@@ -15,6 +15,9 @@ from codec.channels import (
     ConvolutionalCode,
     DelayLaw,
     DelayProfile,
+    Entropy,
+    EntropyCode,
+    EntropyCodedChannel,
     ErrorCorrection,
     ExponentialProfile,
     FadingChannel,
@@ -42,6 +45,7 @@ from codec.channels import (
     OFDMChannel,
     OptimizedProtection,
     PacketChannel,
+    PacketCoder,
     PacketLossChannel,
     ParetoDelay,
     PermutedMap,
@@ -58,6 +62,8 @@ from codec.channels import (
     TruncatedChannel,
     UnequalProtection,
     ZeroLatent,
+    adaptive_bits,
+    code_entropies,
 )
 from codec.checkpoints.reading import load_codec
 from codec.checkpoints.writing import save_codec
@@ -168,6 +174,9 @@ __all__ = [
     "DoubleTanhBound",
     "EMACodebook",
     "Encoder",
+    "Entropy",
+    "EntropyCode",
+    "EntropyCodedChannel",
     "ErrorCorrection",
     "ExponentialProfile",
     "ExternalCodec",
@@ -212,6 +221,7 @@ __all__ = [
     "OptimizedProtection",
     "OpusCodec",
     "PacketChannel",
+    "PacketCoder",
     "PacketLossChannel",
     "ParetoDelay",
     "PermutedMap",
@@ -248,6 +258,8 @@ __all__ = [
     "W2VBertEncoder",
     "WarmupLinearDecay",
     "ZeroLatent",
+    "adaptive_bits",
+    "code_entropies",
     "load_codec",
     "save_codec",
 ]

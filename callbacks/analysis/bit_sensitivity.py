@@ -126,7 +126,7 @@ class BitSensitivity(ChannelEvaluation):
     def _losses(self, codes: Tensor) -> list[Sensitivity]:
         """A row for each part and metric; `codes` [1, K, F] are those of all clips."""
         some = codes[..., :: max(1, codes.shape[-1] // 4096)]
-        displacements = bit_displacements(self._systems[0].connection, some).tolist()
+        displacements = bit_displacements(self.systems[0].connection, some).tolist()
         rows = []
         for metric in self.metrics:
             sign = 1 if metric.higher_is_better else -1

@@ -65,14 +65,14 @@ class OperatingCurve(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse what cannot be ranked before it is scored."""
-        evaluation = _evaluation(trainer)
+        evaluation = channel_evaluation(trainer, self)
         self._metric(evaluation)
         systems = getattr(pl_module, "evaluated_systems", [])
         require(len(systems) > 1, "OperatingCurve compares systems", remedy="test a codec.ComparisonModule of several")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Rank, write and report; all ranks have the scores."""
-        evaluation, folder = _evaluation(trainer), log_folder(trainer)
+        evaluation, folder = channel_evaluation(trainer, self), log_folder(trainer)
         if not evaluation.clip_scores or not trainer.is_global_zero:
             return
         metric = self._metric(evaluation)
@@ -158,12 +158,15 @@ def rates_of(points: Sequence[OperatingPoint]) -> list[float]:
     return limits
 
 
-def _evaluation(trainer: Trainer) -> ChannelEvaluation:
-    """The callback that scores."""
+def channel_evaluation(trainer: Trainer, caller: Callback) -> ChannelEvaluation:
+    """The callback that scores.
+
+    Raises:
+        InvalidValue: there is none, whose scores the caller needs.
+    """
     callbacks: list[Callback] = getattr(trainer, "callbacks", [])
     found = next((callback for callback in callbacks if isinstance(callback, ChannelEvaluation)), None)
-    require(
-        found is not None, "OperatingCurve ranks the scores of callbacks.ChannelEvaluation", remedy="add that callback"
-    )
+    needs = f"{type(caller).__name__} needs the scores of callbacks.ChannelEvaluation"
+    require(found is not None, needs, remedy="add that callback")
     assert found is not None
     return found

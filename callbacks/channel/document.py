@@ -28,6 +28,7 @@ def codec_facts(system: EvaluatedSystem, rates: CodeRates | None = None) -> dict
         "index_map": connection.index_map.name,
         "concealment": type(connection.concealment).__name__,
         "error_correction": connection.code.name if connection.code else None,
+        "entropy_coding": connection.link.entropy_code.name if connection.link.entropy_code else None,
         **(rates.facts if rates else {}),
     }
 

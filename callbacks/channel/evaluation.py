@@ -108,7 +108,7 @@ class ChannelEvaluation(EvaluationCallback):
         self.results: list[ChannelRow] = []  # of the last evaluation, as the next two
         self.differences: list[Difference] = []
         self.clip_scores: list[ClipScores] = []
-        self._systems: list[EvaluatedSystem] = []
+        self.systems: list[EvaluatedSystem] = []
         self._sample_rate = 0
         self._scorer: ChannelScorer | None = None
         self._active = False  # whether this validation or test is scored
@@ -160,7 +160,7 @@ class ChannelEvaluation(EvaluationCallback):
         if not self._active:
             return
         assert self._scorer is not None
-        clip = clip_of(batch, outputs, self._systems, sample_rate=self._input_rate(pl_module))
+        clip = clip_of(batch, outputs, self.systems, sample_rate=self._input_rate(pl_module))
         limit = self._limit(trainer)
         if limit is not None:
             self._waiting = sorted([*self._waiting, clip], key=lambda clip: hash_order(clip.clip_id))[:limit]
@@ -170,12 +170,12 @@ class ChannelEvaluation(EvaluationCallback):
     def _score(self, clip: Clip) -> None:
         """Send and decode a clip of this rank, and queue the signals for scoring."""
         assert self._scorer is not None
-        self._scorer.add(self._systems, clip, sample_rate=self._sample_rate)
+        self._scorer.add(self.systems, clip, sample_rate=self._sample_rate)
 
     def _connect(self, pl_module: LightningModule) -> None:
         """Fit links to the codecs as they are now, since training moves learned codebooks."""
         if self._active:
-            self._systems, self._sample_rate = evaluated_systems(pl_module, self.link)
+            self.systems, self._sample_rate = evaluated_systems(pl_module, self.link)
 
     def _input_rate(self, pl_module: LightningModule) -> int:
         module: Any = pl_module
@@ -212,7 +212,7 @@ class ChannelEvaluation(EvaluationCallback):
         self._report(trainer, pl_module, self._scorer.first_audio(chain(*(audio for _, audio in gathered))))
 
     def _by_codec(self) -> dict[str, list[ClipScores]]:
-        return {c.name: [s for s in self.clip_scores if s.codec == c.name] for c in self._systems}
+        return {c.name: [s for s in self.clip_scores if s.codec == c.name] for c in self.systems}
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, audio: list[ClipAudio]) -> None:
         fitting = trainer.state.fn == TrainerFn.FITTING
@@ -233,8 +233,8 @@ class ChannelEvaluation(EvaluationCallback):
             "confidence": self.bootstrap.confidence,
         }
         stage = str(getattr(trainer.state.fn, "value", ""))
-        rates = rates_of(self._systems, self._by_codec())
-        facts = evaluation_facts(self._systems, settings, rates, stage=stage, step=step, sample_rate=self._sample_rate)
+        rates = rates_of(self.systems, self._by_codec())
+        facts = evaluation_facts(self.systems, settings, rates, stage=stage, step=step, sample_rate=self._sample_rate)
         scores = Scored(self.results, self.differences, self.clip_scores)
         folder = results_folder(folder, stage)
         figures = write_results(folder, scores, audio, metrics=self.metrics, facts=facts)

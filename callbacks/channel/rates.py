@@ -9,7 +9,7 @@ import numpy as np
 
 from callbacks.channel.tables import aligned
 from callbacks.scoring.scores import ClipScores
-from codec.channels.entropy_coding import Entropy, adaptive_bits, entropies
+from codec.channels.entropy_coding import Entropy, adaptive_bits, code_entropies
 from codec.training.comparison_module import EvaluatedSystem
 
 Digits = Sequence[Sequence[int]]
@@ -61,7 +61,7 @@ def code_rates(clips: Sequence[np.ndarray], digits: Digits, *, bits_per_frame: i
     scale = frame_rate / max(frames, 1)
     alone = [sum(adaptive_bits([clip], digits, order=order) for clip in clips) * scale for order in (0, 1)]
     long_run = [adaptive_bits(clips, digits, order=order) * scale for order in (0, 1)]
-    found = entropies(clips, digits)
+    found = code_entropies(clips, digits)
     return CodeRates(
         frames, bits_per_frame * frame_rate, (alone[0], alone[1]), (long_run[0], long_run[1]), frame_rate, found
     )

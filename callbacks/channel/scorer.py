@@ -143,7 +143,6 @@ class ChannelScorer:
         channels = [system.connection.protect(channel) for channel in self.channels]
         sent = transmit(system.connection, codes, channels, clip_id=clip.clip_id, seed=self.seed, repeats=self.repeats)
         number, frames = len(self._scores), codes.shape[-1]
-        crossing = [channel.channel_bits(frames, codec.bits_per_frame) for channel in channels]
         scores = ClipScores(
             clip.clip_id,
             codec=system.name,
@@ -151,7 +150,7 @@ class ChannelScorer:
             seconds=len(clip.reference) / sample_rate,
             bits=frames * codec.bits_per_frame,
             codewords=codes.numel(),
-            bit_rates=np.array(crossing) * codec.frame_rate / frames,
+            bit_rates=sent.bits * codec.frame_rate / frames,
             delays_ms=1000 * np.array([min(_delay_frames(system, c), 2 * frames) for c in channels]) / codec.frame_rate,
             signals=sent.signals,
             bit_errors=sent.bit_errors,

@@ -25,12 +25,14 @@ class Transmission(NamedTuple):
         signals: Reception that each draw produced [C, R], int64; a draw without an error shares its reception.
         bit_errors: Share of bits that arrived wrong or not at all [C, R].
         erased_codewords: Number of codewords received that stand for no code or lost a bit [C, R], int64.
+        bits: Number of bits that cross each channel, parity included [C], int64.
     """
 
     received: list[Tensor]
     signals: np.ndarray
     bit_errors: np.ndarray
     erased_codewords: np.ndarray
+    bits: np.ndarray
 
 
 def transmit(
@@ -64,7 +66,8 @@ def transmit(
                 received.append(arrived)
             signals[c, r] = numbers[key]
     erased = [int(connection.receive(bits[None]).erased.sum()) for bits in received]
-    return Transmission(received, signals, bit_errors, np.array(erased)[signals])
+    crossing = np.array([channel.sent_bits(sent) for channel in channels], dtype=np.int64)
+    return Transmission(received, signals, bit_errors, np.array(erased)[signals], crossing)
 
 
 def channels_to_score(bit_error_rates: Sequence[float], channels: Sequence[Channel] | None) -> list[Channel]:

@@ -56,7 +56,7 @@ def _label(row: ChannelRow, rows: Sequence[ChannelRow]) -> str:
 def _quality_panel(
     axis: Axes, rows: Sequence[ChannelRow], metric: SpeechMetric, all_rows: Sequence[ChannelRow]
 ) -> None:
-    place = _logarithmic([row.bit_error_rate for row in all_rows])
+    place = logarithmic([row.bit_error_rate for row in all_rows])
     shade = 0.18 if len({_label(row, all_rows) for row in rows}) <= 4 else 0.07  # the bands of many lines overlap
     for number, label in enumerate(dict.fromkeys(_label(row, all_rows) for row in rows)):
         found = [row for row in rows if _label(row, all_rows) == label]
@@ -105,7 +105,7 @@ def _label_axes(
     axis.grid(alpha=0.3)
 
 
-def _logarithmic(rates: Sequence[float]) -> Callable[[float], float]:
+def logarithmic(rates: Sequence[float]) -> Callable[[float], float]:
     """A function from a rate to its place: the decimal logarithm; 0 is half a decade left of the lowest rate."""
     positive = [rate for rate in rates if rate >= LEAST]
     zero = float(np.log10(min(positive))) - 0.5 if positive else 0.0

@@ -18,7 +18,8 @@ FACTS = {
     "long_run_bit_rate": "coded bits/s, long run", "frame_rate": "frames/s",
     "bits_per_frame": "bits a frame", "codebook_sizes": "codebook sizes", "parameters": "parameters",
     "sample_rate": "input (Hz)", "output_sample_rate": "output (Hz)", "index_map": "index assignment",
-    "concealment": "concealment", "error_correction": "error correction", "repeats": "draws", "seed": "seed",
+    "concealment": "concealment", "error_correction": "error correction", "entropy_coding": "entropy coding",
+    "repeats": "draws", "seed": "seed",
 }  # fmt: skip
 
 

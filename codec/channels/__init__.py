@@ -16,6 +16,14 @@ from codec.channels.coding import (
     UnequalProtection,
 )
 from codec.channels.composed import MixedChannel, SelectedBitsChannel, TruncatedChannel
+from codec.channels.entropy_coding import (
+    Entropy,
+    EntropyCode,
+    EntropyCodedChannel,
+    PacketCoder,
+    adaptive_bits,
+    code_entropies,
+)
 from codec.channels.index_maps import BinarySwitchingMap, GrayMap, IndexMap, NaturalMap, PermutedMap
 from codec.channels.learned_flips import LearnedFlips
 from codec.channels.link import Connection, Link
@@ -84,6 +92,9 @@ __all__ = [
     "ConvolutionalCode",
     "DelayLaw",
     "DelayProfile",
+    "Entropy",
+    "EntropyCode",
+    "EntropyCodedChannel",
     "ErrorCorrection",
     "ExponentialProfile",
     "FadingChannel",
@@ -112,6 +123,7 @@ __all__ = [
     "OFDMChannel",
     "OptimizedProtection",
     "PacketChannel",
+    "PacketCoder",
     "PacketLossChannel",
     "PacketTrace",
     "ParetoDelay",
@@ -131,7 +143,9 @@ __all__ = [
     "TruncatedChannel",
     "UnequalProtection",
     "ZeroLatent",
+    "adaptive_bits",
     "average_fade_duration",
+    "code_entropies",
     "decide",
     "draw_generator",
     "fade_margin_db",

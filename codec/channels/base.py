@@ -31,7 +31,8 @@ class Channel(ABC):
     """Transmits bits with errors or losses.
 
     A subclass sets the attributes and implements `__call__`; one that sends more bits than it is given, such as a
-    channel behind error correction, also overrides `channel_bits`, and one that holds frames back `delay_frames`.
+    channel behind error correction, also overrides `channel_bits` (`sent_bits` where that depends on the bits), and one
+    that holds frames back `delay_frames`.
 
     Attributes:
         family: kind of channel ("bsc"); settings of one family draw the same random numbers.
@@ -66,6 +67,10 @@ class Channel(ABC):
     def channel_bits(self, frames: int, frame_bits: int) -> int:
         """Bits sent for `frames` frames of `frame_bits` each, parity included."""
         return frames * frame_bits
+
+    def sent_bits(self, bits: Tensor) -> int:
+        """Bits sent for the payload uint8 `[F, n]` of one clip; by default `channel_bits`, which looks at its shape."""
+        return self.channel_bits(*bits.shape)
 
     def with_known_error_rate(self) -> "Channel":
         """This channel with a receiver that knows its error rate; a channel made of others passes it on to them."""

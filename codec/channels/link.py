@@ -12,6 +12,8 @@ from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
 from codec.channels.digit_bits import DigitBits, digit_bits
 from codec.channels.displacements import bit_displacements
+from codec.channels.entropy_coding.channel import EntropyCodedChannel
+from codec.channels.entropy_coding.coder import EntropyCode
 from codec.channels.index_maps import IndexMap, NaturalMap, code_table
 from codec.channels.receiving.concealment import Concealment, MeanLatent
 from codec.channels.receiving.priors import CodePrior
@@ -38,6 +40,7 @@ class Link:
         known_error_rate: the receiver knows the channel's error rate, so that hard decisions become probabilities,
             which `PosteriorMean` with a prior weighs against what the codes make likely (see `KnownErrorRate`). Behind
             a `code` it always knows it.
+        entropy_code: sends arithmetic-coded packets in place of fixed-length codewords; not together with a `code`.
     """
 
     index_map: IndexMap | None = None
@@ -47,6 +50,7 @@ class Link:
     interleave: int = 1
     prior: CodePrior | None = None
     known_error_rate: bool = False
+    entropy_code: EntropyCode | None = None
 
     def connect(self, quantizer: Quantizer) -> "Connection":
         """Fit the parts to a codec's quantizer.
@@ -64,6 +68,7 @@ class Connection:
         widths: bits of each codebook's codewords.
         bits_per_frame: n, their sum.
         code: error correction, fitted to the bits that it protects; None without.
+        packet_coder: entropy coder, fitted to the codes; None without.
         codewords: of each codebook, int64 `[size]`; empty for natural binary, which needs no table.
     """
 
@@ -86,6 +91,7 @@ class Connection:
         self._digits = digit_bits(self.codewords, quantizer)
         self._moved_digits: dict[torch.device, list[list[DigitBits]]] = {}
         self.concealment.check(self)
+        self.packet_coder = link.entropy_code.fitted(quantizer) if link.entropy_code is not None else None
         self._protected = self._protected_bits()
         self.code = link.code.fitted(self._protected_displacements) if link.code is not None else None
         coded = self.bits_per_frame if self._protected is None else len(self._protected)
@@ -225,10 +231,12 @@ class Connection:
         return self._moved_digits[device]
 
     def protect(self, channel: Channel) -> Channel:
-        """The channel behind this link's error correction; the channel itself where there is none."""
+        """The channel behind this link's error correction or entropy coding; the channel itself where there is none."""
         link = self.link
         if link.known_error_rate:
             channel = channel.with_known_error_rate()
+        if self.packet_coder is not None:
+            return EntropyCodedChannel(channel, self.packet_coder, self)
         if self.code is None:
             return channel
         return ProtectedChannel(
@@ -269,6 +277,9 @@ class Connection:
 
     def _protected_bits(self) -> list[int] | None:
         """Positions that the code protects, or None for all, from the link's options."""
+        if self.link.code is not None and self.link.entropy_code is not None:
+            names = f"code {self.link.code.name} and entropy_code {self.link.entropy_code.name}"
+            raise InvalidValue(names, allowed="do not go together", remedy="leave one of them out")
         chosen, count, interleave = self.link.protected_bits, self.bits_per_frame, self.link.interleave
         if interleave < 1:
             raise InvalidValue("interleave", interleave, "must be at least 1 frame, which is no interleaving")

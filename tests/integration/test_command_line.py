@@ -60,6 +60,7 @@ COMPARISONS = {  # nothing to train; test_pretrained.py
         "concealment",
         "protection",
         "operating_curve",
+        "rate",
         "soft",
         "field",
         "classical",

@@ -35,6 +35,7 @@ def folder(tmp_path, monkeypatch):
     ("evaluate/operating_curve.yaml", ["FSQ repeat", "FSQ unequal 1.5 over 8 frames"], "operating_curve"),
     ("evaluate/concealment.yaml", ["FSQ repeat last", "FSQ learned", "FSQ learned 2 ahead"], "concealment"),
     ("evaluate/classical.yaml", ["Student", "Opus 6 kbit/s", "Codec 2 3200", "Codec 2 1300"], "classical"),
+    ("evaluate/rate.yaml", ["FSQ fixed length", "FSQ adaptive, one stream", "RVQ measured, 0.1 s"], "rate"),
 ])  # fmt: skip
 def test_any_folder_is_scored(folder, monkeypatch, config, systems, name):
     if name == "classical":
@@ -61,6 +62,29 @@ def test_any_folder_is_scored(folder, monkeypatch, config, systems, name):
         first = next(row for row in chosen if row["channel"] == "bsc-0.1")
         assert float(first["mean"]) == pytest.approx(max(unprotected)) and float(first["bit_rate"]) == 800
         assert (folder / "runs/pretrained/operating_curve/channel/operating_curve.svg").is_file()
+    if name == "rate":
+        check_rate(folder / "runs/pretrained/rate", document, means)
+
+
+def check_rate(run, document, means):
+    """One flip: one frame of fixed length, on average half a stream, part of a packet; without errors all are equal."""
+    with (run / "flips.csv").open() as file:
+        flips = {
+            row["codec"]: {k: float(v) for k, v in row.items() if k != "codec" and v} for row in csv.DictReader(file)
+        }
+    rates = {row["codec"]: row["bit_rate"] for row in document["rows"]}
+    assert {name: row["bit_rate"] for name, row in flips.items()} == rates
+    for codec in ("FSQ", "RVQ"):
+        fixed, stream, packets = (
+            f"{codec} {kind}" for kind in ("fixed length", "measured, one stream", "measured, 0.1 s")
+        )
+        assert flips[fixed]["frames"] == 1 and flips[fixed]["mean"] == 20 == flips[fixed]["longest"]
+        assert 1 < flips[packets]["frames"] < 5 and flips[packets]["longest"] <= 100
+        assert 10 < flips[stream]["frames"] < 45 and flips[stream]["wrong_codes"] > 0.2
+        assert rates[stream] < rates[packets] <= 870 and rates[fixed] == 800
+        assert means[fixed, "bsc-0"] == means[stream, "bsc-0"] == means[packets, "bsc-0"]
+        assert means[fixed, "bsc-0.1"] > means[stream, "bsc-0.1"]
+    assert (run / "channel/flips.svg").is_file()
 
 
 def test_a_folder_is_coded_by_each_of_them(folder, monkeypatch):

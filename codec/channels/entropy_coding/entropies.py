@@ -43,7 +43,7 @@ class Entropy(NamedTuple):
         return self.high if np.isnan(self.corrected) else self.corrected
 
 
-def entropies(clips: Sequence[np.ndarray], digits: Digits) -> list[Entropy]:
+def code_entropies(clips: Sequence[np.ndarray], digits: Digits) -> list[Entropy]:
     """Entropies of codes by digit, codebook and frame, of both orders; pairs of frames do not reach across clips.
 
     Args:

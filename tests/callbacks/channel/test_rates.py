@@ -50,7 +50,7 @@ def test_the_coded_rate_is_in_rows_and_files(
     )
     assert stated["code_rates"]["frames"] == frames
     assert {(row["part"], row["order"]) for row in stated["code_rates"]["entropies"]} >= {("frame", 0), ("frame", 1)}
-    assert format_rates(rates_of(evaluated._systems, {"": evaluated.clip_scores})).startswith(
+    assert format_rates(rates_of(evaluated.systems, {"": evaluated.clip_scores})).startswith(
         f"Rate of the codes in kbit/s, without error correction, over {frames} frames:"
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
-from codec.channels.entropy_coding import AdaptiveDigit, adaptive_bits, entropies
+from codec.channels.entropy_coding import AdaptiveDigit, adaptive_bits, code_entropies
 from codec.channels.entropy_coding.adaptive import earlier_equal
 from codec.channels.entropy_coding.entropies import plug_in, split_digits
 
@@ -37,27 +37,27 @@ def test_plug_in_is_the_entropy_of_the_shares():
 ])  # fmt: skip
 def test_independent_frames_have_the_closed_form_in_both_orders(chances, bits):
     codes = random(1).choice(len(chances), size=(1, 40_000), p=chances)
-    for row in entropies([codes], [[len(chances)]]):
+    for row in code_entropies([codes], [[len(chances)]]):
         assert row.part == "frame" and row.coverage > 0.99
         assert row.corrected == pytest.approx(bits, abs=0.01)
         assert row.low <= row.corrected <= row.high + 1e-12
 
 
 def test_a_markov_chain_has_its_conditional_entropy():
-    rows = entropies([markov(0.9, 40_000)], [[2]])
+    rows = code_entropies([markov(0.9, 40_000)], [[2]])
     assert of(rows, "frame", 0).corrected == pytest.approx(1.0, abs=0.01)
     assert of(rows, "frame", 1).corrected == pytest.approx(entropy([0.1, 0.9], base=2), abs=0.01)
 
 
 def test_pairs_do_not_reach_across_clips():
     clips = [np.array([[0, 0, 0, 0]]), np.array([[1, 1, 1, 1]])] * 500
-    assert of(entropies(clips, [[2]]), "frame", 1).low == pytest.approx(0.0, abs=1e-12)
-    assert of(entropies([np.concatenate(clips, 1)], [[2]]), "frame", 1).low > 0.5
+    assert of(code_entropies(clips, [[2]]), "frame", 1).low == pytest.approx(0.0, abs=1e-12)
+    assert of(code_entropies([np.concatenate(clips, 1)], [[2]]), "frame", 1).low > 0.5
 
 
 def test_the_correction_takes_most_of_the_bias():
     """Of 400 frames over 64 values the plug-in estimate lacks (m - 1) / (2 N ln 2) bits, 0.114."""
-    rows = [entropies([random(seed).integers(0, 64, (1, 400))], [[64]])[0] for seed in range(60)]
+    rows = [code_entropies([random(seed).integers(0, 64, (1, 400))], [[64]])[0] for seed in range(60)]
     assert np.mean([row.low for row in rows]) == pytest.approx(6 - 63 / (800 * math.log(2)), abs=0.01)
     assert np.mean([row.low - 6 for row in rows]) < -0.1
     corrected = [min(row.low + 63 / (800 * math.log(2)), 6) for row in rows]
@@ -68,7 +68,7 @@ def test_the_correction_takes_most_of_the_bias():
 
 def test_too_few_frames_give_bounds_and_no_number():
     codes = random(2).integers(0, 65_536, (1, 2000))
-    rows = entropies([codes], [[4] * 8])
+    rows = code_entropies([codes], [[4] * 8])
     joint = of(rows, "frame", 0)
     assert math.isnan(joint.corrected) and joint.low < 11 and joint.coverage < 0.1
     assert joint.high == pytest.approx(16, abs=0.02) and joint.best == joint.high  # the digits' sum
@@ -78,7 +78,7 @@ def test_too_few_frames_give_bounds_and_no_number():
 
 def test_digits_that_depend_on_each_other_have_a_smaller_joint_entropy():
     one = random(3).integers(0, 4, 20_000)
-    rows = entropies([np.stack([one + 4 * one, one])], [[4, 4], [4]])  # all three digits are equal
+    rows = code_entropies([np.stack([one + 4 * one, one])], [[4, 4], [4]])  # all three digits are equal
     assert [of(rows, part, 0).best for part in ("codebook 0, dimension 1", "codebook 0", "codebook 1", "frame")] == (
         pytest.approx([2, 2, 2, 2], abs=0.01)
     )
