@@ -14,6 +14,7 @@ from callbacks.figures.quality import quality_figure
 from callbacks.report.results import sections
 from callbacks.report.results.assignment import assignment
 from callbacks.report.results.claims import claims
+from callbacks.report.results.flips import draw_flips
 from callbacks.report.results.link_sections import kinds
 from callbacks.report.results.logged import Evaluation, Logged, read_logged
 from callbacks.report.results.markdown import cells
@@ -92,6 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
         if logged.maps is not None:
             firsts = [name for name in logged.maps.systems if not re.search(r" seed [1-9]", name)]
             draw(logged.maps, options.folder / "maps.svg", systems=firsts, metrics=METRICS)
+        draw_flips(options.folder / "rate", options.folder / "rate.svg")
     except (OSError, UserError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     print(f"{options.output}: {len(logged.codecs.systems)} codecs on {len(logged.codecs.clips)} clips")

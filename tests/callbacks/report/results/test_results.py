@@ -467,3 +467,19 @@ def test_runs_without_coded_rates_have_no_column_for_them(logged: Path, tmp_path
     path.write_text(json.dumps(document))
     main([str(folder), "-o", str(tmp_path / "R.md")])
     assert "oded" not in (tmp_path / "R.md").read_text().split("## 2 Reconstruction")[1].split("###")[0]
+
+
+def test_the_figure_of_flipped_bits_is_drawn_where_its_run_is_logged(logged: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(logged, tmp_path / "copy"))
+    main([str(folder), "-o", str(tmp_path / "R.md")])
+    assert not (folder / "rate.svg").exists()
+    shutil.copytree(folder / "codecs", folder / "rate")
+    head = "codec,bit_rate,clips,flips,wrong_codes,frames,mean,low,high,longest\n"
+    (folder / "rate" / "flips.csv").write_text(
+        head + "FSQ,800,3,30,0.1,1,20,,,20\nFSQ aware,600,3,30,0.5,9,180,90,240,400\n"
+    )
+    main([str(folder), "-o", str(tmp_path / "R.md")])
+    text = (folder / "rate.svg").read_text()
+    assert "180 ms" in text and "FSQ aware, 0.6 kbit/s" in text
+    main([str(folder), "-o", str(tmp_path / "R.md")])
+    assert (folder / "rate.svg").read_text() == text
