@@ -12,8 +12,7 @@ from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
 from codec.channels.digit_bits import DigitBits, digit_bits
 from codec.channels.displacements import bit_displacements
-from codec.channels.entropy_coding.channel import EntropyCodedChannel
-from codec.channels.entropy_coding.coder import EntropyCode
+from codec.channels.entropy_coding import EntropyCode, EntropyCodedChannel
 from codec.channels.index_maps import IndexMap, NaturalMap, code_table
 from codec.channels.receiving.concealment import Concealment, MeanLatent
 from codec.channels.receiving.priors import CodePrior
@@ -91,7 +90,7 @@ class Connection:
         self._digits = digit_bits(self.codewords, quantizer)
         self._moved_digits: dict[torch.device, list[list[DigitBits]]] = {}
         self.concealment.check(self)
-        self.packet_coder = link.entropy_code.fitted(quantizer) if link.entropy_code is not None else None
+        self.packet_coder = link.entropy_code.fitted(quantizer, link.code) if link.entropy_code is not None else None
         self._protected = self._protected_bits()
         self.code = link.code.fitted(self._protected_displacements) if link.code is not None else None
         coded = self.bits_per_frame if self._protected is None else len(self._protected)
@@ -277,9 +276,6 @@ class Connection:
 
     def _protected_bits(self) -> list[int] | None:
         """Positions that the code protects, or None for all, from the link's options."""
-        if self.link.code is not None and self.link.entropy_code is not None:
-            names = f"code {self.link.code.name} and entropy_code {self.link.entropy_code.name}"
-            raise InvalidValue(names, allowed="do not go together", remedy="leave one of them out")
         chosen, count, interleave = self.link.protected_bits, self.bits_per_frame, self.link.interleave
         if interleave < 1:
             raise InvalidValue("interleave", interleave, "must be at least 1 frame, which is no interleaving")

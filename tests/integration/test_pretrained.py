@@ -38,6 +38,8 @@ def folder(tmp_path, monkeypatch):
     ("evaluate/rate.yaml", ["FSQ fixed length", "FSQ adaptive, one stream", "RVQ measured, 0.1 s"], "rate"),
 ])  # fmt: skip
 def test_any_folder_is_scored(folder, monkeypatch, config, systems, name):
+    if name == "rate":
+        pytest.importorskip("constriction")
     if name == "classical":
         pytest.importorskip("av")
         pytest.importorskip("pycodec2")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from codec.channels.coding.base import ErrorCorrection
 from codec.channels.entropy_coding.adaptive import AdaptiveDigit
 from codec.channels.entropy_coding.entropies import Digits, split_digits
 from codec.channels.receiving.priors import CodePrior
@@ -76,12 +77,15 @@ class EntropyCode:
             for pair in zip(prior.histograms, prior.transitions, strict=True)
         ]
 
-    def fitted(self, quantizer: Quantizer) -> "PacketCoder":
-        """The coder of a quantizer's codes.
+    def fitted(self, quantizer: Quantizer, code: ErrorCorrection | None = None) -> "PacketCoder":
+        """The coder of a quantizer's codes; `code` is the error correction beside it in a link.
 
         Raises:
-            InvalidValue: the prior is of other digits.
+            InvalidValue: the prior is of other digits, or there is a code.
         """
+        if code is not None:
+            names = f"code {code.name} and entropy_code {self.name}"
+            raise InvalidValue(names, allowed="do not go together", remedy="leave one of them out")
         if self.prior is not None:
             self.prior.check(quantizer)
         return PacketCoder(self, quantizer.digits, quantizer.codebook_sizes)
