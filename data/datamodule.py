@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from data.audio.bad_files import BadFiles, shared_record
 from data.audio.channels import MEAN, Channel, parse_channel
@@ -74,6 +74,7 @@ class SpeechDataModule(LightningDataModule):
         max_clip_seconds: length that the clips of `validate` and `test` are cut to, which bounds memory; a warning
             says how many.
         piece_seconds: length of the pieces in which predict gets longer clips.
+        clips_per_batch: whole clips in a batch of predict; several are padded, and "lengths" lists their samples.
         highpass_hz: cut-off of a high-pass filter for all audio, in evaluation too; None for no filter.
         channel: of files with several: their mean, the first, the loudest (of the whole file), or its number from 0 on.
             A warning names files where the mean is 6 dB or more below the loudest.
@@ -111,6 +112,7 @@ class SpeechDataModule(LightningDataModule):
         val_seconds: float | None = None,
         max_clip_seconds: float = 1500.0,
         piece_seconds: float = 60.0,
+        clips_per_batch: int = 1,
         highpass_hz: float | None = None,
         loudness: float | None = None,
         channel: Channel = MEAN,
@@ -118,8 +120,9 @@ class SpeechDataModule(LightningDataModule):
         in_memory: bool = False,
     ) -> None:
         super().__init__()
-        check_number("batch_size", batch_size, least=1)
-        check_number("num_workers", num_workers, least=0)
+        counts = ("batch_size", batch_size, 1), ("clips_per_batch", clips_per_batch, 1), ("num_workers", num_workers, 0)
+        for name, count, least in counts:
+            check_number(name, count, least=least)
         check_number("val_clips", val_clips, least=1, remedy="give null for all; trainer.limit_val_batches 0 is none")
         check_number("val_seconds", val_seconds, above=0, unit=" s")
         check_number("max_clip_seconds", max_clip_seconds, above=0, unit=" s")
@@ -136,7 +139,7 @@ class SpeechDataModule(LightningDataModule):
         self.batch_size, self.weights, self.seed, self.strict = batch_size, weights, seed, strict
         self.num_workers, self.pin_memory, self.in_memory = num_workers, pin_memory, in_memory
         self.val_clips, self.val_seconds, self.max_clip_seconds = val_clips, val_seconds, max_clip_seconds
-        self.piece_seconds, self.augmentation = piece_seconds, augmentation
+        self.piece_seconds, self.clips_per_batch, self.augmentation = piece_seconds, clips_per_batch, augmentation
         self.bad_files: BadFiles | None = None
         self._train_seconds = 0.0
         self._datasets: dict[str, Dataset] = {}
@@ -188,11 +191,10 @@ class SpeechDataModule(LightningDataModule):
         return EpochLength.of(self._train_seconds, batch_seconds)
 
     def train_dataloader(self) -> DataLoader:
-        rank, world_size = self._place()
         stream = DrawBatchSampler(
             self.batch_size,
-            rank,
-            world_size=world_size,
+            self._place()[0],
+            world_size=self._place()[1],
             start_batch=lambda: self.trainer.global_step if self.trainer else 0,
             repeat=self.epoch_length().share(getattr(self.trainer, "overfit_batches", 0)),
         )
@@ -264,19 +266,17 @@ class SpeechDataModule(LightningDataModule):
     def _clip_loader(self, role: str) -> DataLoader:
         dataset = self._datasets[role]
         assert isinstance(dataset, ClipDataset | PieceDataset)
-        return self._loader(dataset, sampler=clip_sampler(dataset, *self._place()))
+        size, sampler = self.clips_per_batch if role == "predict" else 1, clip_sampler(dataset, *self._place())
+        return self._loader(dataset, sampler=sampler, clips_per_batch=size)
 
     def _clip_share(self, role: str, share: float) -> int:
         dataset: Any = self._datasets[role]
         return max(1, int(share * (len(dataset) // self._place()[1])))
 
-    def _loader(
-        self, dataset: Dataset, *, sampler: Sampler | None = None, batch_sampler: Sampler | None = None
-    ) -> DataLoader:
+    def _loader(self, dataset: Dataset, **order: Any) -> DataLoader:
         return guarded_loader(
             GuardedDataset(dataset, self._record(), strict=self.strict),
-            sampler=sampler,
-            batch_sampler=batch_sampler,
+            **order,
             num_workers=self.num_workers,
             pin_memory=self._uses_gpu() if self.pin_memory is None else self.pin_memory,
             forks=self.in_memory,  # clips are shared, not pickled

@@ -137,7 +137,7 @@ class GrowingFiles:
         self._part.unlink(missing_ok=True)
 
 
-def at_input_level(audio: Tensor, outputs: Mapping[str, Any]) -> Tensor:
+def at_input_level(audio: Tensor, outputs: Mapping[str, Any], row: int = 0) -> Tensor:
     """Audio at the level of the file that was encoded: without the gain that the data module gave it, if any."""
-    gain_db = float(outputs["gain_db"][0]) if "gain_db" in outputs else 0.0
+    gain_db = float(outputs["gain_db"][row]) if "gain_db" in outputs else 0.0
     return audio if gain_db == 0.0 else audio * 10 ** (-gain_db / 20)

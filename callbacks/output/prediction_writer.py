@@ -30,9 +30,9 @@ from codec.training.comparison_module import ComparisonModule
 class PredictionWriter(Callback):
     """Writes `<id>.wav` (16-bit PCM) and `<id>.codes.npz` under `output_dir` for each prediction.
 
-    `predict_step` returns `audio` [1, 1, T], `codes` [1, K, F], `id` [one string] and `length`, the samples of the
-    input at the codec's input rate; the audio is cut to `codec.output_length(length)`. An id is a relative path with
-    "/" between folders; an audio extension is removed, unless another clip of this process already has the name
+    `predict_step` returns `audio` [B, 1, T], `codes` [B, K, F], `id` [B strings] and `length`, the samples of the input
+    at the codec's input rate, or `lengths` of several clips; audio and codes are cut to these. An id is a relative path
+    with "/" between folders; an audio extension is removed, unless another clip of this process already has the name
     (`a.wav` and `a.flac`). Earlier predictions are replaced, other files never are.
 
     A comparison's `predict_step` returns `id` and, under `systems` by name, the rest for each codec. Each codec has a
@@ -92,21 +92,26 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        ids = outputs["id"]
-        require(
-            len(ids) == 1, f"{len(ids)} clips ({ids[:3]}) are in one prediction", remedy="use batch size 1 to predict"
-        )
         if "piece" in outputs:
-            self._append(ids[0], outputs)
+            self._append(outputs["id"][0], outputs)
             return
-        for system, path in self._paths(ids[0]).items():
-            codec, prediction = self._codecs[system], _of_system(outputs, system)
-            length = int(prediction["length"])
-            audio = at_input_level(prediction["audio"][0, 0, : codec.output_length(length)], outputs)
-            with writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_codes(path, smallest(prediction["codes"][0], codec), codec=codec, length=length)
-                write_audio(path, self._counts.pcm(path, audio), rate=codec.output_sample_rate)
+        for row, clip_id in enumerate(outputs["id"]):
+            for system, path in self._paths(clip_id).items():
+                self._write(path, self._codecs[system], _of_system(outputs, system), outputs, row)
+
+    def _write(self, path: Path, codec: Any, prediction: Any, outputs: Any, row: int) -> None:
+        """Write the files of one clip of a prediction."""
+        ids = outputs["id"]
+        known = "lengths" in prediction or len(ids) == 1
+        remedy = "predict one clip at a time, or return `lengths`"
+        require(known, f"{len(ids)} clips ({ids[:3]}) are in one prediction", remedy=remedy)
+        length = int(prediction["lengths"][row] if "lengths" in prediction else prediction["length"])
+        audio = at_input_level(prediction["audio"][row, 0, : codec.output_length(length)], outputs, row)
+        codes = prediction["codes"][row, :, : -(-length // codec.hop_length)]
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_codes(path, smallest(codes, codec), codec=codec, length=length)
+            write_audio(path, self._counts.pcm(path, audio), rate=codec.output_sample_rate)
 
     def _append(self, clip_id: str, outputs: Any) -> None:
         """Write a piece of a long clip."""

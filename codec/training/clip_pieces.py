@@ -146,6 +146,27 @@ class PiecewisePrediction:
         return found
 
 
+def predict_whole(codec: NeuralCodec, batch: Mapping[str, Any], sample_rate: int) -> dict[str, Any]:
+    """Audio and codes of whole clips.
+
+    Args:
+        codec: encodes and decodes.
+        batch: `audio` [B, 1, T], and of several clips their `lengths` in samples.
+        sample_rate: of the audio in Hz.
+
+    Returns:
+        `audio` [B, 1, T'] at the output rate and `codes` [B, K, F], both with anything beyond a clip's end; and at the
+        codec's input rate `length`, the samples of the one clip, or `lengths` of several.
+    """
+    audio = resample(batch["audio"], sample_rate, codec.sample_rate)
+    if "lengths" not in batch:
+        output = codec(audio)
+        return {"audio": output.audio, "codes": output.codes, "length": audio.shape[-1]}
+    lengths = [-(-length * codec.sample_rate // sample_rate) for length in batch["lengths"]]
+    output = codec(audio, lengths=lengths)
+    return {"audio": output.audio, "codes": output.codes, "lengths": lengths}
+
+
 def batch_fields(batch: Mapping[str, Any]) -> dict[str, Any]:
     """What a prediction repeats of its batch: `id`, and where they are there `piece`, `pieces` and `gain_db`."""
     return {name: batch[name] for name in ("id", "piece", "pieces", "samples", "gain_db") if name in batch}

@@ -17,7 +17,7 @@ from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
 from codec.training.adversary import Adversary, discriminate, discriminate_both
 from codec.training.alternating import AlternatingOptimization, check_optimizers, frozen, owned
-from codec.training.clip_pieces import PiecewisePrediction, batch_fields
+from codec.training.clip_pieces import PiecewisePrediction, batch_fields, predict_whole
 from codec.training.compilation import CompiledTraining
 from codec.training.discriminators import DiscriminatorOutput
 from codec.training.lightning_internals import attached_trainer, log_step
@@ -241,12 +241,10 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
         self._log_distance("test")
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
-        """`audio`, `codes`, `id` and `length`; of a long clip's piece (see `SpeechDataModule`) the next of each."""
+        """`audio`, `codes`, `id` and `length`, or `lengths` of several; of a long clip's piece the next of each."""
         if "piece" in batch:
             return batch_fields(batch) | self._pieces.predict(batch, {"": self.codec}, self.codec.sample_rate)[""]
-        output = self.codec(batch["audio"])
-        length = batch["audio"].shape[-1]
-        return batch_fields(batch) | {"audio": output.audio, "codes": output.codes, "length": length}
+        return batch_fields(batch) | predict_whole(self.codec, batch, self.codec.sample_rate)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

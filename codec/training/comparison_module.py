@@ -13,7 +13,7 @@ from codec.channels.link import Connection, Link
 from codec.checkpoints.reading import load_codec
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
-from codec.training.clip_pieces import PiecewisePrediction, batch_fields, resample
+from codec.training.clip_pieces import PiecewisePrediction, batch_fields, predict_whole, resample
 from codec.training.distributed.supported import check_trainer
 from codec.training.float32_precision import Float32Precision
 from codec.training.lightning_internals import attached_trainer
@@ -113,18 +113,15 @@ class ComparisonModule(L.LightningModule):
         return self.test_step(batch, batch_idx)
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
-        """The `id`, and under `systems` by name what each codec alone would predict; `length` at its input rate.
+        """The `id`, and under `systems` by name what each codec alone would predict; `length`, or `lengths` of several
+        clips, at its input rate.
 
         A long clip's pieces (see `SpeechDataModule`) give the next samples and codes of each.
         """
         if "piece" in batch:
             codecs = {first.name: first.codec for first, *_ in self.sharing}
             return batch_fields(batch) | {"systems": self._pieces.predict(batch, codecs, self.sample_rate)}
-        systems: dict[str, dict[str, Any]] = {}
-        for first, *_ in self.sharing:
-            audio = resample(batch["audio"], self.sample_rate, first.codec.sample_rate)
-            output = first.codec(audio)
-            systems[first.name] = {"audio": output.audio, "codes": output.codes, "length": audio.shape[-1]}
+        systems = {first.name: predict_whole(first.codec, batch, self.sample_rate) for first, *_ in self.sharing}
         return batch_fields(batch) | {"systems": systems}
 
     def training_step(self, *_: Any) -> None:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler, default_collate
 
 from data.audio.bad_files import BadFiles
 from data.audio.notices import NOTICES
 from data.audio.workers import start_worker
+from data.datasets.groups import GroupedClips, grouped, padded_batch
 from data.errors import AudioReadError, DataError
+from data.sampling import UnsizedSampler
 
 
 class Failure(NamedTuple):
@@ -25,15 +27,16 @@ class GuardedDataset(Dataset[Any]):
     """
 
     def __init__(self, dataset: Any, bad_files: BadFiles, *, strict: bool) -> None:
-        self._dataset, self._bad_files, self._strict = dataset, bad_files, strict
+        self.unguarded = dataset
+        self._bad_files, self._strict = bad_files, strict
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self.unguarded)
 
     def __getitem__(self, index: int) -> Any:
         NOTICES.folder = self._bad_files.folder
         try:
-            return self._dataset[index]
+            return self.unguarded[index]
         except AudioReadError as error:
             if self._strict:
                 return Failure(error)
@@ -73,11 +76,20 @@ def guarded_loader(
     num_workers: int,
     pin_memory: bool,
     forks: bool,
+    clips_per_batch: int = 1,
 ) -> SpeechLoader:
-    """The batches of `batch_sampler`, or those of `sampler` with one item each; `forks` says how workers are made."""
+    """The batches of `batch_sampler`, or those of `sampler` with one item each, or several whole clips.
+
+    `forks` says how workers are made.
+    """
     order: dict[str, Any] = {"sampler": sampler, "batch_size": 1}
+    items: Dataset[Any] = dataset
+    if sampler is not None and clips_per_batch > 1:
+        groups = grouped(dataset.unguarded, sampler, clips_per_batch)
+        items, in_turn = GroupedClips(dataset, groups), SequentialSampler(range(len(groups)))
+        order["sampler"] = UnsizedSampler(in_turn) if isinstance(sampler, UnsizedSampler) else in_turn
     return SpeechLoader(
-        dataset,
+        items,
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
@@ -89,9 +101,13 @@ def guarded_loader(
 
 
 def collate(items: list[Any]) -> Any:
-    """A batch of items; the `Failure` among them, if there is one; None of an item that could not be read."""
+    """A batch of items or of a group; the `Failure` among them, if there is one; None where none could be read."""
+    grouped_items = isinstance(items[0], list)
+    items = items[0] if grouped_items else items
     for item in items:
         if isinstance(item, Failure):
             return item
     readable = [item for item in items if item is not None]
-    return default_collate(readable) if readable else None
+    if not readable:
+        return None
+    return padded_batch(readable) if grouped_items else default_collate(readable)

@@ -21,10 +21,11 @@ from codec.channels.link import Link
 from codec.codec import NeuralCodec
 from codec.training.codec_module import CodecModule
 from codec.training.comparison_module import ComparisonModule, System
+from data import FolderSource, SpeechDataModule
 from data.sources.folder import AUDIO_EXTENSIONS, FFMPEG_EXTENSIONS
 from data.sources.tree import MEDIA_SUFFIXES
 from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
-from tests.support.speech import speech_like
+from tests.support.speech import speech_like, write_speech
 
 
 def predict(folder: Path, module: Any, names: list[str]) -> None:
@@ -338,3 +339,30 @@ def test_a_file_that_the_disk_has_no_room_for_is_not_left_in_part(
     with pytest.raises(ValueError, match=r"a cannot be written \(No space"):
         predict(tmp_path, module, ["a.wav"])
     assert not list((tmp_path / "out").glob("*.wav"))
+
+
+@pytest.mark.parametrize("compared", [False, True])
+def test_files_of_several_clips_at_once_are_those_of_one_at_a_time(tmp_path: Path, compared: bool) -> None:
+    """At another rate than the codec's where codecs are compared."""
+    codec = tiny_codec().eval()
+    module: Any = ComparisonModule([System("A", codec=codec)], sample_rate=24_000) if compared else CodecModule(codec)
+    source = FolderSource(str(write_speech(tmp_path / "in", [0.9, 0.3, 0.02, 1.4, 0.7, 0.7, 2.2])))
+    rate = 24_000 if compared else 16_000
+    for size in (1, 3):
+        data = SpeechDataModule(
+            predict_from=source, num_workers=0, sample_rate=rate, hop_length=320, crop_seconds=4.0,
+            clips_per_batch=size, piece_seconds=2.0, loudness=-20.0,
+        )  # fmt: skip
+        runner = trainer(tmp_path / str(size), [PredictionWriter(tmp_path / f"out{size}")])
+        runner.predict(module, datamodule=data, return_predictions=False)
+    names = [path.relative_to(tmp_path / "out1") for path in sorted((tmp_path / "out1").rglob("*.*"))]
+    assert len(names) == 14
+    for name in names:
+        one, several = tmp_path / "out1" / name, tmp_path / "out3" / name
+        if name.suffix == ".npz":
+            expected, found = stored(one), stored(several)
+            assert expected.keys() == found.keys()
+            assert all(np.array_equal(expected[key], found[key]) for key in expected)
+        else:
+            expected, found = soundfile.read(one)[0], soundfile.read(several)[0]
+            assert expected.shape == found.shape and np.abs(expected - found).max() <= 1.01 * 2**-15
