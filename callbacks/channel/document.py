@@ -89,4 +89,5 @@ def _clip(clip: ClipScores, rows: Sequence[ChannelRow]) -> dict[str, Any]:
     facts |= {"coded_bit_rate": without_nan(clip.coded_bit_rate)}
     weights = {metric: clip.weight(metric) for metric in metrics if any(metric in s.weights for s in clip.scores)}
     facts |= {"weights": weights} if weights else {}
+    facts |= {"text": clip.transcript} if clip.transcript else {}
     return {"id": clip.clip_id, **named, **facts, "channels": draws}

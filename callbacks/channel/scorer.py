@@ -157,6 +157,7 @@ class ChannelScorer:
             erased_codewords=sent.erased_codewords,
             coded_bit_rate=coded_bit_rate(codes[0].numpy(), codec.quantizer.digits, codec.frame_rate),
             codes=codes[0].numpy(),
+            transcript=clip.transcript,
         )
         self._scores.append(scores)
         kept = {c: int(sent.signals[c, 0]) for c in self.kept_channels}

@@ -102,6 +102,7 @@ class System:
                 for repeat in range(repeats)
             ],
             coded_bit_rate=_or_nan(entry.get("coded_bit_rate")),
+            transcript=entry.get("text", ""),
         )
 
 

@@ -49,6 +49,7 @@ class ClipScores:
         coded_bit_rate: Bits per second of the codes behind an adaptive arithmetic coder, this clip by itself and before
             error correction; NaN where not known.
         codes: The codes [K, F]; None where the scores come from a file.
+        transcript: What is said; empty where not known.
     """
 
     clip_id: str
@@ -65,6 +66,7 @@ class ClipScores:
     scores: list[Scores] = field(default_factory=list)
     coded_bit_rate: float = float("nan")
     codes: np.ndarray | None = None
+    transcript: str = ""
 
     def values(self, channel: int, metric: str) -> np.ndarray:
         """One metric's value for each repeat [R] of a channel; NaN where unscorable."""
