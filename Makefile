@@ -18,17 +18,22 @@ compare: install  ## Train the matched FSQ and RVQ codecs of quickstart size, an
 	$(RUN) train.py test --config configs/evaluate/compare.yaml
 
 # SPEECH is a manifest in the folder of its clips; SKIP patterns of clips that a second table leaves out, WHY the reason.
+# ENGLISH is a manifest of those clips of it whose language the recogniser knows (all where left out); paths as in SPEECH.
 CORPUS = --data.test data.ManifestSource --data.test.init_args.path "$(SPEECH)" --data.test.init_args.split null
 OWN := --trainer.precision 32-true --trainer.accelerator cpu --trainer.logger.init_args.name
 SCORE = $(RUN) train.py test --config
-EVALUATED := codecs maps links receivers fine_tuning
+EVALUATED := codecs maps links receivers field fine_tuning
 TUNED := $(foreach codec,fsq rvq student,runs/small_$(codec)_continued runs/small_$(codec)_flips)
 results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and write RESULTS.md anew (48 minutes for 44 clips).
 	test -f "$(SPEECH)" || { echo "make results SPEECH=manifest.tsv: a list of clips, see docs/evaluation.md" >&2; exit 2; }
+	$(RUN) -c 'import jiwer, pocketsphinx, resemblyzer, speechmos, distillmos, visqol' 2>/dev/null || \
+	    $(RUN) -m pip install --quiet --editable '.[demo,asr,speaker,mos,visqol]'
 	$(SCORE) configs/evaluate/pretrained.yaml $(CORPUS)
 	$(SCORE) configs/evaluate/pretrained_maps.yaml $(CORPUS)
 	$(SCORE) configs/evaluate/pretrained_links.yaml $(CORPUS)
 	$(SCORE) configs/evaluate/pretrained_receivers.yaml $(CORPUS)
+	$(SCORE) configs/evaluate/field.yaml $(CORPUS) $(if $(ENGLISH),--data.test.init_args.path "$(ENGLISH)" \
+	    --data.test.init_args.root "$(dir $(SPEECH))")
 	$(SCORE) configs/small/student.yaml --model.init_args.init_from small_student $(CORPUS) $(OWN) pretrained/student
 	$(SCORE) configs/small/fsq.yaml --config configs/evaluate/sensitivity.yaml $(CORPUS) \
 	    --model.init_args.init_from small_fsq $(OWN) pretrained/bits

@@ -1,11 +1,13 @@
-"""Time of a whole channel evaluation over the time of its PESQ and STOI calls alone, on the same cores.
+"""Time of a whole channel evaluation over the time of its metrics alone, on the same cores.
 
     python -m tests.benchmarks.channel_evaluation [--clips 24] [--seconds 4] [--repeats 3] [--folder DIR]
+    python -m tests.benchmarks.channel_evaluation --metrics all --clips 8 --rounds 2
 
-Prints the ratio; the aim is at most 1.15. The calls alone are `pesq` in both modes and `pystoi.stoi` plain and
-extended, timed in turn with the evaluation, in a bare process pool that has started, imported the packages and holds
-the signals already. The evaluation is timed from its first clip to its report, with the start of its processes,
-figures and files; it makes up for decoding by analysing each pair once for STOI and ESTOI.
+Prints the ratio; the aim is at most 1.15. The metrics alone are calls of `pesq` in both modes and `pystoi.stoi` plain
+and extended, or with `--metrics all` the metrics of configs/evaluate/field.yaml, timed in turn with the evaluation, in
+a bare process pool that has started, imported the packages, loaded their models and holds the signals already. The
+evaluation is timed from its first clip to its report, with the start of its processes, figures and files; it makes up
+for decoding by analysing each pair once for STOI and ESTOI.
 """
 
 from __future__ import annotations
@@ -26,10 +28,32 @@ import numpy as np
 RATE = 16_000
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _signals: list[tuple[np.ndarray, np.ndarray]] = []
+_metrics: list[Any] = []  # empty for the packages' own calls of PESQ and STOI
 
 
-def load(path: str) -> None:
+def every_metric() -> list[Any]:
+    """The metrics of configs/evaluate/field.yaml."""
+    from callbacks.metrics import (
+        DNSMOS,
+        PESQ,
+        PLCMOS,
+        STOI,
+        CharacterErrorRate,
+        DistillMOS,
+        MelDistance,
+        SpeakerSimilarity,
+        ViSQOL,
+        WordErrorRate,
+    )
+
+    intrusive = [PESQ("wb"), PESQ("nb"), STOI(), STOI(extended=True), ViSQOL(), MelDistance()]
+    rates = [WordErrorRate(), CharacterErrorRate(), SpeakerSimilarity()]
+    return [*intrusive, *rates, DNSMOS(), DNSMOS("p808"), PLCMOS(), DistillMOS()]
+
+
+def load(path: str, every: bool) -> None:
     """In a worker: hold all signals, and import what the calls need."""
+    _metrics.extend(every_metric() if every else [])
     import pesq  # noqa: F401
     import pystoi  # noqa: F401
 
@@ -38,23 +62,27 @@ def load(path: str) -> None:
         _signals.extend((archive[f"r{i}"], archive[f"d{i}"]) for i in range(count))
 
 
-def call(index: int) -> tuple[float, ...]:
-    """The PESQ and STOI calls that one signal needs."""
+def call(index: int) -> Any:
+    """The PESQ and STOI calls that one signal needs, or all metrics."""
     from pesq import pesq
     from pystoi import stoi
 
     reference, degraded = _signals[index]
+    if _metrics:
+        from callbacks.scoring.signals import score
+
+        return score(_metrics, reference, degraded, sample_rate=RATE)
     quality = [pesq(RATE, reference, degraded, mode) for mode in ("wb", "nb")]
     return (*quality, *(stoi(reference, degraded, RATE, extended=extended) for extended in (False, True)))
 
 
-def time_calls_alone(signals: list[tuple[np.ndarray, np.ndarray]], workers: int, folder: Path) -> float:
+def time_calls_alone(signals: list[tuple[np.ndarray, np.ndarray]], workers: int, folder: Path, *, every: bool) -> float:
     path = str(folder / "signals.npz")
     arrays = {f"{kind}{i}": pair[k] for i, pair in enumerate(signals) for k, kind in enumerate("rd")}
     np.savez(path, **arrays)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     with ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=load, initargs=(path,)
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=load, initargs=(path, every)
     ) as pool:
         list(pool.map(call, [0] * 4 * workers))  # start every process
         start = time.perf_counter()
@@ -141,7 +169,10 @@ def evaluate(module: Any, clips: list[np.ndarray], arguments: argparse.Namespace
 
     clock = Clock()
     evaluation = ChannelEvaluation(
-        audio_clips=arguments.audio_clips, num_workers=arguments.workers, repeats=arguments.repeats
+        audio_clips=arguments.audio_clips,
+        num_workers=arguments.workers,
+        repeats=arguments.repeats,
+        metrics=every_metric() if arguments.metrics == "all" else None,
     )
     trainer = Trainer(
         accelerator="cpu", devices=1, logger=False, default_root_dir=folder, callbacks=[clock, evaluation],
@@ -203,6 +234,7 @@ def main() -> None:
     parser.add_argument("--audio-clips", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=1, help="draws per clip and channel, of which there are 8")
     parser.add_argument("--steps", type=int, default=60, help="training steps of the codec before")
+    parser.add_argument("--metrics", choices=("default", "all"), default="default")
     arguments = parser.parse_args()
     clips = read_clips(arguments.folder, arguments.clips, arguments.seconds)
     module = build_module()
@@ -215,15 +247,17 @@ def main() -> None:
         first, evaluation = evaluate(module, clips, arguments, folder)
         counter.remove()
         pairs = decoded_signals(module, clips, evaluation)
-        whole, alone = [first], [time_calls_alone(pairs, arguments.workers, folder)]
+        every = arguments.metrics == "all"
+        whole, alone = [first], [time_calls_alone(pairs, arguments.workers, folder, every=every)]
         for _ in range(arguments.rounds - 1):  # in turn, so that other load on the machine meets both
             whole.append(evaluate(module, clips, arguments, folder)[0])
-            alone.append(time_calls_alone(pairs, arguments.workers, folder))
+            alone.append(time_calls_alone(pairs, arguments.workers, folder, every=every))
     parameters = sum(parameter.numel() for parameter in module.codec.parameters())
     draws = len(clips) * len(evaluation.channels) * evaluation.repeats
     print(f"codec {parameters / 1e6:.1f} M parameters, {len(clips)} clips, encoder run {len(encoded)} times")
     print(f"{draws} draws, {len(pairs)} different signals, which are decoded in batches and scored")
-    print(f"PESQ and STOI calls alone, {arguments.workers} processes: {seconds(alone)}")
+    kind = "all metrics" if every else "PESQ and STOI calls"
+    print(f"{kind} alone, {arguments.workers} processes: {seconds(alone)}")
     print(f"whole channel evaluation: {seconds(whole)}")
     print(f"ratio of the shortest: {min(whole) / min(alone):.3f} (aim: at most 1.15)")
 

@@ -14,6 +14,7 @@ from callbacks.figures.quality import quality_figure
 from callbacks.report.results import sections
 from callbacks.report.results.assignment import assignment
 from callbacks.report.results.claims import claims
+from callbacks.report.results.field import field_scores
 from callbacks.report.results.flips import draw_flips
 from callbacks.report.results.link_sections import kinds
 from callbacks.report.results.logged import Evaluation, Logged, read_logged
@@ -48,6 +49,7 @@ def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why
         receivers=kinds(logged.receivers, ("stoi", "estoi")),
         fine_tuning=sections.fine_tuning(logged.fine_tuning),
         students=sections.students(logged),
+        field=field_scores(logged.field),
         bits=sections.bits(logged.bits),
     )
     return text.rstrip() + "\n"

@@ -92,14 +92,14 @@ def _clean(codecs: Evaluation, clips: Sequence[str]) -> Table:
     rows = []
     for name, system in codecs.systems.items():
         found = codecs.rows(name, clips=clips)
-        rates = [f"{system.bit_rates[clean] / 1000:g}", *[_coded(next(iter(found.values())))] * coded]
+        rates = [f"{system.bit_rates[clean] / 1000:g}", *[coded_rate(next(iter(found.values())))] * coded]
         scores = [score(found.get((clean, metric.name))) for metric in first.metrics]
         rows.append([name, *rates, f"{system.facts['parameters']:,}", *scores])
     head = ["codec", "kbit/s", *["coded kbit/s"] * coded, "parameters"]
     return Table([*head, *(metric.label_with_unit for metric in first.metrics)], rows)
 
 
-def _coded(row: ChannelRow) -> str:
+def coded_rate(row: ChannelRow) -> str:
     """The rate behind an adaptive arithmetic coder in kbit/s; a dash where the run did not measure it."""
     return f"{row.coded_bit_rate / 1000:.3g}" if isfinite(row.coded_bit_rate) else "–"
 
