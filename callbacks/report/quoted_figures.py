@@ -34,7 +34,7 @@ from codec.errors import InvalidValue, UnreadableFile
 MINUS = " - "
 WITH_INTERVAL = ("mean", "difference", "loss")  # the columns to which `low` and `high` beside them belong
 REMEDY = "test the run again"
-NAMED_RATES = {"bsc": "", "gilbert": " in bursts", "frame": " of frames lost"}
+NAMED_RATES = {"bsc": "", "gilbert": " in bursts", "frame": " of frames lost", "packet": " of packets lost"}
 
 
 class Figures:
