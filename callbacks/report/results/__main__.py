@@ -49,7 +49,7 @@ def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why
         receivers=kinds(logged.receivers, ("stoi", "estoi")),
         fine_tuning=sections.fine_tuning(logged.fine_tuning),
         students=sections.students(logged),
-        field=field_scores(logged.field),
+        field=field_scores(logged),
         bits=sections.bits(logged.bits),
     )
     return text.rstrip() + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from callbacks.report.results.logged import Evaluation
+from callbacks.report.results.logged import Logged
 from callbacks.report.results.markdown import Table, percent, rate, score
 from callbacks.report.results.sections import coded_rate
 
@@ -12,14 +12,16 @@ WITH_INTERVALS = ("wer_original",)
 
 
 class Field(NamedTuple):
-    """What the means are over, and tables with their titles."""
+    """What the means are over, a note on it, and tables with their titles."""
 
     over: str
+    note: str
     tables: list[tuple[str, Table]]
 
 
-def field_scores(field: Evaluation | None) -> Field | None:
+def field_scores(logged: Logged) -> Field | None:
     """The word error rate behind every channel with its interval, and all metrics behind each; None without the run."""
+    field = logged.field
     if field is None:
         return None
     first = next(iter(field.systems.values()))
@@ -42,4 +44,4 @@ def field_scores(field: Evaluation | None) -> Field | None:
         head = ["codec", "kbit/s", "coded kbit/s", *(m.label_with_unit for m in first.metrics)]
         share = f"{percent(channel.error_rate)} of bits flipped" if channel.error_rate else "Without errors"
         tables.append((share, Table(head, body)))
-    return Field(field.over, tables)
+    return Field(field.over, logged.field_note, tables)

@@ -149,7 +149,8 @@ class Logged(NamedTuple):
         maps: FSQ and RVQ behind flips by index assignment.
         links: FSQ and RVQ behind flips, bursts and losses by receiver and error correction.
         receivers: FSQ and RVQ behind noise and losses by what the receiver makes of them.
-        field: every codec behind plain flips by all metrics, word error rates among them.
+        field: every codec behind plain flips by all metrics, word error rates among them; `field_note` is the sentence
+            in its `note.txt`, which says what its clips are.
         fine_tuning: codecs, and each fine-tuned as long without and with flips.
         students: `agreement.json` of each student, by the name of its run; `student` is the pretrained one. The
             sentence in a run's `note.txt` says how it differs, under the key `note`.
@@ -161,6 +162,7 @@ class Logged(NamedTuple):
     links: Evaluation | None
     receivers: Evaluation | None
     field: Evaluation | None
+    field_note: str
     fine_tuning: Evaluation | None
     students: dict[str, dict[str, Any]]
     bits: list[dict[str, str]] | None
@@ -179,7 +181,7 @@ def read_logged(folder: Path) -> Logged:
             str(folder / "codecs"), allowed="has no channel.json", remedy="run `make results` first, or give its folder"
         )
     further = {}
-    further["field"] = read_evaluation(folder / "field" / "channel.json")  # may be of the clips of one language
+    field = read_evaluation(folder / "field" / "channel.json")  # may be of the clips of one language
     for name in ("maps", "links", "receivers", "fine_tuning"):
         found = further[name] = read_evaluation(folder / name / "channel.json")
         if found is not None and (found.clips, found.bootstrap) != (codecs.clips, codecs.bootstrap):
@@ -188,7 +190,8 @@ def read_logged(folder: Path) -> Logged:
                 remedy="test both on the same",
             )
     students = {path.parent.name: _student(path, codecs) for path in sorted(folder.glob("student*/agreement.json"))}
-    return Logged(codecs, **further, students=students, bits=_bits(folder / "bits" / "sensitivity.csv"))
+    note, bits = _note(folder / "field"), _bits(folder / "bits" / "sensitivity.csv")
+    return Logged(codecs, **further, field=field, field_note=note, students=students, bits=bits)
 
 
 def _stated(run: Evaluation) -> str:
@@ -245,8 +248,7 @@ def _student(path: Path, codecs: Evaluation) -> dict[str, Any]:
             row["unscorable"] = int(row["unscorable"])
         for row in document["differences"]:
             require(isinstance(row["metric"], str) and isinstance(row["channel"], str), "differences need names")
-        note = path.with_name("note.txt")
-        document["note"] = " ".join(note.read_text(encoding="utf-8").split()) if note.is_file() else ""
+        document["note"] = _note(path.parent)
     if clips != codecs.clips:
         raise InvalidValue(
             str(path),
@@ -254,6 +256,12 @@ def _student(path: Path, codecs: Evaluation) -> dict[str, Any]:
             remedy="test both on the same clips",
         )
     return document
+
+
+def _note(folder: Path) -> str:
+    """The sentence in a run's `note.txt`; empty where there is none."""
+    note = folder / "note.txt"
+    return " ".join(note.read_text(encoding="utf-8").split()) if note.is_file() else ""
 
 
 def _number(value: float | None) -> float:
