@@ -17,12 +17,19 @@ from callbacks.output.files import completed, write_csv
 from callbacks.output.loggers import log_folder, print_report, show_table
 from callbacks.scoring.scores import ChannelRow, stated_clips
 from codec.codec import NeuralCodec
+from codec.decoders.base import Decoder
+from codec.encoders.base import Encoder
 from codec.errors import InvalidValue
+from codec.hub.transformers_parts import FrozenDecoder, FrozenEncoder
 from codec.training.comparison_module import evaluated_systems
+
+FROZEN = (FrozenEncoder, FrozenDecoder)  # of published codecs
 
 
 class SystemFacts(NamedTuple):
     """What a system sends, costs and delays; NaN where it is not known, infinite delay where it takes the whole clip.
+
+    Look-ahead is that of receptive fields in whole frames: delays are at most these.
 
     Attributes:
         system: its name.
@@ -132,7 +139,7 @@ def _clean_channel(evaluation: ChannelEvaluation) -> str:
 
 def _facts(name: str, codec: NeuralCodec, costs: Mapping[str, PartCost], row: ChannelRow) -> SystemFacts:
     encoding = [costs["encoder"], costs["quantizer"]]
-    ahead, behind = (_look_ahead(part.receptive_field) for part in (codec.encoder, codec.decoder))
+    ahead, behind = (_look_ahead(part) for part in (codec.encoder, codec.decoder))
     return SystemFacts(
         name,
         bit_rate=row.bit_rate,
@@ -148,9 +155,12 @@ def _facts(name: str, codec: NeuralCodec, costs: Mapping[str, PartCost], row: Ch
     )
 
 
-def _look_ahead(receptive_field: tuple[int, int] | None) -> float:
-    """Frames that must follow a frame; infinite where all do."""
-    return math.inf if receptive_field is None else receptive_field[1]
+def _look_ahead(part: Encoder | Decoder) -> float:
+    """Frames that must follow a frame; infinite where all do, NaN of another package's part, which does not say."""
+    field = part.receptive_field
+    if field is not None:
+        return field[1]
+    return math.nan if getattr(part, "is_external", False) or isinstance(part, FROZEN) else math.inf
 
 
 def _cells(

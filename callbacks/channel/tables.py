@@ -86,7 +86,8 @@ def score_notes(rows: Sequence[ChannelRow], metrics: Sequence[SpeechMetric]) -> 
     """What the brackets and dashes of a table of scores mean, and why each draw has no score."""
     labels = {metric.name: metric.label for metric in metrics}
     notes = [f"–: {reason}." for reason in dict.fromkeys(row.withheld for row in rows if row.withheld)]
-    lacking = {row.metric for row in rows if row.imputed or (row.unscorable and math.isnan(row.mean))}
+    endless = {metric.name for metric in metrics if metric.worst is None}
+    lacking = {row.metric for row in rows if row.imputed or (row.unscorable and row.metric in endless)}
     notes += imputed_note(metrics, lacking)
     scored = {row.metric for row in rows}
     notes += [
@@ -137,14 +138,21 @@ def format_differences(rows: Sequence[Difference], metrics: Sequence[SpeechMetri
     if any(0 < row.pairs < FEWEST_PAIRS for row in rows):
         note.append(f"Fewer than {FEWEST_PAIRS} clips: too few for these intervals to mean much, so no *.")
     note += [f"–: {reason}." for reason in dict.fromkeys(row.withheld for row in rows if row.withheld)]
-    without = {metric.name for metric in metrics if metric.worst is None}
     note += [
         f"{row.codec}, {row.channel}, {row.metric}: {row.unpaired} of {row.draws + row.unpaired} draws lack a score of "
-        f"either codec{', so there is no difference' if row.metric in without else ' and count with the worst value'}."
+        f"either codec{_unpaired(row.metric, metrics)}."
         for row in rows
         if row.unpaired
     ]
     return "\n".join([title, *aligned(table, left=3), *note])
+
+
+def _unpaired(name: str, metrics: Sequence[SpeechMetric]) -> str:
+    """How draws without both scores count in a metric's difference."""
+    metric = next(metric for metric in metrics if metric.name == name)
+    if metric.worst is None:
+        return ", so there is no difference"
+    return " and count with the worst value" + ", or nothing where the clip has no words" * metric.pooled
 
 
 def _difference_cell(row: Difference, metric: SpeechMetric) -> str:

@@ -54,8 +54,8 @@ class SpeechMetric(ABC):
         label: The metric's name as printed in tables and on axes.
         unit: Unit of the value; empty for a dimensionless index.
         higher_is_better: Whether a larger value means better speech; None where neither does, and 0 is best.
-        worst: The worst value of the range. A draw without a score counts with it in every mean; None where the range
-            has no end, and a mean with such a draw is none.
+        worst: The worst value of the range; of an error rate, that of silence, as insertions have no end. A draw
+            without a score counts with it in every mean; None where there is none, and a mean with such a draw is none.
         scores_silence: Whether a silent degraded signal has a value.
         needs: What a mean of this metric depends on; None where it always says something.
         pooled: Whether a clip counts with its `weight`, as in an error rate over all words of a corpus.

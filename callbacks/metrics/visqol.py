@@ -16,8 +16,9 @@ from callbacks.metrics.resampling import resample
 class ViSQOL(SpeechMetric):
     """Similarity of spectrograms as MOS-LQO, 1 to 5 (Hines et al. 2015; ViSQOL v3, arXiv 2004.09584).
 
-    The mode for speech, at 16 kHz, with the polynomial from similarity to opinion, not the lattice of later versions,
-    which needs a further runtime: its figures compare with those of the same mapping alone. Apache-2.0.
+    The mode for speech, at 16 kHz, with the exponential map from similarity to opinion (its option names it
+    polynomial), not the lattice of later versions, which needs a further runtime: figures compare under one map alone.
+    Apache-2.0.
 
     As with PESQ, the mean is not shown where the mean STOI of the same draws is below 0.4.
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from callbacks.metrics import SpeechMetric
 from callbacks.scoring.bootstrap import Bootstrap
-from callbacks.scoring.scores import ChannelLabel, ChannelRow, ClipScores, paired_gaps, summarise
+from callbacks.scoring.pooling import bounded_means
+from callbacks.scoring.scores import ChannelLabel, ChannelRow, ClipScores, clip_weights, paired_gaps, summarise
 
 SAME_RATE = 1.02  # bit rates within this factor count as equal: a convolutional code's tail weighs more in a short clip
 FEWEST_PAIRS = 6  # with fewer, the interval rests on the values being normal: no star
@@ -19,7 +20,8 @@ class Difference(NamedTuple):
     """A codec's score minus its baseline's, behind one channel, by one metric.
 
     `difference` is the mean over the `pairs` clips of each clip's mean over its draws. `draws` of these have both
-    scores; `unpaired` lack one or both, and count with the metric's worst value. Without a worst value there is no
+    scores; `unpaired` lack one or both, and count with the metric's worst value (but for clips of no weight in a pooled
+    metric, which are no pairs). Without a worst value there is no
     difference (NaN), nor where one of the means is `withheld` (why, else empty); `pairs` is then 0. `low` and `high`
     bound the difference, by resampling speakers. The baseline is the first codec of the same bit rate; where there is
     none, the first codec, and `equal_rate` is False.
@@ -102,7 +104,8 @@ def _paired(
     gaps = np.stack([gap for gap, _ in paired])  # [metrics, clips]
     gaps[[bool(reason) for reason in why]] = np.nan
     total = sum(len(clip.signals[c]) for clip in clips[name])
-    interval = bootstrap.means(gaps, [clip.speaker for clip in clips[name]])
+    weights = np.stack([clip_weights(clips[name], metric) for metric in metrics])
+    interval = bounded_means(bootstrap, gaps, weights, [clip.speaker for clip in clips[name]])
     return [
         Difference(
             channel=channel.name,
@@ -112,7 +115,7 @@ def _paired(
             difference=float(interval.mean[m]),
             low=float(interval.low[m]),
             high=float(interval.high[m]),
-            pairs=len(gaps[m]) if np.isfinite(gaps[m]).all() else 0,
+            pairs=int((weights[m] > 0).sum()) if np.isfinite(gaps[m]).all() else 0,
             draws=paired[m][1],
             unpaired=total - paired[m][1],
             bit_rate=rates[name],

@@ -14,6 +14,7 @@ import numpy as np
 
 from callbacks.metrics import SpeechMetric
 from callbacks.scoring.bootstrap import Bootstrap
+from callbacks.scoring.pooling import bounded_means, pooled_terms
 from callbacks.scoring.signals import Scores
 
 
@@ -146,7 +147,8 @@ def summarise(
     reasons = [withheld(clips, c, metric, metrics) for c, metric in pairs]
     means = np.stack([clip_means(clips, c, metric) for c, metric in pairs])
     means[[bool(reason) for reason in reasons]] = np.nan
-    interval = bootstrap.means(means, [clip.speaker for clip in clips])
+    weights = np.stack([clip_weights(clips, metric) for _, metric in pairs])
+    interval = bounded_means(bootstrap, means, weights, [clip.speaker for clip in clips])
     rows = []
     for place, (c, metric) in enumerate(pairs):
         bounds = [float(bound[place]) for bound in interval]
@@ -206,7 +208,7 @@ def _row(
 def _imputed(clips: Sequence[ClipScores], channel: int, metric: SpeechMetric) -> int:
     """Draws without a score that count in the mean: those of clips that weigh something."""
     lacking = [int(np.isnan(clip.values(channel, metric.name)).sum()) for clip in clips]
-    return int(sum(count for count, weight in zip(lacking, _weights(clips, metric), strict=True) if weight != 0))
+    return int(sum(count for count, weight in zip(lacking, clip_weights(clips, metric), strict=True) if weight > 0))
 
 
 def paired_gaps(
@@ -228,7 +230,7 @@ def paired_gaps(
         values, baseline = clip.values(channel, metric.name), other.values(second, metric.name)
         gaps[place] = (metric.counted(values) - metric.counted(baseline)).mean()
         draws += int(np.isfinite(values - baseline).sum())
-    return (pooled_terms(gaps, _weights(clips, metric)) if metric.pooled else gaps), draws
+    return (pooled_terms(gaps, clip_weights(clips, metric)) if metric.pooled else gaps), draws
 
 
 def clip_means(clips: Sequence[ClipScores], channel: int, metric: SpeechMetric) -> np.ndarray:
@@ -237,26 +239,12 @@ def clip_means(clips: Sequence[ClipScores], channel: int, metric: SpeechMetric) 
     Of a pooled metric, what the clip adds to the rate over all clips (`pooled_terms`).
     """
     means = np.array([metric.counted(clip.values(channel, metric.name)).mean() for clip in clips])
-    return pooled_terms(means, _weights(clips, metric)) if metric.pooled else means
+    return pooled_terms(means, clip_weights(clips, metric)) if metric.pooled else means
 
 
-def _weights(clips: Sequence[ClipScores], metric: SpeechMetric) -> np.ndarray:
+def clip_weights(clips: Sequence[ClipScores], metric: SpeechMetric) -> np.ndarray:
     """How much each clip counts in a metric's mean [clips]."""
     return np.array([clip.weight(metric.name) if metric.pooled else 1.0 for clip in clips])
-
-
-def pooled_terms(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Terms [clips] whose mean is the pooled rate r = Σ w v / Σ w: r + w (v − r) / w̄.
-
-    They are the linearised ratio (Cochran 1977, section 6.4): intervals of their mean are those of the rate, to first
-    order. A clip of weight 0 adds r, that is nothing; where all weigh 0 there is no rate, and all terms are NaN.
-    """
-    mean = weights.mean() if len(weights) else 0.0
-    if not mean > 0:
-        return np.full(len(values), np.nan)
-    known = np.where(weights > 0, values, 0.0)
-    rate = float((weights * known).mean() / mean)
-    return rate + weights * (known - rate) / mean
 
 
 def withheld(clips: Sequence[ClipScores], channel: int, metric: SpeechMetric, metrics: Sequence[SpeechMetric]) -> str:

@@ -78,10 +78,12 @@ class OpusCodec(PacketCodec):
     At 6 kbit/s that is SILK in narrow band, up to 4 kHz: against a reference at 16 kHz it is marked down for the
     missing band as well. A lost packet is concealed by Opus. So is one that flipped bits have made invalid, or one of
     another duration: a receiver knows what the sender was set to. Other damage goes into the decoder as it is. There is
-    neither in-band error correction nor discontinuous transmission, and no header but Opus's own first byte, which
-    counts in the rate and is as exposed as the rest.
+    neither in-band error correction nor discontinuous transmission, and no header but Opus's own first byte and, where
+    a packet is filled up to the constant rate, a second one and padding: all count in the rate and are as exposed as
+    the rest.
 
-    Runs libopus through PyAV, which brings it (BSD; PyAV's FFmpeg is LGPL): `pip install '.[classic]'`.
+    Runs libopus (BSD) through PyAV (BSD), whose wheel brings it with FFmpeg (LGPL-3) and libraries under the GPL:
+    `pip install '.[classic]'`.
 
     Args:
         bit_rate: in bit/s; a packet must be whole bytes.

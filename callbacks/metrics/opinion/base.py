@@ -11,7 +11,7 @@ from callbacks.metrics.pesq import LEAST_STOI
 
 
 class PredictedOpinion(SpeechMetric):
-    """Mean opinion score, 1 to 5, that listeners would give, predicted from the degraded signal alone.
+    """Mean opinion score, about 1 to 5, that listeners would give, predicted from the degraded signal alone.
 
     A silent signal has no score and counts 1. As with PESQ, the mean is not shown where the mean STOI of the same draws
     is below 0.4: nothing compares the signal with its reference, and what is no speech can score well.

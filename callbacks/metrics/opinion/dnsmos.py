@@ -1,4 +1,4 @@
-"""DNSMOS P.835 and P.808 (Reddy et al. 2022), opinions on noise suppression, through the `speechmos` package."""
+"""DNSMOS P.808 and P.835 (Reddy et al. 2021, 2022), opinions on noise suppression, through `speechmos`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ LABELS = {"overall": "DNSMOS", "signal": "DNSMOS SIG", "background": "DNSMOS BAK
 
 
 class DNSMOS(PredictedOpinion):
-    """Mean opinion score of a signal and its background, by the networks of Reddy et al. (ICASSP 2022) in `speechmos`.
+    """Mean opinion score of a signal and its background, by the networks of Reddy et al. in `speechmos`.
 
-    At 16 kHz, over windows of 9.01 s; shorter signals are repeated, as the package does. Several scales of one signal
-    cost one run. MIT licence, models included (of Microsoft's DNS Challenge, CC-BY-4.0).
+    P.808 of arXiv 2010.15258 (ICASSP 2021), P.835 of arXiv 2110.01763 (ICASSP 2022). At 16 kHz, over windows of 9.01 s;
+    shorter signals are repeated, as the package does. Several scales of one signal cost one run. MIT licence, models
+    included (of Microsoft's DNS Challenge, CC-BY-4.0).
 
     Args:
         scale: "overall", "signal" or "background" of ITU-T P.835, or "p808", the overall opinion of P.808.

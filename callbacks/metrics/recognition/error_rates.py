@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from abc import abstractmethod
 from typing import Any, Literal
@@ -114,14 +113,14 @@ class CharacterErrorRate(ErrorRate):
 def normal_text(text: str) -> str:
     """Lower case, without punctuation but for apostrophes inside words, words apart by one space (after NFKC).
 
-    Numbers and abbreviations stay as they are written.
+    Letters, their marks and digits stay, whatever the script; numbers are not spelled out.
 
     >>> normal_text("“Forty-two  lines,” it\u2019s said.")
     "forty two lines it's said"
     """
-    text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
-    text = re.sub(r"(?<!\w)'|'(?!\w)", " ", text)
-    return " ".join(re.sub(r"[^\w' ]|_", " ", text).split())
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace("\u2019", "'")
+    kept = "".join(c if c == "'" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
+    return " ".join(word for part in kept.split() if (word := part.strip("'")))
 
 
 _RECENT: dict[str, Recent[str]] = {}

@@ -168,7 +168,10 @@ def _choice_notes(rows: Sequence[Choice], listeners: int) -> list[str]:
     notes = ["p and intervals count trials as independent, also those of one listener."]
     pairs = sum(row.listener == "all" for row in rows)
     if pairs > 1:
-        notes.append(f"{pairs} pairs were tested: compare p with {0.05 / pairs:.2g} (Bonferroni) for 5 % in all.")
+        limit = f"compare p with {0.05 / pairs:.2g} (Bonferroni) for 5 % in all."
+        notes.append(f"{pairs} pairs of all listeners were tested: {limit}")
+    if len(rows) > pairs:
+        notes.append(f"Of the rows of single listeners too, that makes {len(rows)} tests: {0.05 / len(rows):.2g}.")
     return notes + _few(listeners)[:1] * (listeners >= 2)
 
 

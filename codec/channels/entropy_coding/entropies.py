@@ -23,8 +23,8 @@ class Entropy(NamedTuple):
         sent: bits of its codeword; of a digit of L values log2 L.
         low: plug-in estimate, on average below the entropy.
         corrected: `low` with Miller's correction; NaN where the coverage is below 0.95.
-        high: upper bound: digits as independent of each other, and the frame before as unknown where nothing better
-            is known.
+        high: estimate that takes digits as independent of each other, and the frame before as unknown where nothing
+            better is known: above the entropy by what they share, but made of estimates that can be too low.
         coverage: estimated probability that a frame's value (order 1: pair of values) is among those seen, 1 − f / N
             with f values seen once (Good 1953).
     """
@@ -39,7 +39,7 @@ class Entropy(NamedTuple):
 
     @property
     def best(self) -> float:
-        """The corrected estimate, or where there are too few frames the upper bound."""
+        """The corrected estimate, or `high` where there are too few frames."""
         return self.high if np.isnan(self.corrected) else self.corrected
 
 

@@ -12,7 +12,8 @@ from callbacks.metrics import STOI, CharacterErrorRate, PocketSphinx, Recogniser
 from callbacks.metrics.recognition import ErrorRate, normal_text
 from callbacks.scoring.bootstrap import Bootstrap
 from callbacks.scoring.pool import ScoringPool
-from callbacks.scoring.scores import ClipScores, pooled_terms, summarise
+from callbacks.scoring.pooling import pooled_terms
+from callbacks.scoring.scores import ClipScores, summarise
 from callbacks.scoring.signals import score
 from codec.channels import BinarySymmetricChannel
 from codec.errors import InvalidValue
@@ -104,6 +105,9 @@ def test_silence_has_no_words() -> None:
         ("你好，世界 42%", "你好 世界 42"),
         ("snake_case", "snake case"),
         ("Straße", "strasse"),
+        ("हिन्दी में बात", "हिन्दी में बात"),
+        ("İstanbul", "i\u0307stanbul"),
+        ("1,000.50 rock'n'roll", "1 000 50 rock'n'roll"),
         ("", ""),
     ],
 )
@@ -166,6 +170,14 @@ def test_the_interval_of_a_pooled_rate_covers_it() -> None:
         truth = np.mean([w * np.clip(0.3 + 0.01 * (w - 17), 0.05, 0.9) for w in range(5, 30)]) / 17
         covered += bool(interval.low[0] <= truth <= interval.high[0])
     assert 182 <= covered <= 199  # 95 % of 200, within 2.6 standard deviations
+
+
+def test_clips_without_words_do_not_narrow_the_interval() -> None:
+    rates: list[list[float | None]] = [[0.2], [0.3], [0.6]]
+    alone = summary(rates, [4, 5, 6])
+    among = summary(rates + [[None]] * 40, [4, 5, 6] + [0] * 40)
+    assert (among.mean, among.low, among.high) == pytest.approx((alone.mean, alone.low, alone.high))
+    assert among.low < among.mean < among.high
 
 
 def test_weights_one_leave_the_mean() -> None:
