@@ -47,9 +47,8 @@ class SpeechDataModule(LightningDataModule):
 
     All other batches hold one clip: {"audio": [1, 1, T], "id": [str], "path": [str], "speaker": [str], "text": [str]},
     "target" likewise. Speaker and text (what is said) are empty where not known, the text also of a clip that is cut.
-    Ids are the same everywhere: paths inside the corpus. The ranks share the clips, each is used once; set the
-    Trainer's `use_distributed_sampler: false`. Predict's long clips come in pieces, one after the other, with
-    {"piece": [k], "pieces": [n], "samples": [of the clip]}.
+    Ids are paths inside the corpus. The ranks share the clips; set the Trainer's `use_distributed_sampler: false`.
+    Predict's long clips come in pieces, in order, with {"piece": [k], "pieces": [n], "samples": [of the clip]}.
 
     A file that cannot be used is named once in the log and counted (`bad_file_count`).
 
@@ -68,13 +67,13 @@ class SpeechDataModule(LightningDataModule):
         pin_memory: whether batches are in page-locked memory, for faster copies; by default if the trainer has a GPU.
         seed: of all random draws.
         strict: raise AudioReadError at the first file that cannot be used, or is shorter than a crop in training.
-        val_clips: how many validation clips `fit` uses, at even distances in the list; None for all. `validate` always
-            uses all.
+        val_clips: how many validation clips `fit` uses, at even distances in the list; None for all, as in `validate`.
         val_seconds: length that the validation clips of `fit` are cut to; None for whole clips.
         max_clip_seconds: length that the clips of `validate` and `test` are cut to, which bounds memory; a warning
             says how many.
         piece_seconds: length of the pieces in which predict gets longer clips.
-        clips_per_batch: whole clips in a batch of predict; several are padded, and "lengths" lists their samples.
+        clips_per_batch: clips in a batch of validation, test and predict; several are padded, and "lengths" lists their
+            samples. Those longer than `piece_seconds` stay alone.
         highpass_hz: cut-off of a high-pass filter for all audio, in evaluation too; None for no filter.
         channel: of files with several: their mean, the first, the loudest (of the whole file), or its number from 0 on.
             A warning names files where the mean is 6 dB or more below the loudest.
@@ -266,8 +265,9 @@ class SpeechDataModule(LightningDataModule):
     def _clip_loader(self, role: str) -> DataLoader:
         dataset = self._datasets[role]
         assert isinstance(dataset, ClipDataset | PieceDataset)
-        size, sampler = self.clips_per_batch if role == "predict" else 1, clip_sampler(dataset, *self._place())
-        return self._loader(dataset, sampler=sampler, clips_per_batch=size)
+        counted = role == "val" and bool(getattr(self.trainer, "overfit_batches", False))  # limits clips, in batches
+        sampler = clip_sampler(dataset, *self._place())
+        return self._loader(dataset, sampler=sampler, clips_per_batch=1 if counted else self.clips_per_batch)
 
     def _clip_share(self, role: str, share: float) -> int:
         dataset: Any = self._datasets[role]

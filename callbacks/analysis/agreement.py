@@ -38,7 +38,7 @@ class AgreementReport(EvaluationCallback):
     In `fit`, each validation logs how far the codes agree (`agreement/same_level` and the like). `validate` and `test`
     also score both on the same clips and channel draws, with paired differences, and measure what both encoders cost;
     they print a table and write `agreement.json` and `agreement.csv` into the log folder. Figures are over the clips of
-    all ranks and do not depend on the number of ranks. Evaluation batches hold one whole clip, as for
+    all ranks and do not depend on the number of ranks. Evaluation batches are those of
     `ChannelEvaluation`.
 
     Args:

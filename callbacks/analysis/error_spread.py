@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.analysis.single_system import single_system
+from callbacks.channel.evaluation_callback import single_clips
 from callbacks.channel.scorer import hash_order
 from callbacks.figures.sensitivity import spread_figure
 from callbacks.metrics.checks import require_at_least
@@ -64,9 +65,10 @@ class ErrorSpread(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        assert isinstance(outputs, Mapping)
-        kept = [*self._codes, (batch["id"][0], outputs["codes"].cpu())]
-        self._codes = sorted(kept, key=lambda entry: hash_order(entry[0]))[: self.clips]
+        for clip, found in single_clips(batch, outputs):
+            assert isinstance(found, Mapping)
+            kept = [*self._codes, (clip["id"][0], found["codes"].cpu())]
+            self._codes = sorted(kept, key=lambda entry: hash_order(entry[0]))[: self.clips]
 
     @torch.no_grad()
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -40,7 +40,7 @@ class ChannelEvaluation(EvaluationCallback):
     `validate` and `test` score every clip; in `fit`, validation scores the `fit_clips` clips whose ids hash lowest,
     the same ones for any number of ranks; its sanity check is not scored. Evaluation batches hold one whole clip:
     `audio` [1, 1, T], `id` [one string], `speaker` [one string] where known, and `target` [1, 1, T'] where the output
-    rate differs.
+    rate differs; or several, padded, with `lengths` and `target_lengths` (`data.clips_per_batch`), scored one by one.
 
     The systems of a comparison (`codec.ComparisonModule`) are scored on the same clips and draws; the baseline of each
     is the first system of its bit rate, and differences from it are paired. Intervals are over speakers where known,

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from callbacks.channel.evaluation_callback import single_clips
 from callbacks.figures.levels import level_figure
 from callbacks.metrics.checks import require_at_least
 from callbacks.output.loggers import log_reduced, show_figure
@@ -86,7 +87,8 @@ class CodebookUsage(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if not trainer.sanity_checking:
-            self._add("val", pl_module, outputs)
+            for _, clip in single_clips(batch, outputs):
+                self._add("val", pl_module, clip)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:

@@ -121,15 +121,16 @@ class ProgressLines(ProgressBar):
             self._begin()
 
     def on_test_batch_end(self, *args: Any) -> None:
-        self._tell_clips("Testing", args[4], sum(args[0].num_test_batches))
+        self._tell_clips("Testing", args[4], sum(args[0].num_test_batches), unit=_unit(args[0]))
 
     def on_predict_batch_end(self, *args: Any) -> None:
         # A long clip comes in pieces.
-        self._tell_clips("Predicting", args[4], sum(args[0].num_predict_batches), unit="clip or piece")
+        unit = _unit(args[0], alone="clip or piece")
+        self._tell_clips("Predicting", args[4], sum(args[0].num_predict_batches), unit=unit)
 
     def on_validation_batch_end(self, *args: Any) -> None:
         if args[0].state.fn != "fit":
-            self._tell_clips("Validating", args[4], sum(args[0].num_val_batches))
+            self._tell_clips("Validating", args[4], sum(args[0].num_val_batches), unit=_unit(args[0]))
 
     def _is_due(self) -> bool:
         if time.monotonic() - self._last < self._wait:
@@ -144,7 +145,7 @@ class ProgressLines(ProgressBar):
         values += [f"{name} {float(value):.3f}" for name, value in trainer.progress_bar_metrics.items() if "/" in name]
         self._tell(", ".join([f"Training: batch {done}{total}", f"{rate:.2f} batches/s", *values]))
 
-    def _tell_clips(self, verb: str, index: int, total: int | float, *, unit: str = "clip") -> None:
+    def _tell_clips(self, verb: str, index: int, total: int | float, *, unit: str) -> None:
         if self._is_due() or index + 1 == total:
             self._tell(f"{verb}: {unit} {index + 1} of {total}, {time.monotonic() - self._start:.0f} s")
 
@@ -159,3 +160,9 @@ def tell_values(trainer: Trainer) -> None:
     for name, value in trainer.callback_metrics.items():
         if name.startswith(("test/", "val/")):
             print(f"{name} {float(value):.4f}", flush=True)
+
+
+def _unit(trainer: Trainer, alone: str = "clip") -> str:
+    """What an evaluation counts: batches where the data module puts several clips into one."""
+    data: Any = getattr(trainer, "datamodule", None)
+    return alone if getattr(data, "clips_per_batch", 1) == 1 else "batch"

@@ -1,7 +1,7 @@
 """Prediction of long clips, which arrive in pieces: encoded and decoded in overlapping windows, in bounded memory."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -146,6 +146,33 @@ class PiecewisePrediction:
         return found
 
 
+def lengths_at(new_rate: int, lengths: Sequence[int], sample_rate: int) -> list[int]:
+    """Samples of clips that `resample` brings to `new_rate` Hz."""
+    return [-(-length * new_rate // sample_rate) for length in lengths]
+
+
+def frames_of(codec: NeuralCodec, lengths: Sequence[int] | None, sample_rate: int) -> dict[str, list[int]]:
+    """`frames`, those of each clip of a padded batch in a codec's codes; nothing of a batch without `lengths`."""
+    if lengths is None:
+        return {}
+    return {"frames": [codec.frame_count(length) for length in lengths_at(codec.sample_rate, lengths, sample_rate)]}
+
+
+def clips_beside_targets(batch: Mapping[str, Any], audio: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a codec makes of each clip of a batch, and the target of the clip, both `[1, 1, T']`.
+
+    Args:
+        batch: `audio` [B, 1, T], `target` [B, 1, T'] where the output has another rate, and of a padded batch `lengths`
+            and `target_lengths`; a batch without them is returned undivided.
+        audio: the codec's output `[B, 1, T']`.
+    """
+    target, lengths = batch.get("target", batch["audio"]), batch.get("target_lengths", batch.get("lengths"))
+    if lengths is None:
+        yield audio, target
+    for row, length in enumerate(lengths or ()):
+        yield audio[row : row + 1, :, :length], target[row : row + 1, :, :length]
+
+
 def predict_whole(codec: NeuralCodec, batch: Mapping[str, Any], sample_rate: int) -> dict[str, Any]:
     """Audio and codes of whole clips.
 
@@ -162,7 +189,7 @@ def predict_whole(codec: NeuralCodec, batch: Mapping[str, Any], sample_rate: int
     if "lengths" not in batch:
         output = codec(audio)
         return {"audio": output.audio, "codes": output.codes, "length": audio.shape[-1]}
-    lengths = [-(-length * codec.sample_rate // sample_rate) for length in batch["lengths"]]
+    lengths = lengths_at(codec.sample_rate, batch["lengths"], sample_rate)
     output = codec(audio, lengths=lengths)
     return {"audio": output.audio, "codes": output.codes, "lengths": lengths}
 

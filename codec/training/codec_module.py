@@ -17,7 +17,7 @@ from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
 from codec.training.adversary import Adversary, discriminate, discriminate_both
 from codec.training.alternating import AlternatingOptimization, check_optimizers, frozen, owned
-from codec.training.clip_pieces import PiecewisePrediction, batch_fields, predict_whole
+from codec.training.clip_pieces import PiecewisePrediction, batch_fields, clips_beside_targets, frames_of, predict_whole
 from codec.training.compilation import CompiledTraining
 from codec.training.discriminators import DiscriminatorOutput
 from codec.training.lightning_internals import attached_trainer, log_step
@@ -225,16 +225,18 @@ class CodecModule(CompiledTraining, GeneratorTerms, StatedCodec, AlternatingOpti
         """Inside, the discriminators' normalised weights are computed once; compiled code computes its own."""
         return nullcontext() if self.compiled else parametrize.cached()
 
-    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        output = self.codec(batch["audio"])
-        target = batch.get("target", batch["audio"])
-        self.validation_distance.update(self.reconstruction_loss.distance(output.audio, target))
-        return {"codes": output.codes, "audio": output.audio}
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        """`codes` and `audio` of whole clips, and of a padded batch each clip's `frames`; distances are a clip's."""
+        lengths = batch.get("lengths")
+        output = self.codec(batch["audio"], lengths=lengths)
+        for audio, target in clips_beside_targets(batch, output.audio):
+            self.validation_distance.update(self.reconstruction_loss.distance(audio, target))
+        return {"codes": output.codes, "audio": output.audio} | frames_of(self.codec, lengths, self.codec.sample_rate)
 
     def on_validation_epoch_end(self) -> None:
         self._log_distance("val")
 
-    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         return self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:

@@ -1,7 +1,7 @@
 """Several codecs and links side by side: the module of `train.py test --config configs/evaluate/compare.yaml`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,14 @@ from codec.channels.link import Connection, Link
 from codec.checkpoints.reading import load_codec
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
-from codec.training.clip_pieces import PiecewisePrediction, batch_fields, predict_whole, resample
+from codec.training.clip_pieces import (
+    PiecewisePrediction,
+    batch_fields,
+    frames_of,
+    lengths_at,
+    predict_whole,
+    resample,
+)
 from codec.training.distributed.supported import check_trainer
 from codec.training.float32_precision import Float32Precision
 from codec.training.lightning_internals import attached_trainer
@@ -103,11 +110,15 @@ class ComparisonModule(L.LightningModule):
         return [Float32Precision()]
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
-        found: dict[str, Tensor] = {}
+        """`codes` by name of system; of a padded batch also `frames`, each clip's in these codes, by name."""
+        found: dict[str, Any] = {"codes": {}}
+        lengths = batch.get("lengths")
         for systems in self.sharing:
-            codes = encode_at(systems[0].codec, batch["audio"], self.sample_rate)
-            found |= {system.name: codes for system in systems}
-        return {"codes": found}
+            codec = systems[0].codec
+            codes = {"codes": encode_at(codec, batch["audio"], self.sample_rate, lengths)}
+            for name, value in (codes | frames_of(codec, lengths, self.sample_rate)).items():
+                found.setdefault(name, {}).update({system.name: value for system in systems})
+        return found
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         return self.test_step(batch, batch_idx)
@@ -133,10 +144,11 @@ class ComparisonModule(L.LightningModule):
         """None: the codecs are trained already."""
 
 
-def encode_at(codec: NeuralCodec, audio: Tensor, sample_rate: int) -> Tensor:
-    """Codes int64 `[B, K, F]` of audio `[B, 1, T]` at any rate in Hz."""
+def encode_at(codec: NeuralCodec, audio: Tensor, sample_rate: int, lengths: Sequence[int] | None = None) -> Tensor:
+    """Codes int64 `[B, K, F]` of audio `[B, 1, T]` at any rate in Hz; of a padded batch, `lengths` in its samples."""
+    heard = None if lengths is None else lengths_at(codec.sample_rate, lengths, sample_rate)
     with torch.no_grad():
-        return codec.encode(resample(audio, sample_rate, codec.sample_rate))
+        return codec.encode(resample(audio, sample_rate, codec.sample_rate), heard)
 
 
 def decode_at(codec: NeuralCodec, latents: Tensor, sample_rate: int, *, length: int) -> Tensor:

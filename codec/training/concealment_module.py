@@ -1,7 +1,7 @@
 """Training of a network that conceals lost frames, on a frozen codec behind a channel that loses frames."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from codec.checkpoints.warm_start import check_resumable
 from codec.codec import CodecOutput
 from codec.errors import InvalidValue, UnreadableFile
 from codec.training.alternating import AlternatingOptimization, check_optimizers
+from codec.training.clip_pieces import frames_of
 from codec.training.lightning_internals import attached_trainer, log_step
 from codec.training.losses.base import LossInputs
 from codec.training.losses.reconstruction import ReconstructionLoss
@@ -126,25 +127,30 @@ class ConcealmentModule(StatedCodec, AlternatingOptimization):
         self.end_batch()
         return {"codes": codes}
 
-    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        codes, sent = self._encode(batch["audio"])
-        for row, clip in enumerate(batch["id"]):
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        """`codes`, and of a padded batch `frames`, each clip's. A channel carries a clip's frames alone."""
+        lengths = batch.get("lengths")
+        padded, latents = self._encode(batch["audio"], lengths)
+        found = frames_of(self.codec, lengths, self.codec.sample_rate)
+        ends = found.get("frames", [None] * len(batch["id"]))
+        for row, (clip, end) in enumerate(zip(batch["id"], ends, strict=True)):
+            codes, sent = (coded[row : row + 1, :, :end] for coded in (padded, latents))
             generator = draw_generator(self.seed, clip, self.channel.family, 0)
-            reception = self._connection.carry(codes[row : row + 1], self.channel, generator)
+            reception = self._connection.carry(codes, self.channel, generator)
             lost = self.concealment.received(self._connection, reception)[1] == 0
             for metric, concealment in (
                 (self.validation_error, self.concealment),
                 (self.repetition_error, RepeatLast()),
             ):
-                error = (concealment(self._connection, reception) - sent[row : row + 1]) / self.predictor.scale
+                error = (concealment(self._connection, reception) - sent) / self.predictor.scale
                 squares = error.square().mean(1)[lost]
                 metric.update(squares, torch.ones_like(squares))
-        return {"codes": codes}
+        return {"codes": padded} | found
 
     def on_validation_epoch_end(self) -> None:
         self._log_errors("val")
 
-    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         return self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
@@ -188,9 +194,9 @@ class ConcealmentModule(StatedCodec, AlternatingOptimization):
     # -- parts of a step -----------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _encode(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes `[B, K, F]` and their latents `[B, D, F]`."""
-        codes = self.codec.quantizer(self.codec.encode_latents(audio, check_values=False)).codes
+    def _encode(self, audio: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Codes `[B, K, F]` and their latents `[B, D, F]`; of clips of `lengths` samples with anything beyond them."""
+        codes = self.codec.quantizer(self.codec.encode_latents(audio, lengths, check_values=False)).codes
         return codes, self.codec.quantizer.decode(codes).float()
 
     @torch.no_grad()

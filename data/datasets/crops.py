@@ -179,9 +179,10 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
     """Whole clips: {"audio": float32 [1, T], "id", "path", "speaker", "text"}, {"target": [1, T']} for a second rate.
 
     `speaker` and `text` are empty where the source does not know them. Clips are cut to `max_seconds`; those numbered
-    in `cut` lose something by it, so that their texts, of more than is heard, are empty too. Where the format states a
-    loudness, "gain_db" (float32) is what the clip was amplified by. Raises AudioReadError for a
-    file that has become unreadable since `readable_clips`. With `exact` they are filtered as pieces of clips are.
+    in `cut` lose something by it, so that their texts, of more than is heard, are empty too; those in `long` share no
+    batch with others. Where the format states a loudness, "gain_db" (float32) is what the clip was amplified by. Raises
+    AudioReadError for a file that has become unreadable since `readable_clips`. With `exact` they are filtered as
+    pieces of clips are.
     """
 
     def __init__(
@@ -192,12 +193,17 @@ class ClipDataset(Dataset[dict[str, torch.Tensor | str]]):
         max_seconds: float | None = None,
         exact: bool = False,
         cut: Collection[int] = (),
+        long: Collection[int] = (),
     ) -> None:
         self._clips, self._format, self._max_seconds, self._exact = clips, audio_format, max_seconds, exact
-        self._cut = frozenset(cut)
+        self._cut, self._long = frozenset(cut), frozenset(long)
 
     def __len__(self) -> int:
         return len(self._clips)
+
+    def stands_alone(self, index: int) -> bool:
+        """Whether a clip shares no batch: it is long."""
+        return index in self._long
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         clip, audio = self._clips[index], self._format

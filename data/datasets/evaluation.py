@@ -1,6 +1,7 @@
 """The clips of an evaluation: which can be read, what of them is used, how ranks share them."""
 
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,7 +41,8 @@ def evaluation_dataset(
         strict: raise AudioReadError where a file would be reported.
         max_seconds: length that clips are cut to.
         warns: whether cutting deserves a warning, of rank 0.
-        piece_seconds: length of pieces; a rank reads its own long clips once, to find out their peaks.
+        piece_seconds: length of pieces; a rank reads its own long clips once, to find out their peaks. Of clips that
+            are not divided, those longer share no batch with others, which bounds its memory.
         place: rank and number of ranks.
 
     Raises:
@@ -60,10 +62,11 @@ def evaluation_dataset(
         left_out = len(clips) - len(usable)
         logger.warning("%s: %d of %d clips cannot be read and are left out", role, left_out, len(clips))
     cut = [number for number, length in enumerate(lengths) if max_seconds is not None and length > max_seconds]
-    whole = ClipDataset(usable, audio_format, max_seconds=max_seconds, exact=max_seconds is None, cut=cut)
+    limit = math.inf if max_seconds is None else max_seconds
+    numbers = [number for number, length in enumerate(lengths) if min(length, limit) > piece_seconds]
+    whole = ClipDataset(usable, audio_format, max_seconds=max_seconds, exact=max_seconds is None, cut=cut, long=numbers)
     if max_seconds is None:
         rank, ranks = place
-        numbers = [number for number, length in enumerate(lengths) if length > piece_seconds]
         own = [number for number in numbers if number % ranks == rank]
         reader = PieceReader(*audio_format)
         long = scanned(usable, own, reader, seconds=piece_seconds)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, default_collate
 
+from data.datasets.crops import ClipDataset
 from data.datasets.pieces import PieceDataset
 
 
@@ -24,11 +25,11 @@ class GroupedClips(Dataset[list[Any]]):
         return [self._dataset[item] for item in self._groups[index]]
 
 
-def grouped(dataset: Any, items: Iterable[int], size: int) -> list[list[int]]:
-    """Items in their order, `size` clips at a time; the pieces of a long clip each stand alone."""
+def grouped(dataset: ClipDataset | PieceDataset, items: Iterable[int], size: int) -> list[list[int]]:
+    """Items in their order, `size` clips at a time; long clips and their pieces each stand alone."""
     groups: list[list[int]] = [[]]
     for item in items:
-        if isinstance(dataset, PieceDataset) and dataset.is_piece(item):
+        if dataset.stands_alone(item):
             groups += [[item], []]
         elif len(groups[-1]) < size:
             groups[-1].append(item)

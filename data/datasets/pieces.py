@@ -42,8 +42,8 @@ class PieceDataset(Dataset[dict[str, Any]]):
     def clip_count(self) -> int:
         return len(self._clips)
 
-    def is_piece(self, index: int) -> bool:
-        """Whether an item is a piece of a long clip."""
+    def stands_alone(self, index: int) -> bool:
+        """Whether an item shares no batch: it is a piece of a long clip."""
         return self._place(index)[0] in self._long
 
     def items(self, clips: Iterable[int]) -> Iterator[int]:

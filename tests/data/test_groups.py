@@ -1,4 +1,4 @@
-"""Predict's clips several at a time: padded, with their lengths, in order; pieces and what cannot be read apart."""
+"""Clips of evaluations several at a time: padded, with lengths, in order; pieces and what cannot be read apart."""
 
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,36 @@ def test_a_file_that_breaks_leaves_its_group(source: FolderSource, tmp_path: Pat
     assert module.bad_file_count() == 2
 
 
-def test_other_stages_have_one_clip_a_batch(source: FolderSource) -> None:
-    module = SpeechDataModule(test=source, num_workers=0, clips_per_batch=3)
-    module.setup("test")
-    assert len(list(module.test_dataloader())) == len(SECONDS)
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+def test_long_clips_of_other_stages_stand_alone(source: FolderSource, stage: str) -> None:
+    """By the length to which they are cut."""
+    sources: dict[str, Any] = {"train": source, "val": source, "test": source}
+    options: dict[str, Any] = {
+        "clips_per_batch": 4,
+        "piece_seconds": 1.05,
+        "max_clip_seconds": 2.0,
+        "crop_seconds": 0.2,
+    }
+    for seconds, wanted in ((None, ["0", "1", "2", "3 4 5 6"]), (1.01, ["0 1 2 3", "4 5 6"])):
+        if stage != "fit" and seconds:
+            options["max_clip_seconds"] = seconds
+        module = SpeechDataModule(**sources, num_workers=0, val_seconds=seconds, **options)
+        module.setup(stage)
+        batches: Any = list(module.test_dataloader() if stage == "test" else module.val_dataloader())
+        assert [" ".join(name.removesuffix(".wav") for name in batch["id"]) for batch in batches] == wanted
+        assert [len(batch.get("lengths", [0])) for batch in batches] == [len(ids.split()) for ids in wanted]
+        assert all(len(batch[name]) == len(batch["id"]) for batch in batches for name in ("path", "speaker", "text"))
+
+
+def test_overfitting_validates_on_its_number_of_clips(source: FolderSource) -> None:
+    module = SpeechDataModule(source, source, num_workers=0, clips_per_batch=3, crop_seconds=0.2)
+    place(module, 0, 1)
+    module.setup("fit")
+    sizes = []
+    for overfit in (0, 2):
+        module.trainer.overfit_batches = overfit  # type: ignore[union-attr, method-assign]
+        sizes.append([len(batch["id"]) for batch in module.val_dataloader()])
+    assert sizes == [[3, 3, 1], [1] * 7]
 
 
 def test_the_number_of_clips_is_checked(source: FolderSource) -> None:
