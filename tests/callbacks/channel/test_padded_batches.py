@@ -22,6 +22,7 @@ from data import FolderSource, SpeechDataModule
 from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
 from tests.support.concealing import concealment_module
 from tests.support.speech import speech_like, write_speech
+from tests.support.unequal import padded_batch
 
 SECONDS = (0.9, 0.51, 0.013, 1.2, 0.7)
 
@@ -129,6 +130,15 @@ def test_concealment_is_validated_on_the_frames_of_each_clip(tmp_path: Path, sou
         found.append(trainer(tmp_path, [scoring()]).validate(module, datamodule=data, verbose=False))
         assert found[-1][0]["val/latent"] > 0
     same(found[1], found[0])
+
+
+def test_concealment_hears_nothing_beyond_the_clips_ends(tmp_path: Path) -> None:
+    module, lengths = concealment_module(tmp_path), [4000, 9601, 1500]
+    audio = padded_batch(lengths)  # with loud noise beyond
+    found = module.validation_step({"audio": audio, "id": ["a", "b", "c"], "lengths": lengths}, 0)
+    for row, (length, frames) in enumerate(zip(lengths, found["frames"], strict=True)):
+        alone = module.validation_step({"audio": audio[row : row + 1, :, :length], "id": ["a"]}, 0)["codes"]
+        assert torch.equal(found["codes"][row : row + 1, :, :frames], alone)
 
 
 def test_a_clip_of_a_padded_batch_is_a_batch_of_its_own() -> None:

@@ -4,6 +4,7 @@ import errno
 import logging
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,22 @@ def test_redirected_progress_is_a_line_now_and_then(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Training: batch ")]
     assert 2 <= len(lines) <= 5
     assert lines[-1].startswith("Training: batch 12 of 12, ") and "mel " in lines[-1]
+
+
+@pytest.mark.parametrize(("size", "unit"), [(1, "clip"), (4, "batch")])
+def test_an_evaluation_counts_clips_or_batches_of_them(
+    capsys: pytest.CaptureFixture[str], size: int, unit: str
+) -> None:
+    data = SimpleNamespace(clips_per_batch=size)
+    runner = SimpleNamespace(
+        datamodule=data, num_test_batches=[7], num_val_batches=[7], state=SimpleNamespace(fn="test")
+    )
+    lines = terminal.ProgressLines()
+    lines.on_test_start(runner, None)  # type: ignore[arg-type]
+    lines.on_test_batch_end(runner, None, None, None, 6)
+    lines.on_validation_batch_end(runner, None, None, None, 6)
+    told = capsys.readouterr().out
+    assert f"Testing: {unit} 7 of 7" in told and f"Validating: {unit} 7 of 7" in told
 
 
 def test_bars_stay_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
