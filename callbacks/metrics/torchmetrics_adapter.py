@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from callbacks.metrics.base import SpeechMetric, Unscorable
-from callbacks.metrics.checks import require
+from callbacks.metrics.checks import require, require_at_least
 from callbacks.metrics.resampling import resample
 
 
@@ -44,11 +45,28 @@ class TorchMetric(SpeechMetric):
         rate: int | None = None,
         worst: float | None = None,
     ) -> None:
+        require(isinstance(metric, str), "metric", repr(metric), "must be a class path")
+        require_at_least(1, rate=rate)
+        require(worst is None or isfinite(worst), "worst", worst, "must be a number, or null")
         self.path, self.init_args, self.rate = metric, dict(init_args or {}), rate
         kind = metric.rpartition(".")[2]
         self.name, self.label = (kind.lower() if name is None else name), (kind if label is None else label)
         self.unit, self.worst = unit, worst
         self.higher_is_better = self._made.higher_is_better
+        self._try()
+
+    def _try(self) -> None:
+        """InvalidValue unless the metric takes two signals: it is given a second of noise."""
+        noise = np.random.default_rng(0).standard_normal(self.rate or 16_000)
+        try:
+            self.score(noise, noise, self.rate or 16_000)
+        except Unscorable:
+            pass  # of noise
+        except (TypeError, AttributeError, LookupError) as error:
+            from codec.errors import InvalidValue, first_line
+
+            allowed = f"takes no two signals ({first_line(error)})"
+            raise InvalidValue("metric", self.path, allowed, "give an audio metric") from error
 
     def score(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
         import torch

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from codec.errors import UnreadableFile, UserError
 COUNTS = re.compile(r"(?P<name>.*(?:wer|cer))_(?P<count>delete|insert|replace|equal)")
 LOWER = re.compile(r"mcd|f0rmse|lsd|.*(wer|cer)|.*_(distance|rmse|mse)|ter")  # names whose small values are good
 NO_SCORE = "VERSA gave no score"
+LARGEST = 1e100  # what is beyond counts as no score
 
 
 class Listed(NamedTuple):
@@ -76,18 +77,22 @@ def write(run: Path, folder: Path) -> list[Listed]:
 
 
 def read(run: Path, folder: Path, output: Path) -> list[str]:
-    """Write a run with VERSA's scores beside those of `run`; returns the names of the metrics that it has added.
+    """Write a run with VERSA's scores beside those of `run`; returns the metrics that it has added.
 
     Numbers become metrics `versa_NAME`, of each of which a clip without a score has a reason. Counts of words or
     characters (`NAME_delete`, `_insert`, `_replace`, `_equal`) become one rate, pooled over all of them.
 
     Raises:
         UnreadableFile: a file is missing or not of this run, or no list has scores.
-        InvalidValue: the run has several draws, of which only the first has audio.
+        InvalidValue: the run has several draws, of which only the first has audio; it has such metrics already; or
+            `output` is the run.
     """
     document, systems = _read(run)
     repeats = document["settings"]["repeats"]
     require(repeats == 1, "repeats", repeats, "has audio of the first draw alone", "test again with repeats 1")
+    require(output.resolve() != run.resolve(), "output", str(output), "is the run itself", "name a new folder")
+    if not (folder / "index.json").is_file():
+        raise UnreadableFile(str(folder), None, "has no index.json", "write the lists of the run first")
     with reading(folder / "index.json", remedy="write the lists again"):
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         keys: dict[str, str] = index["clips"]
@@ -95,11 +100,14 @@ def read(run: Path, folder: Path, output: Path) -> list[str]:
     expected = {(system.name, channel.name) for system in systems for channel in system.channels}
     if set(keys) != set(systems[0].clips) or {(entry.system, entry.channel) for entry in listed} != expected:
         raise UnreadableFile(str(folder), None, f"is not of {run}", "write the lists of this run, and score them")
-    found = {(entry.system, entry.channel): _results(folder / f"{entry.number}.jsonl") for entry in listed}
+    known = set(keys.values())
+    found = {(e.system, e.channel): _results(folder / f"{e.number}.jsonl", known) for e in listed}
     names = list(dict.fromkeys(name for clips in found.values() for scores in clips.values() for name in scores))
     require(bool(names), f"{folder}: its .jsonl files hold no numbers", remedy="run VERSA on the lists first")
     metrics = [_stated(name) for name in names]
     first, output = systems[0], output.resolve()
+    twice = sorted({metric.name for metric in metrics} & {metric.name for metric in first.metrics})
+    require(not twice, str(run), ", ".join(twice), "is among its metrics already", "give the run as it was tested")
     added = {s.name: [_clip(s, c, keys[c], found, metrics) for c in sorted(s.clips)] for s in systems}
     every = [*first.metrics, *metrics]
     bootstrap = read_bootstrap(document)
@@ -117,7 +125,9 @@ def read(run: Path, folder: Path, output: Path) -> list[str]:
     write_csv(output / "channel.csv", rows, leave_out=("reasons",))
     if gaps:
         write_csv(output / "differences.csv", gaps)
-    return [metric.name for metric in metrics]
+    lacking = {m.name: sum(row.unscorable for row in rows if row.metric == m.name) for m in metrics}
+    of = len(first.clips) * len(listed)
+    return [name + (f" ({count} of {of} signals without a score)" if count else "") for name, count in lacking.items()]
 
 
 def _read(run: Path) -> tuple[dict[str, Any], list[System]]:
@@ -136,23 +146,32 @@ def _lines(path: Path, entries: Mapping[str, str]) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _results(path: Path) -> dict[str, dict[str, tuple[float, float]]]:
-    """Of each key each metric's value and weight; what is no number is left out."""
+def _results(path: Path, known: Collection[str]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Of each known key each metric's value and weight; what is no number is left out."""
     if not path.is_file():
         remedy = f"run VERSA on {path.with_suffix('.scp').name} with --output_file {path.name}"
         raise UnreadableFile(str(path), None, "does not exist", remedy)
-    found = {}
-    with reading(path, remedy="score the list again"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.strip():
-                scores = json.loads(line)
-                found[str(scores.pop("key"))] = _values(scores)
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            scores = json.loads(line)
+        except ValueError:
+            scores = None
+        key = str(scores.pop("key", "")) if isinstance(scores, dict) else ""
+        wrong = "is no JSON object with a key" if not key else f"is of {key}, no clip of the lists"
+        if key in found:
+            wrong = f"is of {key} once more"
+        if not key or key in found or key not in known:
+            raise UnreadableFile(f"{path}, line {number}", None, wrong, "score the list of this folder again")
+        found[key] = _values(scores)
     return found
 
 
 def _values(scores: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     numbers = {
-        name: float(value)
+        name: float(value) if abs(value) < LARGEST else math.nan  # or no number
         for name, value in scores.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
@@ -166,7 +185,8 @@ def _values(scores: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
             numbers.get(f"{match['name']}_{kind}", math.nan) for kind in ("delete", "insert", "replace", "equal")
         )
         units = delete + replace + equal
-        values[match["name"]] = ((delete + insert + replace) / units if units else math.nan), units
+        counts = min(delete, insert, replace, equal) >= 0 and units > 0  # else one is missing, or no count
+        values[match["name"]] = ((delete + insert + replace) / units, units) if counts else (math.nan, math.nan)
     return values
 
 

@@ -99,8 +99,10 @@ class OpusCodec(PacketCodec):
             raise InvalidValue("frame_ms", frame_ms, f"must be one of {list(OPUS_FRAMES_MS)}")
         size, rest = divmod(bit_rate * frame_ms, 8000)
         if rest or not 2 <= size <= 1275 or not OPUS_RATES[0] <= bit_rate <= OPUS_RATES[1]:
-            allowed = f"must be {OPUS_RATES[0]} to {OPUS_RATES[1]} and give packets of 2 to 1275 whole bytes"
             step = 8000 // math.gcd(8000, frame_ms)
+            least = max(OPUS_RATES[0], 2 * 8000 // frame_ms)
+            most = min(OPUS_RATES[1], 1275 * 8000 // frame_ms)
+            allowed = f"must be {least} to {most} and give packets of 2 to 1275 whole bytes"
             raise InvalidValue("bit_rate", bit_rate, allowed, f"take a multiple of {step}, such as 6000")
         _av()
         super().__init__(bit_rate * frame_ms // 1000, sample_rate=16_000, hop_length=16 * frame_ms)

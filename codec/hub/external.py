@@ -66,7 +66,8 @@ class ExternalCodec(NeuralCodec, ABC):
             raise InvalidValue("codebook_sizes", list(codebook_sizes), f"must be at most {LARGEST}", remedy)
         output_hop = hop_length if output_hop_length is None else output_hop_length
         if min(hop_length, output_hop) < 1:
-            raise InvalidValue("hop_length", min(hop_length, output_hop), "must be at least 1 sample")
+            name, value = ("hop_length", hop_length) if hop_length < 1 else ("output_hop_length", output_hop)
+            raise InvalidValue(name, value, "must be at least 1 sample")
         dim = len(codebook_sizes)
         encoder = ExternalEncoder(dim, hop_length, self._codes, self._weights)
         decoder = ExternalDecoder(dim, output_hop, self._audio, self._weights)
@@ -110,6 +111,7 @@ class ExternalCodec(NeuralCodec, ABC):
         name, frames = type(self).__name__, audio.shape[-1] // self.hop_length
         codes = self.audio_to_codes(audio)
         expected = [audio.shape[0], len(self.quantizer.codebook_sizes)]
+        _require_tensor(codes, f"{name}.audio_to_codes")
         if codes.ndim != 3 or list(codes.shape[:2]) != expected or codes.shape[-1] < frames:
             allowed = f"must be {[*expected, frames]} or more frames, for audio {list(audio.shape)}"
             raise InvalidValue(f"{name}.audio_to_codes: codes of shape", list(codes.shape), allowed)
@@ -126,10 +128,22 @@ class ExternalCodec(NeuralCodec, ABC):
         torch.manual_seed(0)
         samples = codes.shape[-1] * self.decoder.hop_length
         audio = self.received_to_audio(codes, erased) if bool(erased.any()) else self.codes_to_audio(codes)
+        name = type(self).__name__
+        _require_tensor(audio, f"{name}: decoded audio")
+        if not audio.is_floating_point() or not bool(audio.isfinite().all()):
+            found = f"of {audio.dtype}" + " that is not finite" * audio.is_floating_point()
+            raise InvalidValue(f"{name}: decoded audio", found, "must be finite and floating point, full scale 1")
         if audio.ndim != 3 or audio.shape[:2] != (1, 1):
-            name, allowed = type(self).__name__, f"must be [1, 1, {samples}]"
+            allowed = f"must be [1, 1, {samples}]"
             raise InvalidValue(f"{name}: decoded audio of shape", list(audio.shape), allowed)
         return F.pad(audio.float(), (0, max(0, samples - audio.shape[-1])))[..., :samples]
+
+
+def _require_tensor(value: Any, what: str) -> None:
+    """InvalidValue unless an adapter has returned a tensor."""
+    if not isinstance(value, Tensor):
+        found = f"returned as {type(value).__name__}"
+        raise InvalidValue(what, found, "must be a torch.Tensor", "pick it out of what the package returns")
 
 
 class _ExternalPart(nn.Module):

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.errors import InvalidValue
-from codec.layers.inputs import require_tensor
 
 Lengths = Tensor | Sequence[int]  # of the clips of a batch, one whole number each
 
@@ -127,11 +126,14 @@ def batch_extents(batch: Tensor, lengths: Any, *, unit: str) -> Extents:
         InvalidValue: not one whole number for each clip, or one outside 1 … T.
     """
     clips, longest = batch.shape[0], batch.shape[-1]
-    if isinstance(lengths, Tensor) and (lengths.is_floating_point() or lengths.ndim != 1):
+    if isinstance(lengths, Tensor) and (
+        lengths.is_floating_point() or lengths.ndim != 1 or lengths.dtype == torch.bool
+    ):
         found = f"{str(lengths.dtype).removeprefix('torch.')} of shape {list(lengths.shape)}"
         raise InvalidValue("lengths", found, f"must be one whole number of {unit} for each clip")
     if not isinstance(lengths, (Tensor, Sequence)) or isinstance(lengths, str):
-        require_tensor(lengths, "lengths")
+        allowed = f"must be one whole number of {unit} for each clip"
+        raise InvalidValue("lengths", repr(lengths)[:60], allowed, f"give a list of {clips}")
     counts = lengths.tolist() if isinstance(lengths, Tensor) else list(lengths)
     if len(counts) != clips or not all(isinstance(count, int) and 1 <= count <= longest for count in counts):
         raise InvalidValue("lengths", counts, f"must be {clips} numbers of {unit}, each from 1 to {longest}")

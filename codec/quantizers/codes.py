@@ -51,6 +51,12 @@ def checked_codes(codes: Tensor, codebook_sizes: Sequence[int], erased: Tensor |
     if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
         raise InvalidValue("codes are", codes.dtype, "but must be integers", remedy)
     check_stages(codes, codebook_sizes, remedy=remedy)
+    if erased is not None and not isinstance(erased, Tensor):
+        raise InvalidValue(
+            f"erased is a {type(erased).__name__}",
+            allowed="but must be a bool tensor of the codes' shape",
+            remedy="give the frames of each clip by name: decode(codes, lengths=...)",
+        )
     if erased is not None and (erased.shape != codes.shape or erased.dtype != torch.bool):
         raise InvalidValue(
             f"erased of shape {list(erased.shape)} and {erased.dtype}",

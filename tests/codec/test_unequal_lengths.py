@@ -184,13 +184,20 @@ def test_erased_codes_beyond_the_end_do_not_matter():
     assert torch.equal(codec.decode(codes, erased, lengths=[30, 20]), audio)
 
 
-@pytest.mark.parametrize("lengths", [[100], [100, 0], [100, 3201], [100, 1.5], torch.ones(2), torch.ones(2, 1).long()])
+@pytest.mark.parametrize(
+    "lengths", [[100], [100, 0], [100, 3201], [100, 1.5], torch.ones(2), torch.ones(2, 1).long(), torch.ones(2).bool()]
+)
 def test_lengths_that_do_not_fit_are_refused(lengths):
     codec = small_codec()
     with pytest.raises(InvalidValue, match="lengths"):
         codec.encode(torch.zeros(2, 1, 3200), lengths)
     with pytest.raises(InvalidValue, match="lengths"):
         codec.decode(torch.zeros(2, 1, 20, dtype=torch.long), lengths=lengths)
+
+
+def test_lengths_in_place_of_erased_codes_are_told():
+    with pytest.raises(InvalidValue, match=r"decode\(codes, lengths=...\)"):
+        small_codec().decode(torch.zeros(2, 1, 20, dtype=torch.long), [20, 3])
 
 
 def test_a_number_is_no_list_of_lengths():

@@ -27,7 +27,17 @@ from tests.support.training import voice
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "RESULTS.md", CONFIGS / "README.md"]
-OTHER_PROGRAMS = {"source", "pip", "sbatch", "srun", "torchrun", "until", "FUZZ_CASES=10000", "pre-commit"}
+OTHER_PROGRAMS = {
+    "versa-score",
+    "source",
+    "pip",
+    "sbatch",
+    "srun",
+    "torchrun",
+    "until",
+    "FUZZ_CASES=10000",
+    "pre-commit",
+}
 NEED_FILES = {"import", "export", "pack"}  # subcommands of codec.hub
 
 

@@ -64,6 +64,8 @@ def plan(runs: Runs, options: Options) -> Design:
     """The design of a test on some runs; InvalidValue where a name is unknown or a limit is passed."""
     require(options.method in METHODS, "method", options.method, f"must be one of {', '.join(METHODS)}")
     require_at_least(1, repeats=options.repeats)
+    unheard = options.method == "abx" and options.anchors is not None
+    require(not unheard, "anchors", options.anchors, "are of MUSHRA alone", "leave them out, or take --method mushra")
     clips = _chosen("clip", options.clips, runs.audio_clips)
     systems = _chosen("system", options.systems, [system.name for system in runs.systems])
     heard = {system.name: system.audio for system in runs.systems}

@@ -67,6 +67,9 @@ def _table(file: Path, lines: Iterable[str], delimiter: str, text: tuple[str, ..
     columns = columns_of(names, text)
     try:
         for values in reader:
+            if columns.text and any(map(str.strip, values[len(names) :])):  # else the text would be cut without a word
+                problem = f"has {len(values)} fields below {len(names)} column names"
+                raise refusal(file, reader.line_num, problem, "put texts that hold the delimiter in quotes")
             if values:
                 yield entry_of(file, reader.line_num, values, columns)
     except csv.Error as error:

@@ -128,6 +128,7 @@ def test_torchmetrics_at_another_rate() -> None:
         ("torchmetrics.audio.SignalNoiseRatio", {"fs": 1}, "fs"),
         ("torch.nn.Identity", None, "has no update"),
         ("word", None, "cannot be made"),
+        ("torchmetrics.text.WordErrorRate", None, "takes no two signals"),
     ],
 )
 def test_what_is_no_metric(path: str, arguments: dict[str, int] | None, says: str) -> None:

@@ -72,7 +72,10 @@ def test_scores_stand_in_our_tables(run: Path, tmp_path: Path, capsys: pytest.Ca
     main(["write", str(run), "-o", str(lists)])
     scored(lists)
     main(["read", str(run), str(lists), "-o", str(output)])
-    assert "versa_utmos, versa_whisper_wer, versa_mcd" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "versa_utmos, versa_whisper_wer, versa_mcd (4 of 8 signals without a score)" in said
+    again = refused(["read", str(output), str(lists), "-o", str(tmp_path / "twice")], capsys)
+    assert "versa_utmos" in again and "is among its metrics already" in again
     before = json.loads((run / "channel.json").read_text())
     after = json.loads((output / "channel.json").read_text())
     rows = {(row["codec"], row["channel"], row["metric"]): row for row in after["rows"]}
@@ -117,7 +120,17 @@ def test_what_cannot_be_used_is_one_sentence(run: Path, tmp_path: Path, capsys: 
     assert "1.jsonl does not exist" in refused(["read", str(run), str(lists), *new], capsys)
     scored(lists)
     (lists / "1.jsonl").write_text('{"utmos": 1}\n')
-    assert "score the list again" in refused(["read", str(run), str(lists), *new], capsys)
+    assert "1.jsonl, line 1 is no JSON object with a key" in refused(["read", str(run), str(lists), *new], capsys)
+    for text, why in (
+        ('{"key": "zz", "utmos": 1}', "line 1 is of zz, no clip of the lists"),
+        ('{"key": "talk_0.wav", "utmos": 1}\n{"key": "talk_0.wav", "utmos": 2}', "line 2 is of talk_0.wav once more"),
+        ("[1]", "line 1 is no JSON object"),
+        ("{", "line 1 is no JSON object"),
+    ):
+        (lists / "1.jsonl").write_text(text + "\n")
+        assert why in refused(["read", str(run), str(lists), *new], capsys)
+    assert "is the run itself" in refused(["read", str(run), str(lists), "-o", str(run)], capsys)
+    assert "has no index.json" in refused(["read", str(run), str(tmp_path), *new], capsys)
     for number in range(1, 5):
         (lists / f"{number}.jsonl").write_text('{"key": "talk_0.wav", "text": "one"}\n')
     assert "hold no numbers" in refused(["read", str(run), str(lists), *new], capsys)

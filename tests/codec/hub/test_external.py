@@ -1,5 +1,6 @@
 """Codecs of other packages through the adapter: a toy of ten lines, and SNAC where it is installed."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -168,9 +169,27 @@ def test_wrong_codes_of_a_subclass_are_told(codes):
         Wrong(codes, torch.zeros(2, 3)).decode(torch.zeros(1, 2, 10).long())
 
 
+@pytest.mark.parametrize("returned", [
+    None, (torch.zeros(1, 2, 10).long(),), np.zeros((1, 2, 10), dtype=int),
+], ids=["none", "tuple", "array"])  # fmt: skip
+def test_what_is_no_tensor_is_told(returned):
+    with pytest.raises(InvalidValue, match=r"audio_to_codes .* must be a torch\.Tensor"):
+        Wrong(returned).encode(noise(40))
+    with pytest.raises(InvalidValue, match=r"must be a torch\.Tensor"):
+        Wrong(None, returned).decode(torch.zeros(1, 2, 10).long())
+
+
+@pytest.mark.parametrize("audio", [
+    torch.full((1, 1, 40), torch.nan), torch.ones(1, 1, 40).short(), torch.ones(1, 1, 40, dtype=torch.complex64),
+], ids=["nan", "integers", "complex"])  # fmt: skip
+def test_audio_that_is_none_is_told(audio):
+    with pytest.raises(InvalidValue, match="must be finite and floating point"):
+        Wrong(None, audio).decode(torch.zeros(1, 2, 10).long())
+
+
 @pytest.mark.parametrize(("arguments", "word"), [
     ({"hop_length": 0}, "hop_length"), ({"codebook_sizes": [2**25]}, "codebook_sizes"), ({"codebook_sizes": [1]}, "2"),
-    ({"output_hop_length": 0}, "hop_length"), ({"sample_rate": 1.5}, "sample_rate"),
+    ({"output_hop_length": 0}, "output_hop_length"), ({"sample_rate": 1.5}, "sample_rate"),
 ])  # fmt: skip
 def test_arguments_out_of_range_are_refused(arguments, word):
     class Bare(ExternalCodec):

@@ -51,6 +51,17 @@ def test_first_column_that_is_not_empty(tmp_path: Path) -> None:
     assert listed_texts(path, text="sentence") == ["s1", "s2"]
 
 
+@pytest.mark.parametrize(("name", "row"), [("l.csv", "a.wav,unquoted, comma"), ("l.tsv", "a.wav\thi\tthere")])
+def test_a_text_is_not_cut_at_a_delimiter(tmp_path: Path, name: str, row: str) -> None:
+    between = "," if name == "l.csv" else "\t"
+    source = ManifestSource(str(put(tmp_path / name, f"path{between}text\n{row}\n", "a.wav")))
+    with pytest.raises(DataError, match="line 2 has 3 fields below 2 column names: put texts"):
+        source.clips()
+    assert len(source.clips_without_text()) == 1  # training does not look
+    (tmp_path / name).write_text(f"path{between}text\na.wav{between}hi{between}\n")
+    assert listed_texts(tmp_path / name) == ["hi"]
+
+
 @pytest.mark.parametrize("name", ["l.tsv", "l.jsonl", "wav.scp"])
 def test_a_named_text_that_no_row_has_is_refused(tmp_path: Path, name: str) -> None:
     contents = {"l.tsv": "path\ttext\na.wav\tx\n", "l.jsonl": '{"path": "a.wav", "text": "x"}', "wav.scp": "a a.wav\n"}
