@@ -53,7 +53,7 @@ def test_codecs_and_links_compare_on_the_same_draws(monkeypatch, tmp_path, speec
     ]
     encoded = []
     encode = NeuralCodec.encode
-    monkeypatch.setattr(NeuralCodec, "encode", lambda self, audio: encoded.append(self) or encode(self, audio))
+    monkeypatch.setattr(NeuralCodec, "encode", lambda self, *given: encoded.append(self) or encode(self, *given))
     channels = '[{"class_path": "codec.FrameErasureChannel", "init_args": {"frame_erasure_rate": 0.2}}]'
     words = ["--channels.bit_error_rates", "[0.0, 0.1]", "--channels.channels", channels]
     rows = compare(monkeypatch, tmp_path, speech, systems, *words)

@@ -56,7 +56,9 @@ def build() -> Path:
     if driver.exists():
         return folder
     folder.mkdir(exist_ok=True)
-    headers = {find_header("cuda_runtime_api.h"), find_header("crt/host_config.h")}
+    headers = dict.fromkeys(
+        [find_header("cuda_runtime_api.h"), find_header("crt/host_config.h")]
+    )  # torch's version first
     options = ["-w", "-std=gnu11", "-shared", "-fPIC", "-O1", *(f"-I{path}" for path in headers if path)]
     partial = folder / f"{LIBRARY}.{os.getpid()}"
     subprocess.run([str(compiler()), *options, *map(str, sources), "-o", str(partial)], check=True)
