@@ -1,4 +1,4 @@
-"""Optional packages of metrics: imported when a metric is made, and named in one sentence where they are missing."""
+"""Optional packages and models of metrics: imported when a metric is made, and named in one sentence where they are missing."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def imported(who: str, extra: str, *modules: str) -> list[Any]:
         if not isinstance(error, ModuleNotFoundError):  # it is there, and broken
             needs += f", which cannot be imported ({first_line(error)})"
         raise MissingDependency(who, allowed=needs, remedy=f"pip install '.[{extra}]'") from error
+
+
+def named_after(model: str) -> tuple[str, str]:
+    """Name (letters, digits and underscores) and label of a part that reads `model`, a folder or a hub id."""
+    short = model.rstrip("/").rpartition("/")[2]
+    return "".join(c if c.isalnum() else "_" for c in short).lower(), short

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.metrics.packages import imported
+from callbacks.metrics.packages import imported, named_after
 from callbacks.metrics.resampling import at_16_khz
 
 
@@ -73,8 +73,7 @@ class TransformersRecogniser(Recogniser):
     def __init__(self, model: str, *, language: str | None = None, device: str = "cpu") -> None:
         imported("TransformersRecogniser", "hf", "transformers")
         self.model, self.language, self.device = model, language, device
-        short = model.rstrip("/").rpartition("/")[2]
-        self.name, self.label = "".join(c if c.isalnum() else "_" for c in short).lower(), short
+        self.name, self.label = named_after(model)
 
     def text(self, signal: np.ndarray, sample_rate: int) -> str:
         pipeline = _pipeline(self.model, self.device)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.metrics.packages import imported
+from callbacks.metrics.packages import imported, named_after
 from callbacks.metrics.resampling import at_16_khz, resample
 
 
@@ -71,8 +71,7 @@ class TransformersXVector(SpeakerEncoder):
     def __init__(self, model: str, *, device: str = "cpu") -> None:
         imported("TransformersXVector", "hf", "transformers")
         self.model, self.device = model, device
-        short = model.rstrip("/").rpartition("/")[2]
-        self.name, self.label = "".join(c if c.isalnum() else "_" for c in short).lower(), short
+        self.name, self.label = named_after(model)
 
     def embedding(self, signal: np.ndarray, sample_rate: int) -> np.ndarray | None:
         import torch
