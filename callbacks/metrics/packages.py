@@ -1,4 +1,4 @@
-"""Optional packages and models of metrics: imported when a metric is made, and named in one sentence where they are missing."""
+"""Optional packages and models of metrics: imported when a metric is made, named in one sentence where missing."""
 
 from __future__ import annotations
 
