@@ -7,12 +7,13 @@ from torch import Tensor
 
 from codec.channels.receiving.priors import CodePrior
 from codec.errors import InvalidValue
+from codec.layers.construction import Constructed
 from codec.quantizers.base import LARGEST_TABLE, Quantizer
 from codec.quantizers.codebooks import distances as euclidean_distances
 from codec.quantizers.codes import code_bits
 
 
-class IndexMap(ABC):
+class IndexMap(Constructed, ABC):
     """Assigns a binary codeword to each code of each codebook.
 
     A codebook of `size` codes has codewords of b = ⌈log2(size)⌉ bits, read as numbers 0 … 2^b − 1 with the high bit

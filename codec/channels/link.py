@@ -69,6 +69,7 @@ class Connection:
         code: error correction, fitted to the bits that it protects; None without.
         packet_coder: entropy coder, fitted to the codes; None without.
         codewords: of each codebook, int64 `[size]`; empty for natural binary, which needs no table.
+        protected_positions: bits of a frame that the code protects; None for all.
     """
 
     def __init__(self, link: Link, quantizer: Quantizer, codewords: Sequence[Tensor] | None = None) -> None:
@@ -91,9 +92,9 @@ class Connection:
         self._moved_digits: dict[torch.device, list[list[DigitBits]]] = {}
         self.concealment.check(self)
         self.packet_coder = link.entropy_code.fitted(quantizer, link.code) if link.entropy_code is not None else None
-        self._protected = self._protected_bits()
+        self.protected_positions = self._protected_bits()
         self.code = link.code.fitted(self._protected_displacements) if link.code is not None else None
-        coded = self.bits_per_frame if self._protected is None else len(self._protected)
+        coded = self.bits_per_frame if self.protected_positions is None else len(self.protected_positions)
         if self.code is not None and self.code.period not in (1, coded):
             allowed = f"is for frames of {self.code.period} bits, the link protects {coded} a frame"
             raise InvalidValue(f"code {self.code.name}", allowed=allowed, remedy="give each of them a code")
@@ -238,13 +239,8 @@ class Connection:
             return EntropyCodedChannel(channel, self.packet_coder, self)
         if self.code is None:
             return channel
-        return ProtectedChannel(
-            channel,
-            self.code,
-            protected_bits=self._protected,
-            interleave=link.interleave,
-            frame_bits=self.bits_per_frame,
-        )
+        bits, n = self.protected_positions, self.bits_per_frame
+        return ProtectedChannel(channel, self.code, protected_bits=bits, interleave=link.interleave, frame_bits=n)
 
     def bit_groups(self) -> dict[str, list[int]]:
         """Named groups of bit positions in a frame: the bits of each codebook, if there are several, and of each digit.
@@ -265,7 +261,7 @@ class Connection:
     def _protected_displacements(self) -> Tensor:
         """Displacement of the latent by a flip of each protected bit, float64."""
         displacements = self._displacements()
-        return displacements if self._protected is None else displacements[self._protected]
+        return displacements if self.protected_positions is None else displacements[self.protected_positions]
 
     def _displacements(self) -> Tensor:
         """Displacement of the latent by a flip of each bit, float64 `[n]`; refused where latents have no distances."""

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from codec.channels.base import check_share, uncertain
 from codec.errors import InvalidValue
+from codec.layers.construction import Constructed
 
 DEFAULT_ERROR_RATE = 0.05  # of hard decisions whose channel is unknown
 NEGLIGIBLE = 1e-7  # a smaller log-likelihood ratio is a tie up to rounding; float32 probabilities resolve about as much
 
 
-class ErrorCorrection(ABC):
+class ErrorCorrection(Constructed, ABC):
     """An error-correcting code: adds redundancy to bits, and decodes what was received to bitwise posteriors.
 
     A subclass sets the attributes and implements the three abstract methods; `encode` and `decode` check their inputs.

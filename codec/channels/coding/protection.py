@@ -140,27 +140,45 @@ class ProtectedChannel(Channel):
         check_frames(bits)
         if not bits.numel():
             return bits.clone()
-        frames, frame_bits = bits.shape[-2:]
+        payload = bits.reshape(-1, *bits.shape[-2:])  # [B, F, n]
+        return self.decode(self.channel(self.encode(payload), generator), bits.shape[-1]).view(bits.shape)
+
+    def encode(self, payload: Tensor) -> Tensor:
+        """What is sent for uint8 payload `[B, F, n]`: uint8 rows `[B, F, m]`, zeros in unused places."""
+        frames, frame_bits = payload.shape[-2:]
         protected, unprotected = self._split(frame_bits)
-        payload = bits.reshape(-1, frames, frame_bits)  # [B, F, n]
         coded = self.code.encode(payload[..., protected].flatten(1))  # [B, M]
         width = self._width(coded.shape[1], frames)
-        places = self._places(coded.shape[1], frames).to(bits.device)
+        places = self._places(coded.shape[1], frames).to(payload.device)
         rows = coded.new_zeros(len(payload), frames * width).index_copy(1, places, coded)
-        sent = torch.cat([rows.unflatten(1, (frames, width)), payload[..., unprotected]], 2)  # [B, F, m]
+        return torch.cat([rows.unflatten(1, (frames, width)), payload[..., unprotected]], 2)  # [B, F, m]
 
-        received = self.channel(sent, generator)
+    def used_places(self, frames: int, frame_bits: int) -> Tensor:
+        """Where the rows of `encode` hold a bit: bool `[F, m]`."""
+        protected, unprotected = self._split(frame_bits)
+        coded = self.code.coded_length(frames * len(protected))
+        used = torch.zeros(frames * self._width(coded, frames), dtype=torch.bool)
+        used[self._places(coded, frames)] = True
+        return torch.cat([used.view(frames, -1), torch.ones(frames, len(unprotected), dtype=torch.bool)], 1)
+
+    def decode(self, received: Tensor, frame_bits: int) -> Tensor:
+        """Payload `[B, F, n]` as `__call__` returns it, of rows received, `[B, F, m]`; n is `frame_bits`."""
+        frames = received.shape[1]
+        protected, unprotected = self._split(frame_bits)
+        coded_length = self.code.coded_length(frames * len(protected))
+        width = self._width(coded_length, frames)
+        places = self._places(coded_length, frames).to(received.device)
         error_rate = self.channel.error_rate
         coded = received[..., :width].flatten(1)[:, places]
         decoded = self.code.decode(coded, frames * len(protected), error_rate=error_rate)
         plain = received[..., width:]
-        merged = torch.empty(payload.shape, device=payload.device)
+        merged = torch.empty(len(received), frames, frame_bits, device=received.device)
         merged[..., protected] = decoded.unflatten(1, (frames, -1)).float()
         merged[..., unprotected] = plain if plain.is_floating_point() else decision_probabilities(plain, error_rate)
         # Otherwise float32 even if all are certain: to an outer channel uint8 are decisions wrong with `error_rate`.
         if error_rate == 0.0 and bool(((merged == 0.0) | (merged == 1.0)).all()):
             merged = merged.to(torch.uint8)
-        return merged.view(bits.shape)
+        return merged
 
     def _width(self, coded: int, frames: int) -> int:
         """Places for coded bits in a row: whole symbols."""

@@ -1,0 +1,190 @@
+"""Frames of codes to bytes and back: index map, error correction of each block, and packing without waste."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec.channels.base import Channel
+from codec.channels.bit_errors import BinarySymmetricChannel
+from codec.channels.coding.base import ErrorCorrection
+from codec.channels.coding.protection import ProtectedChannel
+from codec.channels.index_maps import IndexMap, NaturalMap
+from codec.channels.link import Connection, Link
+from codec.errors import InvalidValue, UnreadableFile
+from codec.quantizers.base import Quantizer
+from codec.transport.header import StreamHeader
+from codec.transport.parts import build_part, part_text, read_json
+
+BLOCK_FRAMES = 50  # of a protected block without a wish
+LARGEST_BLOCK = 2**20  # bits sent for a block
+
+
+@dataclass(frozen=True)
+class Protection:
+    """Error correction of each block of a stream; the fields are those of `codec.Link`."""
+
+    code: ErrorCorrection
+    protected_bits: list[int] | None = None
+    interleave: int = 1
+
+    def text(self) -> str:
+        """As a header states it."""
+        block = {"code": json.loads(part_text(self.code))}
+        block |= {"protected_bits": self.protected_bits} if self.protected_bits is not None else {}
+        block |= {"interleave": self.interleave} if self.interleave > 1 else {}
+        return json.dumps(block, separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def of_text(cls, text: str) -> "Protection":
+        """Read `text`.
+
+        Raises:
+            UnreadableFile: it states no protection.
+        """
+        block = read_json(text)
+        if not isinstance(block, dict) or set(block) - {"code", "protected_bits", "interleave"}:
+            raise UnreadableFile(
+                "The stream's header states no protection that is known here", remedy="update this package"
+            )
+        bits, interleave = block.get("protected_bits"), block.get("interleave", 1)
+        whole = isinstance(interleave, int) and (bits is None or isinstance(bits, list))
+        if not whole or not all(isinstance(bit, int) and 0 <= bit < 2**16 for bit in bits or ()):
+            raise UnreadableFile("The stream's header states a protection of wrong numbers", remedy="encode it again")
+        return cls(build_part(block.get("code"), ErrorCorrection), bits, interleave)
+
+
+def header_texts(link: Link, quantizer: Quantizer) -> tuple[str, str]:
+    """Index map and protection of a link, as a header states them; a number of protected bits is resolved.
+
+    Raises:
+        InvalidValue: the link has a part that a stream cannot state, or does not fit the quantizer.
+    """
+    connection = link.connect(quantizer)
+    if link.entropy_code is not None:
+        allowed = "is not part of the bitstream"
+        raise InvalidValue("entropy_code", type(link.entropy_code).__name__, allowed, "give it to transmit in --link")
+    plain = type(connection.index_map) is NaturalMap
+    index_map = "" if plain else part_text(connection.index_map)
+    if link.code is None:
+        return index_map, ""
+    assert connection.code is not None
+    return index_map, Protection(connection.code, connection.protected_positions, link.interleave).text()
+
+
+class BlockFormat:
+    """Bits of a block's frames as a stream's header states them.
+
+    Attributes:
+        header: the stream's.
+        frame_bits: n, payload bits of a frame.
+
+    Args:
+        header: of the stream.
+        error_rate: of hard decisions behind a code; 0 takes them as certain, and where they contradict each other as
+            wrong with the code's default rate.
+
+    Raises:
+        UnreadableFile: the protection that the header states cannot be built or does not fit its frames.
+    """
+
+    def __init__(self, header: StreamHeader, *, error_rate: float = 0.0) -> None:
+        self.header, self.frame_bits = header, header.frame_bits
+        self.protected: ProtectedChannel | None = None
+        self._used: dict[int, Tensor] = {}
+        if header.protection:
+            protection = Protection.of_text(header.protection)
+            channel: Channel = BinarySymmetricChannel(error_rate)
+            try:
+                self.protected = ProtectedChannel(
+                    channel,
+                    protection.code,
+                    protected_bits=protection.protected_bits,
+                    interleave=protection.interleave,
+                    frame_bits=self.frame_bits,
+                )
+                if self.sent_bits(header.block_frames) > LARGEST_BLOCK:
+                    raise InvalidValue(f"more than {LARGEST_BLOCK} bits a block")
+            except InvalidValue as error:
+                allowed = f"states a protection that does not fit its frames ({error.problem})"
+                raise UnreadableFile("The stream's header", None, allowed, "encode it again") from error
+
+    def sent_bits(self, frames: int) -> int:
+        """Bits sent for a block of frames."""
+        if self.protected is None:
+            return frames * self.frame_bits
+        return self.protected.channel_bits(frames, self.frame_bits)
+
+    def sent_bytes(self, frames: int) -> int:
+        """Bytes of a block of frames."""
+        return -(-self.sent_bits(frames) // 8)
+
+    def rows(self, payload: Tensor) -> Tensor:
+        """What is sent for payload uint8 `[F, n]`: uint8 `[F, m]`, zeros in places that are not sent."""
+        return payload if self.protected is None else self.protected.encode(payload[None])[0]
+
+    def payload(self, rows: Tensor) -> Tensor:
+        """Payload `[F, n]`, uint8 or probabilities, of rows received `[F, m]`, uint8 or probabilities of a one."""
+        return rows if self.protected is None else self.protected.decode(rows[None], self.frame_bits)[0]
+
+    def pack(self, rows: Tensor) -> bytes:
+        """Bytes of uint8 rows `[F, m]`: bits in order, high bit first, zeros up to a whole byte."""
+        return np.packbits(self._in_use(rows).numpy()).tobytes()
+
+    def unpack(self, data: bytes, frames: int) -> Tensor:
+        """Rows uint8 `[F, m]` of `sent_bytes(frames)` bytes."""
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), count=self.sent_bits(frames))
+        return self._spread(torch.from_numpy(bits), frames)
+
+    def pack_probabilities(self, rows: Tensor) -> bytes:
+        """Bytes of probabilities `[F, m]`: a float32, high byte first, for each bit sent."""
+        return self._in_use(rows).float().numpy().astype(">f4").tobytes()
+
+    def unpack_probabilities(self, data: bytes, frames: int) -> Tensor:
+        """Rows float32 `[F, m]` of 4 bytes for each bit sent; what is no probability counts as lost."""
+        values = torch.from_numpy(np.frombuffer(data, ">f4").astype(np.float32))
+        values = torch.where((values >= 0) & (values <= 1), values, 0.5)
+        return self._spread(values, frames)
+
+    def lost_rows(self, frames: int) -> Tensor:
+        """Rows of which nothing arrived: float32 0.5."""
+        return self._spread(torch.full((self.sent_bits(frames),), 0.5), frames)
+
+    def _in_use(self, rows: Tensor) -> Tensor:
+        return rows.flatten() if self.protected is None else rows[self._places(len(rows))]
+
+    def _spread(self, bits: Tensor, frames: int) -> Tensor:
+        if self.protected is None:
+            return bits.view(frames, self.frame_bits)
+        used = self._places(frames)
+        return bits.new_zeros(used.shape).masked_scatter(used, bits)
+
+    def _places(self, frames: int) -> Tensor:
+        assert self.protected is not None
+        if frames not in self._used:
+            self._used = {frames: self.protected.used_places(frames, self.frame_bits)}
+        return self._used[frames]
+
+
+def stream_link(header: StreamHeader, receiver: Link) -> Link:
+    """A receiver's link with the index map that the stream's header states, without protection, which blocks have.
+
+    Raises:
+        InvalidValue: the receiver's link states another index map, or protection.
+        UnreadableFile: the index map that the header states cannot be built.
+    """
+    if receiver.index_map is not None or receiver.code is not None or receiver.entropy_code is not None:
+        what = "index_map, code or entropy_code"
+        raise InvalidValue("The receiver's link", None, f"must not state {what}", "leave it to the stream's header")
+    found = build_part(read_json(header.index_map), IndexMap) if header.index_map else None
+    return Link(
+        index_map=found, concealment=receiver.concealment, prior=receiver.prior,
+        known_error_rate=receiver.known_error_rate,
+    )  # fmt: skip
+
+
+def connect(header: StreamHeader, quantizer: Quantizer, receiver: Link) -> Connection:
+    """The receiver's end of a stream, fitted to a codec's quantizer; raises as `stream_link`."""
+    return stream_link(header, receiver).connect(quantizer)

@@ -1,0 +1,1 @@
+"""The commands of `python -m codec`: each a function of its options, and the options of all."""
