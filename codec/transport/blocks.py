@@ -105,7 +105,9 @@ class BlockFormat:
                     interleave=protection.interleave,
                     frame_bits=self.frame_bits,
                 )
-                if self.sent_bits(header.block_frames) > LARGEST_BLOCK:
+                protected = self.frame_bits if protection.protected_bits is None else len(protection.protected_bits)
+                self.sent_bits(1)
+                if protection.code.coded_length(header.block_frames * protected) > LARGEST_BLOCK:
                     raise InvalidValue(f"more than {LARGEST_BLOCK} bits a block")
             except InvalidValue as error:
                 allowed = f"states a protection that does not fit its frames ({error.problem})"

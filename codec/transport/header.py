@@ -15,6 +15,7 @@ UNKNOWN = 2**64 - 1  # length of a stream that is written before it ends
 FIXED = struct.Struct(">8sHBBBB16sIIIHQ")
 LARGEST = 8192  # bytes of a header
 CODEBOOKS, ENTRIES = 64, 2**30  # at most
+HIGHEST_RATE, HIGHEST_FRAME_RATE = 1_000_000, 1_000  # Hz
 HAS_CRC, HAS_TRAILER = 1, 2  # flags
 
 
@@ -150,6 +151,8 @@ def read_header(data: bytes) -> StreamHeader:
         layout in set(Layout)
         and flags in (HAS_CRC * header.has_crc | HAS_TRAILER * header.has_trailer,)
         and min(sample_rate, output_rate, hop) > 0
+        and max(sample_rate, output_rate) <= HIGHEST_RATE
+        and sample_rate <= HIGHEST_FRAME_RATE * hop
         and 0 < codebooks <= CODEBOOKS
         and all(2 <= entries <= ENTRIES for entries in sizes)
         and (block > 0 or (layout != Layout.PACKETS and not protection))

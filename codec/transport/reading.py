@@ -112,7 +112,7 @@ class StreamReader:
         scanner, order = PacketScanner(), Reordering(window=self._window, longest_gap=gap)
         self.arrivals, stream, data = order.arrivals, stream_number(self.header), b"."
         while data:
-            data = self._file.read(READ_BYTES)
+            data = getattr(self._file, "read1", self._file.read)(READ_BYTES)  # of a pipe what is there
             for packet in scanner.push(data, last=not data):
                 if packet.stream != stream or not self._fits(packet):
                     self.arrivals.foreign += 1
@@ -126,7 +126,7 @@ class StreamReader:
 
     def _fits(self, packet: Packet) -> bool:
         if packet.is_header:
-            return True
+            return not packet.is_end
         if packet.is_end:  # agrees with what is known
             length = struct.unpack(">Q", packet.payload)[0] if len(packet.payload) == 8 else 2**64
             known = self.header.length in (None, length)

@@ -5,8 +5,9 @@ import struct
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -61,18 +62,18 @@ def read_sound(source: str | Path, *, raw_rate: int | None = None) -> Sound:
     return _open(str(source), str(source))
 
 
-def _open(file: str | BinaryIO, name: str) -> Sound:
+def _open(file: str | IO[bytes], name: str) -> Sound:
     try:
         sound = soundfile.SoundFile(file)
     except (RuntimeError, TypeError) as error:
         remedy = "convert it to .wav or .flac, or state --raw RATE for samples without a header"
         raise UnreadableFile(name, None, f"cannot be read as audio ({first_line(error)})", remedy) from error
-    return Sound(sound.samplerate, sound.frames, _pieces(sound, name))
+    return Sound(sound.samplerate, sound.frames, _pieces(sound, name, nullcontext() if isinstance(file, str) else file))
 
 
-def _pieces(sound: soundfile.SoundFile, name: str) -> Iterator[Tensor]:
+def _pieces(sound: soundfile.SoundFile, name: str, spool: AbstractContextManager[object]) -> Iterator[Tensor]:
     size = max(1, round(PIECE_SECONDS * sound.samplerate))
-    with sound:
+    with spool, sound:
         while True:
             try:
                 samples = sound.read(size, dtype="float32", always_2d=True)

@@ -17,6 +17,7 @@ import yaml
 
 import callbacks
 import codec
+import codec.__main__ as link_commands
 import data
 import train
 from codec.checkpoints.building import build_codec
@@ -116,6 +117,20 @@ def test_every_command_parses(monkeypatch, capsys):
     assert len(parsed) >= 5
 
 
+def test_every_command_around_streams_parses(monkeypatch, capsys):
+    """`python -m codec …`: what it says of a missing file means that all options were understood."""
+    monkeypatch.chdir(ROOT / "docs")
+    found = [words[3:] for words in commands(*PAGES) if words[:3] == ["python", "-m", "codec"]]
+    for words in found:
+        words = [f"../{word}" if word.startswith("configs/") else word for word in words if word != "|"]
+        words = ["none.wav" if word == "-" and i == 1 else word for i, word in enumerate(words)]
+        with pytest.raises(SystemExit):
+            link_commands.main(words)
+        told = capsys.readouterr().err
+        assert "There is no file or folder" in told or "cannot be read (No such file" in told, (words, told)
+    assert len(found) > 8
+
+
 @pytest.mark.slow
 def test_every_training_command_of_the_manual_and_the_headers_parses(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
@@ -212,6 +227,8 @@ def test_python_of_the_manual_runs(monkeypatch, capsys, tmp_path):
     np.savez("out/NAME.codes.npz", codes=names["codes"][0].numpy(), output_length=16_000)
     exec(decode, names)
     assert names["audio"].shape == (1, 1, 16_000)
+    exec(blocks(ROOT / "docs/link.md", "python")[0], names)
+    assert sum(map(len, names["pieces"])) == 32_000
     extending = ROOT / "docs/extending.md"
     for module, block in zip(("my_parts", "my_losses"), blocks(extending, "python"), strict=True):
         (tmp_path / f"{module}.py").write_text(block)
