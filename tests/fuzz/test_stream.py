@@ -9,11 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec import ConvolutionalCode, Hamming74, Link, PermutedMap
+from codec import ConvolutionalCode, Hamming74, Link, PermutedMap, RepeatLast
 from codec.errors import UserError
+from codec.transport.blocks import connect
 from codec.transport.header import FIXED, read_header
 from codec.transport.packets import HEAD, Packet
 from codec.transport.reading import LONGEST_GAP_SECONDS, StreamReader
+from codec.transport.receiving import StreamDecoder
 from tests.fuzz.limits import bounded_memory, fuzzed, unhurried
 from tests.support.small_codec import small_codec
 from tests.support.streams import packets_of, payload_of, written
@@ -75,6 +77,29 @@ def streams(draw: st.DrawFn) -> bytes:
     if draw(st.booleans()) and FIXED.size + 8 <= size <= len(data):
         data[size - 4 : size] = struct.pack(">I", zlib.crc32(data[: size - 4]))
     return bytes(data)
+
+
+@unhurried
+@fuzzed
+@given(streams())
+def test_what_is_read_becomes_audio(data):
+    """Without a gap: a decoder's hop for each frame, all of it finite."""
+    try:
+        reader = StreamReader(io.BytesIO(data))
+        if reader.header.codebook_sizes != tuple(CODEC.quantizer.codebook_sizes):
+            return
+        decoder = StreamDecoder(CODEC, connect(reader.header, CODEC.quantizer, Link(concealment=RepeatLast())))
+        parts = []
+        for payload in reader.payload():
+            parts += decoder.push(payload)
+            if reader.frames > 500:
+                return
+        parts += decoder.finish()
+    except UserError as refusal:
+        assert len(str(refusal)) > 20
+        return
+    audio = torch.cat([torch.zeros(0), *parts])
+    assert len(audio) == 160 * reader.frames and bool(audio.isfinite().all())
 
 
 @unhurried
