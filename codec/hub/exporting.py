@@ -2,8 +2,9 @@
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from torch import nn
 from torch.nn.utils import parametrize
 
 from codec.checkpoints.reading import load_codec
@@ -17,6 +18,8 @@ from codec.encoders.w2v_bert import import_transformers
 from codec.errors import InvalidValue
 from codec.hub.names import Sizes, to_transformers
 from codec.quantizers.fsq import FSQ, DoubleTanhBound
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 def export_codec(checkpoint: str | Path, out: str | Path) -> str:
@@ -48,13 +51,16 @@ def export_codec(checkpoint: str | Path, out: str | Path) -> str:
     return type(model).__name__
 
 
-def folded(codec: NeuralCodec) -> NeuralCodec:
-    """A copy of the codec whose weight norms are replaced by the weights that they give."""
-    codec = copy.deepcopy(codec)
-    for module in list(codec.modules()):
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-    return codec
+def folded(module: Part) -> Part:
+    """A copy of a codec or one of its parts whose weight norms are replaced by the weights that they give."""
+    module = copy.deepcopy(module)
+    for part in list(module.modules()):
+        if parametrize.is_parametrized(part, "weight"):
+            # The copy has the original's class, of which the removal takes the weight away: give it its own.
+            kind = type(part)
+            part.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+            parametrize.remove_parametrizations(part, "weight", leave_parametrized=True)
+    return module
 
 
 def transformers_config(codec: NeuralCodec, source: str) -> tuple[Any, Sizes]:

@@ -1,0 +1,171 @@
+"""A codec's parts in operators that every runtime of ONNX has: real spectra, filters as convolutions, look-ups."""
+
+import torch
+from torch import Tensor, nn
+
+from codec.decoders.backbones import ConvNeXtBackbone, TransformerBackbone
+from codec.decoders.base import Decoder
+from codec.decoders.vocos import VocosDecoder
+from codec.encoders.acoustic import AcousticEncoder
+from codec.encoders.base import Encoder
+from codec.encoders.l3ac import StudentEncoder
+from codec.encoders.spectral import MelEncoder, SpectralEncoder
+from codec.errors import InvalidValue
+from codec.hub.onnx.spectra import Analysis, Synthesis
+from codec.layers.activations import AntiAliasedActivation
+from codec.layers.anti_aliased import by_convolution
+from codec.quantizers.base import Quantizer
+from codec.quantizers.bsq import BSQ
+from codec.quantizers.channel_optimized import ChannelOptimizedCodebook
+from codec.quantizers.codebooks import Codebook, EMACodebook, LearnedCodebook
+from codec.quantizers.fsq import FSQ
+from codec.quantizers.residual_fsq import ResidualFSQ
+from codec.quantizers.rvq import RVQ
+
+
+class PortableSpectralEncoder(nn.Module):
+    """`SpectralEncoder` or `MelEncoder` on a spectrum by matrix product; whole frames `[B, 1, F * hop]` in."""
+
+    def __init__(self, encoder: SpectralEncoder | MelEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.analysis = Analysis(encoder.n_fft // encoder.hop_length, encoder.hop_length)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        encoder = self.encoder
+        real, imaginary = self.analysis(audio)
+        power = real.square() + imaginary.square()  # [B, F, n_fft / 2 + 1]
+        if isinstance(encoder, MelEncoder):
+            power = power @ encoder.bank
+        spectrum = 0.5 * power.clamp_min(1e-10).log()
+        x = encoder.norm(encoder.embed(spectrum.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
+        x = encoder.blocks(x)
+        return encoder.out(encoder.out_norm(x.transpose(1, 2))).transpose(1, 2)  # [B, D, F]
+
+
+class PortableVocosDecoder(nn.Module):
+    """`VocosDecoder` with its head in real numbers."""
+
+    def __init__(self, decoder: VocosDecoder) -> None:
+        super().__init__()
+        self.backbone, self.head, self.max_magnitude = decoder.backbone, decoder.head, decoder.max_magnitude
+        self.synthesis = Synthesis(decoder.n_fft // decoder.hop_length, decoder.hop_length)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Decode `[B, D, F]` to `[B, 1, F * hop]`."""
+        log_magnitude, phase = self.head(self.backbone(latents)).chunk(2, -1)  # each [B, F, n_fft / 2 + 1]
+        magnitude = log_magnitude.clamp_max(80.0).exp().clamp_max(self.max_magnitude)
+        return self.synthesis(magnitude * phase.cos(), magnitude * phase.sin())
+
+
+class PortableActivation(nn.Module):
+    """`AntiAliasedActivation` by PyTorch's own convolutions."""
+
+    lowpass: Tensor
+    alpha: Tensor
+    inverse_beta: Tensor
+
+    def __init__(self, activation: AntiAliasedActivation) -> None:
+        super().__init__()
+        alpha, inverse_beta = activation.activation.factors()
+        for name, value in (("alpha", alpha), ("inverse_beta", inverse_beta), ("lowpass", activation.lowpass)):
+            self.register_buffer(name, value.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return by_convolution(x, self.alpha, self.inverse_beta, self.lowpass)
+
+
+class PortableRVQ(nn.Module):
+    """The codes of an `RVQ`: each stage's entry of least score, a constant of the entry minus twice its product.
+
+    Scores are float64: expanded into products, squared distances lose digits in float32, and so would the search.
+    """
+
+    def __init__(self, quantizer: RVQ) -> None:
+        super().__init__()
+        self.quantizer = quantizer
+        for stage, book in enumerate(quantizer.codebooks):
+            entries, offset = scores(book)  # type: ignore[arg-type]
+            self.register_buffer(f"entries_{stage}", entries, persistent=False)
+            self.register_buffer(f"offset_{stage}", offset, persistent=False)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Latents `[B, D, F]` to codes int64 `[B, K, F]`."""
+        q, codes = self.quantizer, []
+        rest = latents.transpose(1, 2)  # [B, F, D]
+        for stage, book in enumerate(q.codebooks):
+            z = q.project_in[stage](rest).double()
+            entries, offset = getattr(self, f"entries_{stage}"), getattr(self, f"offset_{stage}")
+            codes.append((offset - 2.0 * (z @ entries)).argmin(-1))  # [B, F]
+            rest = rest - q.project_out[stage](nn.functional.embedding(codes[-1], book.table))  # type: ignore[arg-type]
+        return torch.stack(codes, 1)
+
+
+def scores(book: Codebook) -> tuple[Tensor, Tensor]:
+    """Float64 `[d, size]` and `[size]`: the nearest entry to x has the least offset − 2 x · entries.
+
+    Raises:
+        InvalidValue: a codebook of another class, whose look-up is not known here.
+    """
+    table = book.table.detach().double()
+    if type(book) is LearnedCodebook:  # by cosine: neither the vector's length nor a constant changes the order
+        return nn.functional.normalize(table, dim=-1).T.contiguous(), table.new_zeros(len(table))
+    if type(book) is ChannelOptimizedCodebook:
+        means = book.spread(table)
+        return means.T.contiguous(), book.spread(table.square().sum(1))  # |x − ē|² + Σ P |e|² − |ē|², without |x|²
+    if type(book) is EMACodebook:
+        return table.T.contiguous(), table.square().sum(1)
+    raise not_portable("codebook", book, "EMACodebook, ChannelOptimizedCodebook and LearnedCodebook are")
+
+
+class PortableCodes(nn.Module):
+    """The codes alone of a scalar quantizer's result."""
+
+    def __init__(self, quantizer: FSQ | BSQ) -> None:
+        super().__init__()
+        self.quantizer = quantizer
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Latents `[B, D, F]` to codes int64 `[B, K, F]`."""
+        return self.quantizer(latents).codes
+
+
+def portable_encoder(encoder: Encoder) -> nn.Module:
+    """Audio of whole frames `[B, 1, F * hop]` to latents `[B, D, F]`; raises InvalidValue for other encoders."""
+    if type(encoder) in (SpectralEncoder, MelEncoder):
+        return PortableSpectralEncoder(encoder)  # type: ignore[arg-type]
+    if type(encoder) in (AcousticEncoder, StudentEncoder):
+        return with_portable_activations(encoder)
+    raise not_portable("encoder", encoder, "SpectralEncoder, MelEncoder, StudentEncoder and AcousticEncoder are")
+
+
+def portable_quantizer(quantizer: Quantizer) -> nn.Module:
+    """Latents `[B, D, F]` to codes `[B, K, F]`; raises InvalidValue for other quantizers."""
+    if type(quantizer) is RVQ:
+        return PortableRVQ(quantizer)
+    if type(quantizer) in (FSQ, ResidualFSQ, BSQ):
+        return PortableCodes(quantizer)  # type: ignore[arg-type]
+    raise not_portable("quantizer", quantizer, "FSQ, ResidualFSQ, BSQ and RVQ are")
+
+
+def portable_decoder(decoder: Decoder) -> nn.Module:
+    """Latents `[B, D, F]` to audio `[B, 1, F * hop]`; raises InvalidValue for other decoders."""
+    if type(decoder) is not VocosDecoder:
+        raise not_portable("decoder", decoder, "VocosDecoder is")
+    if type(decoder.backbone) not in (ConvNeXtBackbone, TransformerBackbone):
+        raise not_portable("backbone", decoder.backbone, "ConvNeXtBackbone and TransformerBackbone are")
+    return PortableVocosDecoder(decoder)
+
+
+def with_portable_activations(module: nn.Module) -> nn.Module:
+    """The module, its anti-aliased activations replaced in place."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, AntiAliasedActivation):
+                setattr(parent, name, PortableActivation(child))
+    return module
+
+
+def not_portable(what: str, part: object, allowed: str) -> InvalidValue:
+    """The error about a part that has no form for export."""
+    return InvalidValue(what, type(part).__name__, "cannot be exported to ONNX", f"{allowed}")

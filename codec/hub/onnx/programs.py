@@ -1,0 +1,54 @@
+"""Codecs as programs of `torch.export`: they run without this project's code, in Python or compiled ahead of time."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from codec.codec import NeuralCodec
+from codec.hub.onnx.folders import new_folder, write_description
+from codec.hub.onnx.graphs import Graph, part_graphs, whole_graphs
+
+
+def export_program(codec: NeuralCodec, out: str | Path, *, parts: bool = False) -> dict[str, Path]:
+    """Write `encode.pt2` and `decode.pt2`, for batches and lengths of any size, and `codec.json`.
+
+    They take and return what the ONNX files do (`export_onnx`): audio `[B, 1, T]` to codes `[B, K, F]`, and codes with
+    erasures to audio. `torch.export.load(path).module()` gives the function.
+
+    Args:
+        codec: any whose parts have a form for export; it stays as it is.
+        out: folder, made if missing.
+        parts: also `encoder.pt2`, `quantizer.pt2`, `dequantizer.pt2` and `decoder.pt2`.
+
+    Returns:
+        The files by their names without suffix.
+
+    Raises:
+        InvalidValue: a part that has no form for export, or `out` is not an empty folder.
+    """
+    graphs = whole_graphs(codec) | (part_graphs(codec) if parts else {})
+    folder = new_folder(out)
+    files = {name: folder / f"{name}.pt2" for name in graphs}
+    for name, graph in graphs.items():
+        with torch.no_grad(), quiet():
+            torch.export.save(traced(graph), files[name])
+    write_description(codec, folder, files, {"format": "torch.export", "torch": torch.__version__})
+    return files
+
+
+def traced(graph: Graph) -> torch.export.ExportedProgram:
+    """The program of a graph, its named axes of any length from 1 on."""
+    axes = {name: dict.fromkeys(named, torch.export.Dim.DYNAMIC) for name, named in graph.axes.items()}
+    return torch.export.export(graph.module, tuple(graph.inputs.values()), dynamic_shapes=tuple(axes.values()))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without warnings that a user cannot act on: of PyTorch's own code, and of two axes that share their name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="# The axis name: .* shares the same shape constraints")
+        warnings.filterwarnings("ignore", message="`isinstance\\(treespec, LeafSpec\\)` is deprecated")
+        yield

@@ -1,0 +1,121 @@
+"""Writes a codec as ONNX files with dynamic batch and length, in one of three precisions of its weights."""
+
+import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import torch
+
+from codec.codec import NeuralCodec
+from codec.errors import InvalidValue, MissingDependency
+from codec.hub.onnx.folders import new_folder, write_description
+from codec.hub.onnx.graphs import Graph, part_graphs, whole_graphs
+from codec.hub.onnx.programs import quiet
+
+Precision = Literal["float32", "float16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+OPSET = 20  # the first with Gelu; onnxruntime 1.17 and later read it, and newer opsets give the same nodes
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+class OnnxFiles(NamedTuple):
+    """What `export_onnx` has written.
+
+    Attributes:
+        encode: audio to codes.
+        decode: codes and erasures to audio.
+        config: `codec.json`, what the files are.
+        parts: `encoder`, `quantizer`, `dequantizer` and `decoder` by name; empty unless asked for.
+    """
+
+    encode: Path
+    decode: Path
+    config: Path
+    parts: dict[str, Path]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(path.stat().st_size for path in (self.encode, self.decode, self.config, *self.parts.values()))
+
+
+def export_onnx(
+    codec: NeuralCodec, out: str | Path, *, precision: Precision = "float32", parts: bool = False
+) -> OnnxFiles:
+    """Write `encode.onnx`, `decode.onnx` and `codec.json`; batch and length are free.
+
+    `encode` takes `audio`, float32 `[B, 1, T]` with any T ≥ 1, and gives `codes`, int64 `[B, K, ⌈T / hop⌉]`. `decode`
+    takes `codes` and `erased`, bool `[B, K, F]`, True where a code was lost, and gives `audio`, float32
+    `[B, 1, F * hop]`. Inputs and outputs are the same in every precision. The files check nothing: codes must lie in
+    their codebooks, and audio in [−1, 1].
+
+    Args:
+        codec: any whose parts have a form for export; it stays as it is.
+        out: folder, made if missing.
+        precision: of the weights. float16 halves the file and computes in float32; int8 also computes matrix products
+            in integers. Spectra and the quantizer stay in float32.
+        parts: also `encoder.onnx` (audio to `latents` `[B, D, F]`), `quantizer.onnx` (latents to codes),
+            `dequantizer.onnx` (codes and erasures to latents) and `decoder.onnx` (latents to audio).
+
+    Raises:
+        InvalidValue: a part that has no form for export, another precision, or `out` is not an empty folder.
+        MissingDependency: onnx, onnxscript or onnxruntime is not installed.
+    """
+    if precision not in PRECISIONS:
+        raise InvalidValue("precision", precision, f"must be one of {', '.join(PRECISIONS)}")
+    if precision != "float32":
+        raise InvalidValue("precision", precision, "is not yet written")
+    require_onnx()
+    graphs = whole_graphs(codec) | (part_graphs(codec) if parts else {})
+    folder = new_folder(out)
+    files = {name: folder / f"{name}.onnx" for name in graphs}
+    for name, graph in graphs.items():
+        write_graph(graph, files[name], precision=precision)
+    versions = {name: importlib.import_module(name).__version__ for name in ("torch", "onnx")}
+    further = {"format": "onnx", "opset": OPSET, "precision": precision, "versions": versions}
+    config = write_description(codec, folder, files, further)
+    return OnnxFiles(files.pop("encode"), files.pop("decode"), config, files)
+
+
+def write_graph(graph: Graph, path: Path, *, precision: Precision) -> None:
+    """Write one graph, its weights inside the file."""
+    with torch.no_grad(), quiet(), fewer_logs():
+        program = torch.onnx.export(
+            graph.module,
+            tuple(graph.inputs.values()),
+            dynamo=True,
+            dynamic_shapes=tuple(graph.axes.values()),
+            input_names=list(graph.inputs),
+            output_names=[graph.output],
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(path)
+
+
+def require_onnx() -> None:
+    """Raise MissingDependency where a package for the export is missing."""
+    for name in PACKAGES:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise MissingDependency(
+                "The export to ONNX", None, f"needs the package {name}", "pip install '.[onnx]'"
+            ) from error
+
+
+@contextmanager
+def fewer_logs() -> Iterator[None]:
+    """Without the exporter's notes on packages that it would also know."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
