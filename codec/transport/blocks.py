@@ -16,6 +16,7 @@ from codec.channels.link import Connection, Link
 from codec.errors import InvalidValue, UnreadableFile
 from codec.quantizers.base import Quantizer
 from codec.transport.header import StreamHeader
+from codec.transport.index_tables import read_tables, table_text
 from codec.transport.parts import build_part, part_text, read_json
 
 BLOCK_FRAMES = 50  # of a protected block without a wish
@@ -66,12 +67,31 @@ def header_texts(link: Link, quantizer: Quantizer) -> tuple[str, str]:
     if link.entropy_code is not None:
         allowed = "is not part of the bitstream"
         raise InvalidValue("entropy_code", type(link.entropy_code).__name__, allowed, "give it to transmit in --link")
-    plain = type(connection.index_map) is NaturalMap
-    index_map = "" if plain else part_text(connection.index_map)
+    index_map = _index_map_text(connection)
     if link.code is None:
         return index_map, ""
     assert connection.code is not None
     return index_map, Protection(connection.code, connection.protected_positions, link.interleave).text()
+
+
+def _index_map_text(connection: Connection) -> str:
+    """The map's class and arguments, or where these are not plain its tables; empty for natural binary."""
+    if type(connection.index_map) is NaturalMap:
+        return ""
+    try:
+        return part_text(connection.index_map)
+    except InvalidValue:
+        return table_text(connection.codewords, connection.quantizer)
+
+
+def _index_map(text: str) -> IndexMap | None:
+    """The map that a header states; None for natural binary."""
+    if not text:
+        return None
+    block = read_json(text)
+    return (
+        read_tables(block["tables"]) if isinstance(block, dict) and "tables" in block else build_part(block, IndexMap)
+    )
 
 
 class BlockFormat:
@@ -180,9 +200,8 @@ def stream_link(header: StreamHeader, receiver: Link) -> Link:
     if receiver.index_map is not None or receiver.code is not None or receiver.entropy_code is not None:
         what = "index_map, code or entropy_code"
         raise InvalidValue("The receiver's link", None, f"must not state {what}", "leave it to the stream's header")
-    found = build_part(read_json(header.index_map), IndexMap) if header.index_map else None
     return Link(
-        index_map=found, concealment=receiver.concealment, prior=receiver.prior,
+        index_map=_index_map(header.index_map), concealment=receiver.concealment, prior=receiver.prior,
         known_error_rate=receiver.known_error_rate,
     )  # fmt: skip
 

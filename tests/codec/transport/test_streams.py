@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from codec import (
+    BinarySwitchingMap,
     BinarySymmetricChannel,
     ConvolutionalCode,
     GrayMap,
@@ -19,7 +20,7 @@ from codec import (
 )
 from codec.channels.coding.protection import ProtectedChannel
 from codec.errors import UnreadableFile
-from codec.transport.blocks import BlockFormat
+from codec.transport.blocks import BlockFormat, connect
 from codec.transport.commands.encode import stream_header
 from codec.transport.header import Layout, read_header
 from tests.support.small_codec import small_codec
@@ -165,12 +166,30 @@ def test_packets_of_another_stream_or_of_wrong_sizes_are_foreign(codec):
     assert torch.equal(read(other)[1], payload)  # the length known before is the same stream
 
 
-def test_parts_that_a_stream_cannot_state_are_refused_when_written(codec):
-    class OwnMap(PermutedMap):
-        pass
+class OwnMap(PermutedMap):
+    """A map that no other package has."""
 
-    with pytest.raises(InvalidValue, match="OwnMap"):
-        stream_header(codec, Link(index_map=OwnMap(3)))
+
+def test_maps_that_no_class_states_are_tables(codec):
+    for index_map in (OwnMap(3, width=2), BinarySwitchingMap(), PermutedMap(5)):
+        header = stream_header(codec, Link(index_map=index_map))
+        assert ("tables" in header.index_map) == (type(index_map) is OwnMap)
+        payload = payload_of(30, 8)
+        codes = connect(header, codec.quantizer, Link()).receive(payload[None]).codes
+        assert torch.equal(codes, Link(index_map=index_map).connect(codec.quantizer).receive(payload[None]).codes)
+    with pytest.raises(InvalidValue, match="index map"):
+        stream_header(codec, Link(index_map=OwnMap(3)))  # mixes digits
+
+
+@pytest.mark.parametrize(
+    "tables",
+    ["7", "[7]", "[[[0,1,2,9]]]", "[[[0,1,2,2],[0,1,2,3],[0,1,2,3],[0,1,2,3]]]", "[[[0,1],[0,1]]]", "[]",
+     "[[[0,1,2,true],[0,1,2,3],[0,1,2,3],[0,1,2,3]]]", "[[[]]]"],
+)  # fmt: skip
+def test_tables_of_another_form_are_refused(codec, tables):
+    header = replace(stream_header(codec, Link()), index_map=f'{{"tables":{tables}}}')
+    with pytest.raises((UnreadableFile, InvalidValue), match="index map"):
+        connect(header, codec.quantizer, Link())
 
 
 @pytest.mark.parametrize(
