@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch.fx.experimental import _config as shape_settings
 
 from codec.codec import NeuralCodec
 from codec.hub.onnx.folders import new_folder, write_description
@@ -16,7 +17,8 @@ def export_program(codec: NeuralCodec, out: str | Path, *, parts: bool = False) 
     """Write `encode.pt2` and `decode.pt2`, for batches and lengths of any size, and `codec.json`.
 
     They take and return what the ONNX files do (`export_onnx`): audio `[B, 1, T]` to codes `[B, K, F]`, and codes with
-    erasures to audio. `torch.export.load(path).module()` gives the function.
+    erasures to audio. `torch.export.load(path).module(check_guards=False)` gives the function. With PyTorch's guards it
+    refuses clips of a single frame, which it computes as any other.
 
     Args:
         codec: any whose parts have a form for export; it stays as it is.
@@ -42,7 +44,9 @@ def export_program(codec: NeuralCodec, out: str | Path, *, parts: bool = False) 
 def traced(graph: Graph) -> torch.export.ExportedProgram:
     """The program of a graph, its named axes of any length from 1 on."""
     axes = {name: dict.fromkeys(named, torch.export.Dim.DYNAMIC) for name, named in graph.axes.items()}
-    return torch.export.export(graph.module, tuple(graph.inputs.values()), dynamic_shapes=tuple(axes.values()))
+    # Else a program refuses a batch of one; the exporter to ONNX sets the same.
+    with shape_settings.patch(backed_size_oblivious=True):
+        return torch.export.export(graph.module, tuple(graph.inputs.values()), dynamic_shapes=tuple(axes.values()))
 
 
 @contextmanager

@@ -120,6 +120,8 @@ def test_programs_of_torch(tmp_path):
     files = export_program(codec, tmp_path)
     encode, decode = (torch.export.load(files[name]).module(check_guards=False) for name in ("encode", "decode"))
     check(codec, encode, decode, clips=clips_of_any_length())
+    guarded = torch.export.load(files["encode"]).module()
+    assert guarded(torch.zeros(1, 1, HOP + 1)).shape == (1, 1, 2), "a batch of one passes the guards"
     assert json.loads((tmp_path / "codec.json").read_text())["files"] == {
         "encode": "encode.pt2",
         "decode": "decode.pt2",
