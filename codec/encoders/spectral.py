@@ -1,15 +1,112 @@
 """Encoders on a spectrogram at the frame rate: log-magnitude STFT or log-mel bands, then ConvNeXt blocks."""
 
+from abc import abstractmethod
+from typing import NamedTuple
+
 import torch
+import torch.nn.functional as F
 import torchaudio
 from torch import Tensor, nn
 
 from codec.encoders.base import Encoder
-from codec.layers.blocks import ConvNeXtBlock
-from codec.layers.spectral import log_magnitude, same_stft
+from codec.layers.blocks import ConvNeXtBlock, FrameConv
+from codec.layers.spectral import log_magnitude, past_stft, same_stft
+from codec.layers.streaming import States, Streaming, Tail, start_layers, step_layers
 
 
-class SpectralEncoder(Encoder):
+class SpectrumState(NamedTuple):
+    """What a causal encoder on spectra keeps of the past.
+
+    Attributes:
+        audio: samples `[B, n_fft - hop]` that the next frame's window reaches back to.
+        embed: frames of the first convolution.
+        blocks: of each block.
+    """
+
+    audio: Tail
+    embed: Tail
+    blocks: States
+
+
+class SpectrumEncoder(Encoder, Streaming[SpectrumState]):
+    """What encoders on spectra share: conv3, LayerNorm, ConvNeXt blocks, LayerNorm and a linear layer.
+
+    Args:
+        dim: latent width D.
+        hop_length: samples per frame.
+        bands: features of a frame, that `features` gives.
+        width: channels of the blocks.
+        depth: number of blocks.
+        expansion: inner width of the blocks over `width`.
+        window: STFT window and transform length in hops.
+        causal: see `SpectralEncoder`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hop_length: int,
+        *,
+        bands: int,
+        width: int,
+        depth: int,
+        expansion: int,
+        window: int,
+        causal: bool,
+    ) -> None:
+        super().__init__()
+        self.dim, self.hop_length, self.n_fft, self.causal = dim, hop_length, window * hop_length, causal
+        self.embed = FrameConv(bands, width, 3, causal=causal)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.blocks = nn.Sequential(
+            *[ConvNeXtBlock(width, expansion * width, scale=1 / max(1, depth), causal=causal) for _ in range(depth)]
+        )
+        self.out = nn.Linear(width, dim)
+        self.out_norm = nn.LayerNorm(width, eps=1e-6)
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        """The spectrum's windows, the first convolution, and the blocks."""
+        hops = self.n_fft // self.hop_length - 1
+        if self.causal:
+            return hops + 2 + 6 * len(self.blocks), 0
+        reach = -(-hops // 2) + 1 + 3 * len(self.blocks)
+        return reach, reach
+
+    @abstractmethod
+    def features(self, spectrum: Tensor) -> Tensor:
+        """Spectra, complex64 `[B, n_fft / 2 + 1, F]`, to what the layers take, float32 `[B, bands, F]`."""
+
+    def forward(self, audio: Tensor) -> Tensor:
+        with torch.autocast(audio.device.type, enabled=False):
+            samples = audio.squeeze(1).float()
+            if self.causal:
+                spectrum = past_stft(F.pad(samples, (self.n_fft - self.hop_length, 0)), self.n_fft, self.hop_length)
+            else:
+                spectrum = same_stft(samples, self.n_fft, self.hop_length)
+            features = self.features(spectrum)
+        x = self.norm(self.embed(features).transpose(1, 2)).transpose(1, 2)
+        return self._latents(self.blocks(x))  # [B, D, F]
+
+    def start(self, batch: int) -> SpectrumState:
+        audio = self.out.weight.new_zeros(batch, self.n_fft - self.hop_length)
+        return SpectrumState(Tail(audio), self.embed.start(batch), start_layers(self.blocks, batch))
+
+    def step(self, x: Tensor, state: SpectrumState) -> tuple[Tensor, SpectrumState]:
+        """Whole frames of audio `[B, 1, n * hop_length]` to their latents `[B, D, n]`."""
+        with torch.autocast(x.device.type, enabled=False):
+            samples, audio = state.audio.followed_by(x.squeeze(1).float())
+            features = self.features(past_stft(samples, self.n_fft, self.hop_length))
+        x, embed = self.embed.step(features, state.embed)
+        x = self.norm(x.transpose(1, 2)).transpose(1, 2)
+        x, blocks = step_layers(self.blocks, x, state.blocks)
+        return self._latents(x), SpectrumState(audio, embed, blocks)
+
+    def _latents(self, x: Tensor) -> Tensor:
+        return self.out(self.out_norm(x.transpose(1, 2))).transpose(1, 2)
+
+
+class SpectralEncoder(SpectrumEncoder):
     """Log-magnitude STFT and ConvNeXt blocks at the frame rate, at a few percent of AcousticEncoder's cost.
 
     Args:
@@ -18,34 +115,29 @@ class SpectralEncoder(Encoder):
         width: channels of the blocks.
         depth: number of blocks.
         window: STFT window and transform length in hops.
+        causal: a frame depends on its own and earlier samples only, for streaming; its window ends with it.
     """
 
     def __init__(
-        self, dim: int = 256, hop_length: int = 320, *, width: int = 256, depth: int = 4, window: int = 3
+        self,
+        dim: int = 256,
+        hop_length: int = 320,
+        *,
+        width: int = 256,
+        depth: int = 4,
+        window: int = 3,
+        causal: bool = False,
     ) -> None:
-        super().__init__()
-        self.dim, self.hop_length, self.n_fft = dim, hop_length, window * hop_length
-        self.embed = nn.Conv1d(self.n_fft // 2 + 1, width, 3, padding=1)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.blocks = nn.Sequential(*[ConvNeXtBlock(width, 3 * width, scale=1 / depth) for _ in range(depth)])
-        self.out = nn.Linear(width, dim)
-        self.out_norm = nn.LayerNorm(width, eps=1e-6)
+        bands = window * hop_length // 2 + 1
+        super().__init__(
+            dim, hop_length, bands=bands, width=width, depth=depth, expansion=3, window=window, causal=causal
+        )
 
-    @property
-    def receptive_field(self) -> tuple[int, int]:
-        """The spectrum's windows, the first convolution, and the blocks."""
-        reach = -(-(self.n_fft // self.hop_length - 1) // 2) + 1 + 3 * len(self.blocks)
-        return reach, reach
-
-    def forward(self, audio: Tensor) -> Tensor:
-        with torch.autocast(audio.device.type, enabled=False):
-            spectrum = log_magnitude(audio.squeeze(1).float(), self.n_fft, self.hop_length)  # [B, n_fft/2+1, F]
-        x = self.norm(self.embed(spectrum).transpose(1, 2)).transpose(1, 2)
-        x = self.blocks(x)
-        return self.out(self.out_norm(x.transpose(1, 2))).transpose(1, 2)  # [B, D, F]
+    def features(self, spectrum: Tensor) -> Tensor:
+        return log_magnitude(spectrum)
 
 
-class MelEncoder(Encoder):
+class MelEncoder(SpectrumEncoder):
     """Log-mel spectrogram and a few ConvNeXt blocks: the cheapest student encoder, cheaper than SpectralEncoder.
 
     Args:
@@ -57,6 +149,7 @@ class MelEncoder(Encoder):
         expansion: inner width of the blocks over `width`.
         window: STFT window and transform length in hops.
         sample_rate: of the audio in Hz.
+        causal: a frame depends on its own and earlier samples only, for streaming; its window ends with it.
     """
 
     bank: Tensor
@@ -72,31 +165,17 @@ class MelEncoder(Encoder):
         expansion: int = 3,
         window: int = 3,
         sample_rate: int = 16_000,
+        causal: bool = False,
     ) -> None:
-        super().__init__()
-        self.dim, self.hop_length, self.n_fft = dim, hop_length, window * hop_length
+        super().__init__(
+            dim, hop_length, bands=bands, width=width, depth=depth, expansion=expansion, window=window, causal=causal
+        )
         with torch.device("cpu"):  # the function reads its result's values, which the meta device does not have
             bank = torchaudio.functional.melscale_fbanks(self.n_fft // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate)
         self.register_buffer("bank", bank, persistent=False)  # [n_fft / 2 + 1, bands]
-        self.embed = nn.Conv1d(bands, width, 3, padding=1)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.blocks = nn.Sequential(
-            *[ConvNeXtBlock(width, expansion * width, scale=1 / max(1, depth)) for _ in range(depth)]
-        )
-        self.out = nn.Linear(width, dim)
-        self.out_norm = nn.LayerNorm(width, eps=1e-6)
 
-    @property
-    def receptive_field(self) -> tuple[int, int]:
-        """The spectrum's windows, the first convolution, and the blocks."""
-        reach = -(-(self.n_fft // self.hop_length - 1) // 2) + 1 + 3 * len(self.blocks)
-        return reach, reach
-
-    def forward(self, audio: Tensor) -> Tensor:
-        with torch.autocast(audio.device.type, enabled=False):
-            spectrum = same_stft(audio.squeeze(1).float(), self.n_fft, self.hop_length).transpose(1, 2)
-            power = spectrum.real.square() + spectrum.imag.square()  # [B, F, n_fft / 2 + 1]
-            mel = 0.5 * (power @ self.bank).clamp_min(1e-10).log()  # [B, F, bands]
-        x = self.norm(self.embed(mel.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
-        x = self.blocks(x)
-        return self.out(self.out_norm(x.transpose(1, 2))).transpose(1, 2)  # [B, D, F]
+    def features(self, spectrum: Tensor) -> Tensor:
+        spectrum = spectrum.transpose(1, 2)
+        power = spectrum.real.square() + spectrum.imag.square()  # [B, F, n_fft / 2 + 1]
+        mel = 0.5 * (power @ self.bank).clamp_min(1e-10).log()  # [B, F, bands]
+        return mel.transpose(1, 2)

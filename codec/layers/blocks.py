@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from codec.layers.activations import snake
 from codec.layers.extents import Extents, silenced
+from codec.layers.streaming import Memoryless, States, Streaming, Tail, start_layers, step_layers
 
 
 def normed_conv(
@@ -38,17 +39,25 @@ class ResidualUnit(nn.Module):
         return x + self.block(x)
 
 
-class FrameConv(nn.Conv1d):
+class FrameConv(nn.Conv1d, Streaming[Tail]):
     """Conv1d of odd kernel that keeps the length of `[B, C, F]`; if causal, on a frame and those before it only."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, *, groups: int = 1, causal: bool = False
     ) -> None:
         super().__init__(in_channels, out_channels, kernel, padding=0 if causal else kernel // 2, groups=groups)
+        self.causal = causal or kernel == 1
         self.before = kernel - 1 if causal else 0
 
     def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
         return super().forward(F.pad(silenced(x, extents), (self.before, 0)))
+
+    def start(self, batch: int) -> Tail:
+        return Tail(self.weight.new_zeros(batch, self.in_channels, self.before))
+
+    def step(self, x: Tensor, state: Tail) -> tuple[Tensor, Tail]:
+        joined, state = state.followed_by(x)
+        return super().forward(joined), state
 
 
 class TimeGroupNorm(nn.GroupNorm):
@@ -64,7 +73,7 @@ class TimeGroupNorm(nn.GroupNorm):
         return normed * self.weight[:, None] + self.bias[:, None]
 
 
-class FrameGroupNorm(nn.GroupNorm):
+class FrameGroupNorm(nn.GroupNorm, Memoryless):
     """GroupNorm over each frame separately, for causal models. Keeps `[B, C, F]`."""
 
     def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
@@ -72,7 +81,7 @@ class FrameGroupNorm(nn.GroupNorm):
         return super().forward(frames.flatten(0, 1)).view_as(frames).transpose(1, 2)
 
 
-class ConvNeXtBlock(nn.Module):
+class ConvNeXtBlock(nn.Module, Streaming[Tail]):
     """ConvNeXt block: x + scale · MLP(LayerNorm(depthwise conv7(x))). Keeps `[B, C, F]`.
 
     Args:
@@ -89,12 +98,26 @@ class ConvNeXtBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels))
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
+    @property
+    def causal(self) -> bool:
+        return self.depthwise.causal
+
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.depthwise(x).transpose(1, 2))  # [B, F, C]
+        return self._residual(x, self.depthwise(x))
+
+    def start(self, batch: int) -> Tail:
+        return self.depthwise.start(batch)
+
+    def step(self, x: Tensor, state: Tail) -> tuple[Tensor, Tail]:
+        y, state = self.depthwise.step(x, state)
+        return self._residual(x, y), state
+
+    def _residual(self, x: Tensor, y: Tensor) -> Tensor:
+        y = self.norm(y.transpose(1, 2))  # [B, F, C]
         return x + (self.scale * self.mlp(y)).transpose(1, 2)
 
 
-class ResNetBlock(nn.Module):
+class ResNetBlock(nn.Module, Streaming[States]):
     """Twice (GroupNorm of 32 groups, SiLU, conv3) with a skip connection, as around NeuCodec's transformer.
 
     Keeps `[B, C, F]`. The causal form normalises each frame separately.
@@ -102,6 +125,7 @@ class ResNetBlock(nn.Module):
 
     def __init__(self, channels: int, *, dropout: float = 0.1, causal: bool = False) -> None:
         super().__init__()
+        self.causal = causal
         norm = FrameGroupNorm if causal else TimeGroupNorm
         self.block = nn.Sequential(
             norm(32, channels, eps=1e-6),
@@ -115,6 +139,13 @@ class ResNetBlock(nn.Module):
 
     def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
         return x + (self.block(x) if extents is None else run_masked(self.block, x, extents))
+
+    def start(self, batch: int) -> States:
+        return start_layers(self.block, batch)
+
+    def step(self, x: Tensor, state: States) -> tuple[Tensor, States]:
+        y, state = step_layers(self.block, x, state)
+        return x + y, state
 
 
 MASKED = FrameConv, TimeGroupNorm, FrameGroupNorm, ResNetBlock

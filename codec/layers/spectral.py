@@ -101,13 +101,40 @@ def same_stft(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
     return frame_spectra(F.pad(audio, (pad, pad)), window, hop_length).transpose(1, 2)
 
 
-def log_magnitude(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
-    """Natural logarithm of the magnitude of `same_stft`, at least ln 1e-5.
+def past_window(length: int, hop_length: int, device: torch.device) -> Tensor:
+    """Window `[length]` of `past_stft`: a half cosine wave that rises, and falls over the last half hop.
 
-    Audio float32 `[B, F * hop_length]` to float32 `[B, n_fft / 2 + 1, F]`.
+    A Hann window that ends with its frame would weight the frame's own samples least.
     """
-    spectrum = torch.view_as_real(same_stft(audio, n_fft, hop_length))
-    return 0.5 * spectrum.square().sum(-1).clamp_min(1e-10).log()
+    fall = hop_length // 2
+    sides = [
+        (torch.arange(n, dtype=torch.float32, device=device) + 0.5) * (torch.pi / n) for n in (length - fall, fall)
+    ]
+    return torch.cat((0.5 - 0.5 * sides[0].cos(), 0.5 + 0.5 * sides[1].cos()))
+
+
+def past_stft(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
+    """STFT whose frames end with their hop and look back only, for causal encoders.
+
+    Args:
+        audio: `[B, n_fft - hop_length + F * hop_length]` float32: what comes before the first frame, and F hops.
+        n_fft: window and transform length in samples, at least `hop_length`.
+        hop_length: samples per frame.
+
+    Returns:
+        complex64 `[B, n_fft / 2 + 1, F]`.
+
+    Raises:
+        InvalidValue: `n_fft` is below `hop_length`.
+    """
+    if n_fft < hop_length:
+        raise InvalidValue("n_fft", n_fft, f"must be at least hop_length {hop_length}", f"take {2 * hop_length}")
+    return frame_spectra(audio, past_window(n_fft, hop_length, audio.device), hop_length).transpose(1, 2)
+
+
+def log_magnitude(spectrum: Tensor) -> Tensor:
+    """Natural logarithm of the magnitude of a complex64 spectrum, at least ln 1e-5, as float32."""
+    return 0.5 * torch.view_as_real(spectrum).square().sum(-1).clamp_min(1e-10).log()
 
 
 def same_istft(spectrum: Tensor, n_fft: int, hop_length: int, extents: Extents | None = None) -> Tensor:
