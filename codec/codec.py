@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from codec.decoders.base import Decoder
 from codec.decoders.conditioning import ChannelConditioning
-from codec.decoders.streaming import DecodedStream
+from codec.decoders.streaming import DecodedStream, StreamingDecoder
 from codec.encoders.base import Encoder
-from codec.encoders.streaming import EncodedStream
+from codec.encoders.streaming import EncodedStream, StreamingEncoder
 from codec.errors import InvalidValue
 from codec.layers.construction import Constructed
 from codec.layers.extents import Extents, Lengths, batch_extents, silenced
-from codec.layers.inputs import check_latents, check_place, checked_audio, refuse_other_types
+from codec.layers.inputs import check_latents, check_place, checked_audio, output_rate, refuse_other_types
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import check_stages, checked_codes, code_bits
 
@@ -75,26 +75,12 @@ class NeuralCodec(Constructed, nn.Module):
                 f"encoder, quantizer and decoder have widths {encoder.dim}, {quantizer.dim} and {decoder.dim}",
                 remedy="set their `dim` to one value",
             )
-        if not isinstance(sample_rate, int) or sample_rate < 1:
-            raise InvalidValue("sample_rate", sample_rate, "must be a whole number of Hz above 0, such as 16000")
-        if sample_rate * decoder.hop_length % encoder.hop_length:
-            raise InvalidValue(
-                f"decoder hop {decoder.hop_length} over encoder hop {encoder.hop_length} at {sample_rate} Hz",
-                allowed="gives no whole output rate",
-                remedy="set the decoder's hop_length to encoder hop x output rate / sample rate",
-            )
-        if conditioning is not None and (conditioning.dim, conditioning.bits) != (
-            quantizer.dim,
-            _frame_bits(quantizer),
-        ):
-            allowed = f"has dim {conditioning.dim} and bits {conditioning.bits}, the codec {quantizer.dim} and"
-            raise InvalidValue(
-                "conditioning", None, f"{allowed} {_frame_bits(quantizer)}", "set its `dim` and `bits` to these"
-            )
+        self.output_sample_rate = output_rate(sample_rate, encoder.hop_length, decoder.hop_length)
+        if conditioning is not None:
+            conditioning.check_fits(quantizer.dim, sum(code_bits(quantizer.codebook_sizes)))
         self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
         self.conditioning = conditioning
         self.sample_rate, self.hop_length = sample_rate, encoder.hop_length
-        self.output_sample_rate = sample_rate * decoder.hop_length // encoder.hop_length
 
     def encode(self, audio: Tensor, lengths: Lengths | None = None) -> Tensor:
         """Encode audio to codes; raises as `encode_latents` does.
@@ -241,6 +227,22 @@ class NeuralCodec(Constructed, nn.Module):
             self.quantizer, self.decoder, codes, frame_rate=self.frame_rate, chunk=chunk, before=before, after=after
         )
 
+    def streaming_encoder(self, batch: int = 1) -> StreamingEncoder:
+        """Encode live audio of `batch` streams in steps that compute nothing anew.
+
+        Raises:
+            InvalidValue: the encoder is not causal, or `batch` is below 1.
+        """
+        return StreamingEncoder(self.encoder, self.quantizer, batch=batch, sample_rate=self.sample_rate)
+
+    def streaming_decoder(self, batch: int = 1) -> StreamingDecoder:
+        """Decode codes, or latents, of `batch` streams as they arrive, in steps that compute nothing anew.
+
+        Raises:
+            InvalidValue: the decoder is not causal, or `batch` is below 1.
+        """
+        return StreamingDecoder(self.quantizer, self.decoder, batch=batch, sample_rate=self.output_sample_rate)
+
     def forward(
         self, audio: Tensor, transmit: Transmit | None = None, *, lengths: Lengths | None = None
     ) -> CodecOutput:
@@ -287,14 +289,9 @@ class NeuralCodec(Constructed, nn.Module):
     @property
     def bits_per_frame(self) -> int:
         """Bits of one frame's codewords, of all codebooks."""
-        return _frame_bits(self.quantizer)
+        return sum(code_bits(self.quantizer.codebook_sizes))
 
     @property
     def bit_rate(self) -> float:
         """Bits per second."""
         return self.frame_rate * self.bits_per_frame
-
-
-def _frame_bits(quantizer: Quantizer) -> int:
-    """Bits of one frame's codewords, of all codebooks."""
-    return sum(code_bits(quantizer.codebook_sizes))

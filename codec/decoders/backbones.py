@@ -1,5 +1,7 @@
 """Backbones at the frame rate: Vocos's ConvNeXt blocks (arXiv 2306.00814), NeuCodec's transformer (2509.09550)."""
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from codec.decoders.base import Backbone
@@ -7,9 +9,17 @@ from codec.errors import InvalidValue
 from codec.layers.attention import Attention, LocalAttention, TransformerBlock
 from codec.layers.blocks import ConvNeXtBlock, FrameConv, ResNetBlock, run, run_masked
 from codec.layers.extents import Extents
+from codec.layers.streaming import States, Streaming, Tail, start_layers, step_layers
 
 
-class ConvNeXtBackbone(Backbone):
+class ConvNeXtState(NamedTuple):
+    """The past of a causal `ConvNeXtBackbone`, by its parts."""
+
+    embed: Tail
+    blocks: States
+
+
+class ConvNeXtBackbone(Backbone, Streaming[ConvNeXtState]):
     """Vocos's backbone: conv7, LayerNorm, ConvNeXt blocks, LayerNorm.
 
     Args:
@@ -41,8 +51,26 @@ class ConvNeXtBackbone(Backbone):
         x = self.norm(self.embed(latents).transpose(1, 2)).transpose(1, 2)
         return self.out_norm(self.blocks(x).transpose(1, 2))
 
+    def start(self, batch: int) -> ConvNeXtState:
+        return ConvNeXtState(self.embed.start(batch), start_layers(self.blocks, batch))
 
-class TransformerBackbone(Backbone):
+    def step(self, x: Tensor, state: ConvNeXtState) -> tuple[Tensor, ConvNeXtState]:
+        """Latents `[B, D, n]` to features `[B, n, width]`."""
+        x, embed = self.embed.step(x, state.embed)
+        x, blocks = step_layers(self.blocks, self.norm(x.transpose(1, 2)).transpose(1, 2), state.blocks)
+        return self.out_norm(x.transpose(1, 2)), ConvNeXtState(embed, blocks)
+
+
+class TransformerState(NamedTuple):
+    """The past of a causal `TransformerBackbone`, by its parts."""
+
+    embed: Tail
+    prior: States
+    blocks: States
+    post: States
+
+
+class TransformerBackbone(Backbone, Streaming[TransformerState]):
     """NeuCodec's backbone: conv7, 2 ResNet blocks, transformer blocks, 2 ResNet blocks, LayerNorm.
 
     The defaults are the paper's sizes: 185.6 M parameters with the head of VocosDecoder. Latents of another width than
@@ -123,3 +151,15 @@ class TransformerBackbone(Backbone):
         x = run(self.prior, self.embed(x), checkpointing=self.checkpointing).transpose(1, 2)  # [B, F, C]
         x = run(self.blocks, x, checkpointing=self.checkpointing).transpose(1, 2)
         return self.out_norm(run(self.post, x, checkpointing=self.checkpointing).transpose(1, 2))
+
+    def start(self, batch: int) -> TransformerState:
+        states = (start_layers(layers, batch) for layers in (self.prior, self.blocks, self.post))
+        return TransformerState(self.embed.start(batch), *states)
+
+    def step(self, x: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
+        """Latents `[B, D, n]` to features `[B, n, width]`."""
+        x, embed = self.embed.step(self.project(x.transpose(1, 2)).transpose(1, 2), state.embed)
+        x, prior = step_layers(self.prior, x, state.prior)
+        x, blocks = step_layers(self.blocks, x.transpose(1, 2), state.blocks)
+        x, post = step_layers(self.post, x.transpose(1, 2), state.post)
+        return self.out_norm(x.transpose(1, 2)), TransformerState(embed, prior, blocks, post)

@@ -1,6 +1,7 @@
 """The contract of decoders, and of the backbones inside them: one latent a frame in, audio out."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -27,6 +28,15 @@ class Decoder(Constructed, nn.Module, ABC):
     def receptive_field(self) -> tuple[int, int] | None:
         """Number of frames before and after a frame on which its audio depends; None if it depends on all."""
         return None
+
+    @property
+    def lookahead(self) -> int:
+        """Samples by which a stream's audio is late, as later frames add to them; of decoders that stream."""
+        return 0
+
+    def finish(self, state: Any) -> Tensor:
+        """The last `lookahead` samples of a stream `[B, 1, lookahead]`, with the state after its last step."""
+        raise NotImplementedError(f"{type(self).__name__} looks ahead but has no finish()")
 
     def decode_clips(self, latents: Tensor, frames: Extents) -> Tensor:
         """Decode clips of unequal lengths, each as if it were alone.

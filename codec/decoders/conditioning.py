@@ -33,6 +33,12 @@ class ChannelConditioning(Constructed, nn.Module):
         self.outer = nn.Linear(width, dim, bias=False)
         nn.init.zeros_(self.outer.weight)
 
+    def check_fits(self, dim: int, bits: int) -> None:
+        """Raise InvalidValue unless it is for a codec of this latent width and number of bits a frame."""
+        if (self.dim, self.bits) != (dim, bits):
+            allowed = f"has dim {self.dim} and bits {self.bits}, the codec {dim} and {bits}"
+            raise InvalidValue("conditioning", None, allowed, "set its `dim` and `bits` to these")
+
     def forward(self, latents: Tensor, bits: Tensor) -> Tensor:
         """Latents `[B, D, F]` told of the received bits `[B, F, n]`: uint8 decisions or probabilities of a one."""
         if bits.shape[-1] != self.bits:

@@ -1,13 +1,15 @@
-"""Decoding of codes as they arrive: audio chunk by chunk, with bounded look-ahead and a stated latency."""
+"""Decoding of codes as they arrive, audio chunk by chunk: by a causal decoder's state, or from overlapping windows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from codec.decoders.base import Decoder
 from codec.errors import InvalidValue
-from codec.layers.inputs import check_place, require_tensor
+from codec.layers.inputs import check_latents, check_place, require_tensor
+from codec.layers.streaming import Stream, Streaming, check_streams, restarted
 from codec.layers.windows import Window, Windows
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import checked_codes
@@ -88,3 +90,104 @@ class DecodedStream:
         """Codes as int64; raises InvalidValue if they do not fit the quantizer or are elsewhere."""
         check_place(codes, self.decoder, name="codes")
         return checked_codes(codes, self.quantizer.codebook_sizes)
+
+
+class DecodingState(NamedTuple):
+    """State of a `StreamingDecoder`.
+
+    Attributes:
+        skip: samples to come that lie before the start of all streams, and are left out.
+        early: int64 `[B]`, samples to come that lie before the start of each stream; those that are not left out, as
+            another stream has audio there, are silent.
+        decoder: the decoder's own.
+    """
+
+    skip: int
+    early: Tensor
+    decoder: Any
+
+
+class StreamingDecoder(Stream[DecodingState]):
+    """Decodes codes as they arrive with a causal decoder, nothing anew; made by `NeuralCodec.streaming_decoder`.
+
+    The audio of all steps and of `finish` together is that of `decode` on all codes up to rounding. A step gives the
+    samples that no later frame adds to: the first ones `lookahead` samples fewer than their frames have, `finish` the
+    missing ones. Each stream of the batch has what it has alone.
+
+    Attributes:
+        lookahead: samples of a frame's audio that later frames add to.
+        latency: in seconds, from a frame's codes to its last sample, without computing time: that look-ahead.
+    """
+
+    def __init__(self, quantizer: Quantizer, decoder: Decoder, *, batch: int, sample_rate: int) -> None:
+        super().__init__(batch)
+        check_streams(decoder, instead="decode_stream")
+        self.quantizer, self.decoder = quantizer, decoder
+        self.lookahead = decoder.lookahead
+        self.latency = decoder.lookahead / sample_rate
+        self.reset()
+
+    def reset(self, rows: Tensor | Sequence[bool] | None = None) -> None:
+        """Begin anew.
+
+        Args:
+            rows: bool `[B]`, the streams that begin anew, while the others go on; all by default. The last `lookahead`
+                samples of their old audio are dropped, and as many of silence come before the new.
+
+        Raises:
+            InvalidValue: `rows` is something else.
+        """
+        with torch.no_grad():
+            fresh = cast(Streaming[Any], self.decoder).start(self.batch)
+            early = torch.full((self.batch,), self.lookahead, device=self.quantizer.device)
+            skip = self.lookahead
+            if rows is not None:
+                state = self.current()
+                chosen = self.chosen(rows, early.device)
+                fresh, early = restarted((state.decoder, state.early), (fresh, early), chosen)
+                skip = state.skip
+            self.state = DecodingState(skip, early, fresh)
+
+    def step(self, codes: Tensor, erased: Tensor | None = None) -> Tensor:
+        """Audio float32 `[B, 1, n]` that further codes `[B, K, F]` complete, F from 0; `erased` as of `decode`.
+
+        Raises:
+            InvalidValue: another number of streams, codes that `decode` refuses, or the streams have ended.
+        """
+        check_place(codes, self.decoder, name="codes")
+        self.check_batch(codes, "codes")
+        if not codes.shape[-1]:
+            return self._no_audio()
+        codes = checked_codes(codes, self.quantizer.codebook_sizes, erased)
+        with torch.no_grad():
+            return self.step_latents(self.quantizer.decode(codes, erased))
+
+    def step_latents(self, latents: Tensor) -> Tensor:
+        """Audio of quantized latents `[B, D, F]` instead, as a receiver that conceals has them; see `step`."""
+        state = self.current()
+        check_latents(latents, self.quantizer.dim, self.decoder.hop_length)
+        self.check_batch(latents, "latents")
+        if not latents.shape[-1]:
+            return self._no_audio()
+        with torch.no_grad():
+            audio, inner = cast(Streaming[Any], self.decoder).step(latents, state.decoder)
+        samples = audio.shape[-1]
+        place = torch.arange(samples, device=audio.device)
+        audio = audio.masked_fill((place < state.early[:, None])[:, None], 0.0)
+        skipped = min(state.skip, samples)
+        self.state = DecodingState(state.skip - skipped, (state.early - samples).clamp_min(0), inner)
+        return audio[..., skipped:]
+
+    def finish(self) -> Tensor:
+        """The last samples `[B, 1, n]`, at most `lookahead`. The streams have ended then."""
+        state = self.current()
+        self.state = None
+        if state.skip == self.lookahead:  # nothing was decoded, or nothing is left
+            return self._no_audio()
+        with torch.no_grad():
+            tail = self.decoder.finish(state.decoder)
+        place = torch.arange(tail.shape[-1], device=tail.device)
+        return tail.masked_fill((place < state.early[:, None])[:, None], 0.0)[..., state.skip :]
+
+    def _no_audio(self) -> Tensor:
+        return torch.zeros(self.batch, 1, 0, device=self.quantizer.device)

@@ -1,18 +1,34 @@
 """The Vocos decoder (arXiv 2306.00814): a backbone at the frame rate, then an inverse STFT to audio."""
 
+from typing import Any, NamedTuple, cast
+
 import torch
 from torch import Tensor, nn
 
 from codec.decoders.base import Backbone, Decoder
 from codec.layers.extents import Extents, run_padded
-from codec.layers.spectral import same_istft
+from codec.layers.spectral import Overlap, istft_step, same_istft
+from codec.layers.streaming import Streaming, obstacle
 
 
-class VocosDecoder(Decoder):
+class VocosState(NamedTuple):
+    """What a stream keeps of the past.
+
+    Attributes:
+        backbone: its own.
+        overlap: of the inverse STFT's windows.
+    """
+
+    backbone: Any
+    overlap: Overlap
+
+
+class VocosDecoder(Decoder, Streaming[VocosState]):
     """A backbone and Vocos's head: magnitude and phase of each frame's spectrum, then an inverse STFT.
 
     A linear layer gives m and φ for each frequency; the spectrum is min(exp m, `max_magnitude`) · exp(iφ) (Vocos,
-    section 3.3). Window and transform have `window` hops.
+    section 3.3). Window and transform have `window` hops, half of which overlap those of later frames: with a causal
+    backbone the decoder looks (window - 1) / 2 hops ahead.
 
     Args:
         backbone: maps latents to features; its `dim` is the decoder's.
@@ -44,10 +60,38 @@ class VocosDecoder(Decoder):
             features = self.backbone(latents)
         else:
             features = run_padded(self.backbone, latents, extents.counts, time=1)
+        spectrum = self._spectrum(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return same_istft(spectrum, self.n_fft, self.hop_length, extents).unsqueeze(1)  # [B, 1, F * hop]
+
+    def _spectrum(self, features: Tensor) -> Tensor:
+        """Features `[B, F, width]` to complex64 `[B, n_fft / 2 + 1, F]`."""
         x = self.head(features).transpose(1, 2)  # [B, n_fft + 2, F]
         with torch.autocast(x.device.type, enabled=False):
             log_magnitude, phase = x.float().chunk(2, dim=1)
             # exp(88) overflows in float32, and so would its gradient.
             magnitude = log_magnitude.clamp_max(80.0).exp().clamp_max(self.max_magnitude)
-            spectrum = torch.polar(magnitude, phase)
-            return same_istft(spectrum, self.n_fft, self.hop_length, extents).unsqueeze(1)  # [B, 1, F * hop]
+            return torch.polar(magnitude, phase)
+
+    @property
+    def obstacle(self) -> str:
+        return obstacle(self.backbone)
+
+    @property
+    def lookahead(self) -> int:
+        return (self.n_fft - self.hop_length) // 2
+
+    def start(self, batch: int) -> VocosState:
+        empty = torch.zeros(batch, self.n_fft - self.hop_length, device=self.head.weight.device)
+        return VocosState(cast(Streaming[Any], self.backbone).start(batch), Overlap(empty, empty))
+
+    def step(self, x: Tensor, state: VocosState) -> tuple[Tensor, VocosState]:
+        """Latents `[B, D, n]` to audio `[B, 1, n * hop_length]`, which is `lookahead` samples late."""
+        features, backbone = cast(Streaming[Any], self.backbone).step(x, state.backbone)
+        spectrum = self._spectrum(features)
+        with torch.autocast(x.device.type, enabled=False):
+            audio, overlap = istft_step(spectrum, self.n_fft, self.hop_length, state.overlap)
+        return audio[:, None], VocosState(backbone, overlap)
+
+    def finish(self, state: VocosState) -> Tensor:
+        return state.overlap.normalised()[:, None, : self.lookahead]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,9 +12,19 @@ from codec.errors import InvalidValue
 from codec.layers.attention import LocalAttention, TransformerBlock
 from codec.layers.extents import Extents
 from codec.layers.l3ac import DepthwiseUnit, PaddedConv
+from codec.layers.streaming import States, Streaming, Tail, start_layers, step_layers
 
 
-class StudentEncoder(Encoder):
+class StudentState(NamedTuple):
+    """The past of a causal `StudentEncoder`, by its parts."""
+
+    convolutions: States
+    attention: States
+    stage: Tail
+    out: Tail
+
+
+class StudentEncoder(Encoder, Streaming[StudentState]):
     """SQCodec's / L3AC's encoder: depthwise units and strided convolutions, local attention, and one more stride.
 
     With the default strides of 4, 4, 4 and, after the attention, 5, `hop_length` is 320, and for audio at 16 kHz the
@@ -55,7 +66,7 @@ class StudentEncoder(Encoder):
                 f"{len(widths)} widths and {len(depths)} depths",
                 allowed=f"must each be one more than the {len(strides)} strides",
             )
-        self.dim, self.hop_length = dim, math.prod(strides) * attention_stride
+        self.dim, self.hop_length, self.causal = dim, math.prod(strides) * attention_stride, causal
         layers: list[nn.Module] = [PaddedConv(1, widths[0], kernel=7, causal=causal)]
         for (width, wider), stride, depth in zip(pairwise(widths), strides, depths, strict=False):
             layers += [DepthwiseUnit(width, causal=causal) for _ in range(depth)]
@@ -80,6 +91,22 @@ class StudentEncoder(Encoder):
         x = self.convolutions(audio)  # [B, C, F * attention_stride]
         x = self.stage(self.attention(x.transpose(1, 2)).transpose(1, 2))  # [B, 2C, F]
         return self.out(self.norm(x.transpose(1, 2)).transpose(1, 2))  # [B, D, F]
+
+    def start(self, batch: int) -> StudentState:
+        return StudentState(
+            start_layers(self.convolutions, batch),
+            start_layers(self.attention, batch),
+            self.stage.start(batch),
+            self.out.start(batch),
+        )
+
+    def step(self, x: Tensor, state: StudentState) -> tuple[Tensor, StudentState]:
+        """Whole frames of audio `[B, 1, n * hop_length]` to their latents `[B, D, n]`."""
+        x, convolutions = step_layers(self.convolutions, x, state.convolutions)
+        x, attention = step_layers(self.attention, x.transpose(1, 2), state.attention)
+        x, stage = self.stage.step(x.transpose(1, 2), state.stage)
+        x, out = self.out.step(self.norm(x.transpose(1, 2)).transpose(1, 2), state.out)
+        return x, StudentState(convolutions, attention, stage, out)
 
     def _masked(self, audio: Tensor, extents: Extents) -> Tensor:
         """The same for clips of unequal lengths, at each layer's own rate."""

@@ -1,13 +1,16 @@
-"""Encoding of audio of any length in bounded memory: codes chunk by chunk, from overlapping windows."""
+"""Encoding of audio of any length, codes chunk by chunk: with a causal encoder's state, or from overlapping windows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from codec.encoders.base import Encoder
 from codec.errors import InvalidValue
 from codec.layers.inputs import checked_audio, require_tensor
+from codec.layers.streaming import Stream, Streaming, check_streams, restarted
 from codec.layers.windows import Window, Windows
 from codec.quantizers.base import Quantizer
 
@@ -86,6 +89,105 @@ class EncodedStream:
             return self.quantizer(latents[..., first : first - (-window.size // hop)]).codes
 
     def _checked(self, audio: Tensor) -> Tensor:
-        """A piece `[B, 1, n]`, possibly empty, as float32; raises InvalidValue as `NeuralCodec.encode` does."""
-        empty = isinstance(audio, Tensor) and audio.ndim == 3 and audio.shape[1:] == (1, 0)
-        return audio if empty else checked_audio(audio, self.encoder)
+        return checked_piece(audio, self.encoder)
+
+
+class EncodingState(NamedTuple):
+    """State of a `StreamingEncoder`.
+
+    Attributes:
+        pending: samples `[B, 1, n]` of a frame that is not whole yet, n below the hop.
+        encoder: the encoder's own.
+    """
+
+    pending: Tensor
+    encoder: Any
+
+
+class StreamingEncoder(Stream[EncodingState]):
+    """Encodes live audio with a causal encoder: every sample once, nothing anew; by `NeuralCodec.streaming_encoder`.
+
+    The latents of all steps and of `finish` together are those of `encode_latents` on the whole audio up to rounding,
+    and so are the codes, but for a latent that lies on the border of two codes. Each stream of the batch has what it
+    has alone. Quantizers treat every frame alone.
+
+    Attributes:
+        latency: in seconds, from the first sample of a frame to its codes, without computing time: one frame.
+    """
+
+    def __init__(self, encoder: Encoder, quantizer: Quantizer, *, batch: int, sample_rate: int) -> None:
+        super().__init__(batch)
+        check_streams(encoder, instead="encode_stream")
+        self.encoder, self.quantizer = encoder, quantizer
+        self.latency = encoder.hop_length / sample_rate
+        self.reset()
+
+    def reset(self, rows: Tensor | Sequence[bool] | None = None) -> None:
+        """Begin anew.
+
+        Args:
+            rows: bool `[B]`, the streams that begin anew; all by default. Single ones can only between two frames, as
+                the streams share the borders of frames.
+
+        Raises:
+            InvalidValue: `rows` is something else, or samples of an unfinished frame are waiting.
+        """
+        with torch.no_grad():
+            fresh = cast(Streaming[Any], self.encoder).start(self.batch)
+            pending = torch.zeros(self.batch, 1, 0, device=self.quantizer.device)
+            if rows is not None:
+                state = self.current()
+                if state.pending.shape[-1]:
+                    allowed = f"cannot begin anew with {state.pending.shape[-1]} samples of a frame waiting"
+                    raise InvalidValue("Single streams", None, allowed, "give them the rest of the frame first")
+                fresh = restarted(state.encoder, fresh, self.chosen(rows, state.pending.device))
+            self.state = EncodingState(pending, fresh)
+
+    def step(self, audio: Tensor) -> Tensor:
+        """Codes int64 `[B, K, n]` of the frames that a further piece of audio `[B, 1, T]` completes, n from 0.
+
+        Raises:
+            InvalidValue: another number of streams, audio that `encode` refuses, though not an empty piece, or the
+                streams have ended.
+        """
+        return self._codes(self.step_latents(audio))
+
+    def step_latents(self, audio: Tensor) -> Tensor:
+        """The latents before quantization `[B, D, n]` instead; see `step`."""
+        pending, state = self.current()
+        audio = checked_piece(audio, self.encoder)
+        self.check_batch(audio, "audio")
+        samples = torch.cat((pending.to(audio.device), audio), -1)
+        whole = samples.shape[-1] - samples.shape[-1] % self.encoder.hop_length
+        latents = audio.new_zeros(self.batch, self.encoder.dim, 0)
+        if whole:
+            with torch.no_grad():
+                latents, state = cast(Streaming[Any], self.encoder).step(samples[..., :whole], state)
+        self.state = EncodingState(samples[..., whole:].clone(), state)
+        return latents
+
+    def finish(self) -> Tensor:
+        """The codes `[B, K, n]` of the last frame, filled with silence, n 0 or 1. The streams have ended then."""
+        return self._codes(self.finish_latents())
+
+    def finish_latents(self) -> Tensor:
+        """Its latents `[B, D, n]` instead; see `finish`."""
+        pending = self.current().pending
+        latents = self.step_latents(
+            F.pad(pending, (0, -pending.shape[-1] % self.encoder.hop_length))[..., pending.shape[-1] :]
+        )
+        self.state = None
+        return latents
+
+    def _codes(self, latents: Tensor) -> Tensor:
+        if not latents.shape[-1]:
+            stages = len(self.quantizer.codebook_sizes)
+            return torch.zeros(self.batch, stages, 0, dtype=torch.long, device=latents.device)
+        with torch.no_grad():
+            return self.quantizer(latents).codes
+
+
+def checked_piece(audio: Tensor, encoder: Encoder) -> Tensor:
+    """A piece `[B, 1, n]`, possibly empty, as float32; raises InvalidValue as `NeuralCodec.encode` does."""
+    empty = isinstance(audio, Tensor) and audio.ndim == 3 and audio.shape[1:] == (1, 0)
+    return audio if empty else checked_audio(audio, encoder)

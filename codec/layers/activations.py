@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from codec.errors import InvalidValue
 from codec.layers.anti_aliased import anti_aliased_snake
+from codec.layers.streaming import Memoryless
 
 
-class SnakeBeta(nn.Module):
+class SnakeBeta(nn.Module, Memoryless):
     """x + sin²(αx) / β with α and β learned per channel on a log scale (BigVGAN, section 3.2). Keeps `[B, C, T]`."""
 
     def __init__(self, channels: int) -> None:

@@ -1,23 +1,27 @@
 """Self-attention over frames, global or in a window, with rotary position embedding (RoPE, arXiv 2104.09864)."""
 
+from typing import Any, NamedTuple, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.errors import InvalidValue
 from codec.layers.extents import Extents
+from codec.layers.streaming import Streaming, obstacle
 
 ROTARY_BASE = 10_000.0  # RoPE, section 3.2.2
 
 
-def rotary(x: Tensor) -> Tensor:
-    """Rotate queries or keys `[B, H, F, C]` by their position on the frame axis F (RoPE, eq. 34); angles in float32.
+def rotary(x: Tensor, start: int = 0) -> Tensor:
+    """Rotate queries or keys `[..., F, C]` by their position on the frame axis F (RoPE, eq. 34); angles in float32.
 
-    The pair of channels 2i and 2i + 1 of frame f is rotated by the angle f · 10,000^(−2i / C).
+    The pair of channels 2i and 2i + 1 of frame f is rotated by the angle (start + f) · 10,000^(−2i / C).
     """
     frames, width = x.shape[-2], x.shape[-1]
     rate = ROTARY_BASE ** (-torch.arange(0, width, 2, device=x.device, dtype=torch.float32) / width)
-    angle = torch.outer(torch.arange(frames, device=x.device, dtype=torch.float32), rate)  # [F, C/2]
+    place = torch.arange(start, start + frames, device=x.device, dtype=torch.float32)
+    angle = torch.outer(place, rate)  # [F, C/2]
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     rotated = torch.stack((even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos()), -1)
     return rotated.flatten(-2).type_as(x)
@@ -49,12 +53,27 @@ class Attention(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(-2))
 
 
-class LocalAttention(nn.Module):
+class AttentionState(NamedTuple):
+    """What causal attention in a window keeps of the past.
+
+    Attributes:
+        keys: of the last `window` positions `[B, H, window, c]`, not rotated.
+        values: of the same.
+        seen: int64 `[B]`, how many of them there have been.
+    """
+
+    keys: Tensor
+    values: Tensor
+    seen: Tensor
+
+
+class LocalAttention(nn.Module, Streaming[AttentionState]):
     """Multi-head self-attention in a window around each position, without biases. Keeps `[B, F, C]`.
 
     A position attends to itself and the `window` positions on either side or, if causal, before it. The cost is linear
     in F: queries are computed in blocks of `window`, and each block attends to itself and its neighbours through a band
-    mask, which gives every position exactly its own window.
+    mask, which gives every position exactly its own window. Positions count from the first key of a block, so that the
+    angles of RoPE, which depend on distances alone, are as accurate after hours as at the start.
 
     Args:
         channels: width C.
@@ -92,17 +111,45 @@ class LocalAttention(nn.Module):
     def forward(self, x: Tensor, extents: Extents | None = None) -> Tensor:
         frames, w = x.shape[1], self.window
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, F, c]
-        if self.positions:
-            q, k = rotary(q), rotary(k)
         ahead, fill = 0 if self.causal else w, -frames % w
         q = F.pad(q, (0, 0, 0, fill)).unflatten(2, (-1, w))  # [B, H, N, w, c]
         k, v = (
             F.pad(t, (0, 0, w, fill + ahead)).unfold(2, 2 * w + ahead, w).transpose(-1, -2)  # [B, H, N, 2w or 3w, c]
             for t in (k, v)
         )
+        if self.positions:
+            q, k = rotary(q, w), rotary(k)
         mask = self._mask(frames, q.shape[2], x.device, extents)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(y.flatten(2, 3)[:, :, :frames].transpose(1, 2).flatten(-2))
+
+    def start(self, batch: int) -> AttentionState:
+        width = self.out.in_features // self.heads
+        empty = self.out.weight.new_zeros(batch, self.heads, self.window, width)
+        return AttentionState(empty, empty, torch.zeros(batch, dtype=torch.long, device=empty.device))
+
+    def step(self, x: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
+        """Further positions `[B, n, C]`, taken `window` at a time, such that none meets more keys than in `forward`."""
+        outputs = []
+        for piece in x.split(self.window, 1):
+            output, state = self._step(piece, state)
+            outputs.append(output)
+        return torch.cat(outputs, 1) if len(outputs) > 1 else outputs[0], state
+
+    def _step(self, x: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
+        count, w = x.shape[1], self.window
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, n, c]
+        keys, values = torch.cat((state.keys, k), 2), torch.cat((state.values, v), 2)  # [B, H, w + n, c]
+        query = torch.arange(w, w + count, device=x.device)[:, None]
+        key = torch.arange(w + count, device=x.device)
+        known = key >= w - state.seen[:, None]  # [B, w + n]
+        mask = ((key <= query) & (query - key <= w)) & known[:, None, None]  # [B, 1, n, w + n]
+        q, k = (rotary(q, w), rotary(keys)) if self.positions else (q, keys)
+        y = F.scaled_dot_product_attention(q, k.type_as(q), values.type_as(q), attn_mask=mask)
+        seen = (state.seen + count).clamp_max(w)
+        # Copies: views would keep the whole chunk in memory.
+        state = AttentionState(keys[:, :, count:].clone(), values[:, :, count:].clone(), seen)
+        return self.out(y.transpose(1, 2).flatten(-2)), state
 
     def _mask(self, frames: int, blocks: int, device: torch.device, extents: Extents | None = None) -> Tensor:
         """Keys of each query: bool `[N, w, 2w or 3w]`, or `[B, 1, N, w, 2w or 3w]` of clips of unequal lengths.
@@ -129,12 +176,12 @@ class RMSNorm(nn.RMSNorm):
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(nn.Module, Streaming[Any]):
     """Transformer block without biases: x + attention(RMSNorm(x)), then x + MLP(RMSNorm(x)). Keeps `[B, F, C]`.
 
     Args:
         channels: width C.
-        attention: maps `[B, F, C]` to the same shape.
+        attention: maps `[B, F, C]` to the same shape; the block streams if it does, with its state.
         hidden: width inside the MLP, whose activation is SiLU.
     """
 
@@ -151,3 +198,15 @@ class TransformerBlock(nn.Module):
         normed = self.attention_norm(x)
         x = x + (self.attention(normed) if extents is None else self.attention(normed, extents))
         return x + self.mlp(self.mlp_norm(x))
+
+    @property
+    def obstacle(self) -> str:
+        return obstacle(self.attention)
+
+    def start(self, batch: int) -> Any:
+        return cast(Streaming[Any], self.attention).start(batch)
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y, state = cast(Streaming[Any], self.attention).step(self.attention_norm(x), state)
+        x = x + y
+        return x + self.mlp(self.mlp_norm(x)), state

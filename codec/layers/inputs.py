@@ -21,6 +21,23 @@ SCALES = {
 }
 
 
+def output_rate(sample_rate: int, encoder_hop: int, decoder_hop: int) -> int:
+    """Samples a second of what a decoder makes of audio at `sample_rate`.
+
+    Raises:
+        InvalidValue: `sample_rate` or the result is not a whole number of Hz.
+    """
+    if not isinstance(sample_rate, int) or sample_rate < 1:
+        raise InvalidValue("sample_rate", sample_rate, "must be a whole number of Hz above 0, such as 16000")
+    if sample_rate * decoder_hop % encoder_hop:
+        raise InvalidValue(
+            f"decoder hop {decoder_hop} over encoder hop {encoder_hop} at {sample_rate} Hz",
+            allowed="gives no whole output rate",
+            remedy="set the decoder's hop_length to encoder hop x output rate / sample rate",
+        )
+    return sample_rate * decoder_hop // encoder_hop
+
+
 def checked_audio(audio: Tensor, encoder: nn.Module | None = None) -> Tensor:
     """Float audio `[B, 1, T]` as float32.
 

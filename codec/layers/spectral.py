@@ -1,6 +1,6 @@
 """Short-time Fourier transforms with one frame per hop ("same" padding), forward and inverse, in float32."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -149,17 +149,60 @@ def same_istft(spectrum: Tensor, n_fft: int, hop_length: int, extents: Extents |
     Returns:
         float32 `[B, F * hop_length]`.
     """
-    frames = spectrum.shape[-1]
-    window = hann_window(n_fft, spectrum.device)
-    # The transform runs over the last axis: compiled for a CPU, its gradient over another axis has unexpected strides.
-    blocks = (torch.fft.irfft(spectrum.transpose(1, 2), n_fft) * window).transpose(1, 2)  # [B, n_fft, F]
-    pad = (n_fft - hop_length) // 2
-    squares = window.square()[None, :, None].expand(1, -1, frames)
+    frames, pad = spectrum.shape[-1], (n_fft - hop_length) // 2
+    blocks, squares = windowed_blocks(spectrum, n_fft)
     if extents is not None:
         blocks, squares = extents.silence(blocks), extents.silence(squares)
     audio = overlap_add(blocks, hop_length)[:, pad : pad + frames * hop_length]
-    power = overlap_add(squares, hop_length)
-    return audio / power[:, pad : pad + frames * hop_length].clamp_min(1e-8)
+    power = overlap_add(squares, hop_length)[:, pad : pad + frames * hop_length]
+    return Overlap(audio, power).normalised()
+
+
+def windowed_blocks(spectrum: Tensor, n_fft: int) -> tuple[Tensor, Tensor]:
+    """Windowed samples of each frame `[B, n_fft, F]`, and the squares of the window `[1, n_fft, F]`."""
+    window = hann_window(n_fft, spectrum.device)
+    # The transform runs over the last axis: compiled for a CPU, its gradient over another axis has unexpected strides.
+    blocks = (torch.fft.irfft(spectrum.transpose(1, 2), n_fft) * window).transpose(1, 2)
+    return blocks, window.square()[None, :, None].expand(1, -1, spectrum.shape[-1])
+
+
+class Overlap(NamedTuple):
+    """What the frames so far add to samples that later frames add to: each `[B, n_fft - hop_length]`.
+
+    Attributes:
+        audio: sums of windowed frames.
+        power: sums of squared windows.
+    """
+
+    audio: Tensor
+    power: Tensor
+
+    def normalised(self) -> Tensor:
+        """The samples as they are if no frame follows."""
+        return self.audio / self.power.clamp_min(1e-8)
+
+
+def istft_step(spectrum: Tensor, n_fft: int, hop_length: int, state: Overlap) -> tuple[Tensor, Overlap]:
+    """Further frames of `same_istft`, whose windows reach (n_fft − hop_length) / 2 samples before and after their hops.
+
+    Args:
+        spectrum: complex64 `[B, n_fft / 2 + 1, n]`.
+        n_fft: window and transform length in samples.
+        hop_length: samples per frame.
+        state: zeros before the first frame.
+
+    Returns:
+        float32 `[B, n * hop_length]`, the samples that no later frame adds to; they begin where the windows do. And the
+        new state.
+    """
+    blocks, squares = windowed_blocks(spectrum, n_fft)
+    samples = spectrum.shape[-1] * hop_length
+    audio, power = (
+        overlap_add(added, hop_length) + F.pad(before, (0, samples))
+        for added, before in zip((blocks, squares), state, strict=True)
+    )
+    done = Overlap(audio[:, :samples], power[:, :samples]).normalised()
+    return done, Overlap(audio[:, samples:].clone(), power[:, samples:].clone())
 
 
 def overlap_add(blocks: Tensor, hop_length: int) -> Tensor:

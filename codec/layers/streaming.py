@@ -9,7 +9,7 @@ statistics of the whole clip) and convolutions padded on both sides. For them th
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -111,3 +111,49 @@ def step_layers(layers: Iterable[nn.Module], x: Tensor, states: States) -> tuple
             x = layer(x)
         after.append(state)
     return x, tuple(after)
+
+
+def restarted(state: Any, fresh: Any, rows: Tensor) -> Any:
+    """A state in which the streams of some rows, bool `[B]`, are as in the state `fresh`."""
+    if isinstance(state, Tensor):
+        return torch.where(rows.view(-1, *[1] * (state.ndim - 1)), fresh, state)
+    parts = [restarted(*pair, rows) for pair in zip(state, fresh, strict=True)]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+
+
+class Stream(Generic[State]):
+    """A batch of streams in progress: what keeps the state between calls.
+
+    Steps never write into a state, so that one read from `state` stays as it is, and may be set again later, on this
+    or on another stream of the same codec.
+
+    Attributes:
+        batch: number of streams B.
+        state: after the last step; None once the streams have ended.
+    """
+
+    state: State | None
+
+    def __init__(self, batch: int) -> None:
+        if batch < 1:
+            raise InvalidValue("batch", batch, "must be at least 1 stream")
+        self.batch = batch
+
+    def current(self) -> State:
+        """The state; raises InvalidValue after the end."""
+        if self.state is None:
+            raise InvalidValue("The stream", allowed="has ended", remedy="call its reset() to begin another")
+        return self.state
+
+    def check_batch(self, x: Tensor, name: str) -> None:
+        """Raise InvalidValue unless a chunk has as many rows as there are streams."""
+        if x.shape[0] != self.batch:
+            raise InvalidValue(f"{name} of shape", list(x.shape), f"must have {self.batch} rows, one a stream")
+
+    def chosen(self, rows: Tensor | Sequence[bool], device: torch.device) -> Tensor:
+        """Rows as bool `[B]`; raises InvalidValue if they are something else."""
+        chosen = torch.as_tensor(rows, device=device)
+        if chosen.dtype != torch.bool or chosen.shape != (self.batch,):
+            allowed = f"must be one bool for each of {self.batch} streams"
+            raise InvalidValue("rows", repr(rows)[:60], allowed, "True for those that begin anew")
+        return chosen
