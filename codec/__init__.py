@@ -68,7 +68,14 @@ from codec.channels import (
 from codec.checkpoints.reading import load_codec
 from codec.checkpoints.writing import save_codec
 from codec.codec import CodecOutput, NeuralCodec
-from codec.decoders import ChannelConditioning, ConvNeXtBackbone, Decoder, TransformerBackbone, VocosDecoder
+from codec.decoders import (
+    ChannelConditioning,
+    ConvNeXtBackbone,
+    Decoder,
+    StreamingDecoder,
+    TransformerBackbone,
+    VocosDecoder,
+)
 from codec.encoders import (
     AcousticEncoder,
     Encoder,
@@ -76,6 +83,7 @@ from codec.encoders import (
     HubertEncoder,
     MelEncoder,
     SpectralEncoder,
+    StreamingEncoder,
     StudentEncoder,
     TeacherCache,
     W2VBert,
@@ -241,6 +249,8 @@ __all__ = [
     "SemanticReconstruction",
     "SpectralEncoder",
     "StraightThrough",
+    "StreamingDecoder",
+    "StreamingEncoder",
     "StudentEncoder",
     "SwitchingChannel",
     "System",

@@ -21,6 +21,7 @@ from codec.decoders.base import Decoder
 from codec.encoders.base import Encoder
 from codec.errors import InvalidValue
 from codec.hub.transformers_parts import FrozenDecoder, FrozenEncoder
+from codec.layers.streaming import obstacle
 from codec.training.comparison_module import evaluated_systems
 
 FROZEN = (FrozenEncoder, FrozenDecoder)  # of published codecs
@@ -156,7 +157,12 @@ def _facts(name: str, codec: NeuralCodec, costs: Mapping[str, PartCost], row: Ch
 
 
 def _look_ahead(part: Encoder | Decoder) -> float:
-    """Frames that must follow a frame; infinite where all do, NaN of another package's part, which does not say."""
+    """Frames that must follow a frame; infinite where all do, NaN of another package's part, which does not say.
+
+    Of a decoder that streams, parts of a frame count (`NeuralCodec.streaming_decoder`).
+    """
+    if isinstance(part, Decoder) and not obstacle(part):
+        return part.lookahead / part.hop_length
     field = part.receptive_field
     if field is not None:
         return field[1]

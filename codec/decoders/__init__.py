@@ -3,7 +3,7 @@
 from codec.decoders.backbones import ConvNeXtBackbone, TransformerBackbone
 from codec.decoders.base import Backbone, Decoder
 from codec.decoders.conditioning import ChannelConditioning
-from codec.decoders.streaming import DecodedStream
+from codec.decoders.streaming import DecodedStream, StreamingDecoder
 from codec.decoders.vocos import VocosDecoder
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "ConvNeXtBackbone",
     "DecodedStream",
     "Decoder",
+    "StreamingDecoder",
     "TransformerBackbone",
     "VocosDecoder",
 ]

@@ -6,7 +6,7 @@ from codec.encoders.feature_cache import TeacherCache
 from codec.encoders.l3ac import StudentEncoder
 from codec.encoders.semantic import FusedEncoder, HubertEncoder, W2VBertEncoder
 from codec.encoders.spectral import MelEncoder, SpectralEncoder
-from codec.encoders.streaming import EncodedStream
+from codec.encoders.streaming import EncodedStream, StreamingEncoder
 from codec.encoders.w2v_bert import W2VBert
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "HubertEncoder",
     "MelEncoder",
     "SpectralEncoder",
+    "StreamingEncoder",
     "StudentEncoder",
     "TeacherCache",
     "W2VBert",

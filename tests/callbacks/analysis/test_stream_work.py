@@ -6,9 +6,9 @@ import yaml
 from callbacks.analysis.stream_work import stream_work
 from codec import InvalidValue
 from codec.checkpoints.building import build_codec
+from tests.support.causal_codecs import STREAMING_CODECS, streaming_codec
 from tests.support.paths import CONFIGS
 from tests.support.small_codec import small_codec
-from tests.support.causal_codecs import STREAMING_CODECS, streaming_codec
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 50])

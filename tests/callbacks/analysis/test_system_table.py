@@ -15,6 +15,7 @@ from codec.channels import Repetition
 from codec.channels.link import Link
 from codec.errors import InvalidValue
 from codec.training.comparison_module import ComparisonModule, System
+from tests.support.causal_codecs import streaming_codec
 from tests.support.codec_fakes import CountingModule, clip, loader, tiny_codec, trainer
 from tests.support.speech import speech_like
 
@@ -56,6 +57,14 @@ def test_a_line_for_each_system(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (
         "Systems without channel errors, mean over 2 clips of 2 speakers" in printed and "latency dec (ms)" in printed
     )
+
+
+def test_a_codec_that_streams_looks_parts_of_a_frame_ahead(tmp_path: Path) -> None:
+    small = streaming_codec("small")
+    table, _, _ = table_of(tmp_path, [System("live", codec=small)])
+    (fact,) = table.facts
+    assert (fact.encoder_latency_ms, fact.decoder_latency_ms) == (5.0, 2.5)
+    assert small.decoder.receptive_field is not None and small.decoder.receptive_field[1] == 1
 
 
 def test_the_files_hold_every_figure(tmp_path: Path) -> None:
