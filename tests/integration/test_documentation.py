@@ -189,10 +189,10 @@ def test_api_pages_have_every_public_name(package):
     assert sorted(listed) == sorted(package.__all__)
 
 
-def test_readme_sends_a_file_through_a_channel(monkeypatch, tmp_path):
+def test_python_sends_a_file_through_a_channel(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     soundfile.write("speech.wav", voice(3, size=1, samples=16_050)[0, 0].numpy(), 8_000)
-    exec(blocks(README, "python")[0], {})
+    exec(blocks(ROOT / "docs/python.md", "python")[0], {})
     received, rate = soundfile.read("received.wav")
     assert rate == 16_000 and len(received) == 101 * 320 and np.ptp(received) > 0.01
 
@@ -200,7 +200,7 @@ def test_readme_sends_a_file_through_a_channel(monkeypatch, tmp_path):
 def test_readme_adds_a_quantizer(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "my_parts.py").write_text(blocks(README, "python")[1])
+    (tmp_path / "my_parts.py").write_text(blocks(README, "python")[0])
     (tmp_path / "my.yaml").write_text(blocks(README, "yaml")[0])
     config = parse(monkeypatch, capsys, "fit", "--config", str(CONFIGS / "quickstart.yaml"), "--config", "my.yaml")
     monkeypatch.setenv("CODEC_PARTS", "my_parts")
