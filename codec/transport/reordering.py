@@ -62,9 +62,6 @@ class Reordering:
 
     def push(self, packet: Packet) -> Iterator[Span]:
         """The spans that a further packet completes."""
-        if packet.first + packet.frames <= self.next or packet.first < self.next:
-            self.arrivals.late += 1
-            return
         if packet.first - self.next > self.longest_gap:
             self.arrivals.foreign += 1
             return

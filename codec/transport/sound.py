@@ -19,6 +19,7 @@ from codec.errors import InvalidValue, UnreadableFile, first_line
 PIECE_SECONDS = 10.0
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
 WRITABLE = (".wav", ".flac", ".ogg")
+LONGEST = 2**40  # samples; a header that states more states no length
 ENDLESS = 0xFFFFFFFF  # sizes in the WAV header of a pipe
 
 
@@ -64,24 +65,63 @@ def read_sound(source: str | Path, *, raw_rate: int | None = None) -> Sound:
 
 def _open(file: str | IO[bytes], name: str) -> Sound:
     try:
-        sound = soundfile.SoundFile(file)
+        sound = _Sequential(file)
+        if sound.frames == 0 and sound.format == "WAV" and (samples := _mended_wav(file)) is not None:
+            sound.close()
+            file, sound = samples, _Sequential(samples)
     except (RuntimeError, TypeError) as error:
         remedy = "convert it to .wav or .flac, or state --raw RATE for samples without a header"
         raise UnreadableFile(name, None, f"cannot be read as audio ({first_line(error)})", remedy) from error
-    return Sound(sound.samplerate, sound.frames, _pieces(sound, name, nullcontext() if isinstance(file, str) else file))
+    spool: AbstractContextManager[object] = nullcontext() if isinstance(file, str) else file
+    stated = sound.frames if 0 <= sound.frames < LONGEST else None
+    return Sound(sound.samplerate, stated, _pieces(sound, name, spool))
+
+
+class _Sequential(soundfile.SoundFile):
+    """Read from front to back whatever length the header states, also where the decoder cannot seek."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _mended_wav(file: str | IO[bytes]) -> IO[bytes] | None:
+    """A copy of a WAV file whose header states no samples, as some programs write it into pipes, with its true sizes.
+
+    None where the file holds no more than its header.
+    """
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the sound
+    with open(file, "rb") if isinstance(file, str) else nullcontext(file) as source:
+        source.seek(0)
+        shutil.copyfileobj(source, copy)
+    size, place = copy.tell(), 12
+    while place + 8 < size:
+        copy.seek(place)
+        name, count = struct.unpack("<4sI", copy.read(8))
+        if name == b"data":
+            copy.seek(place + 4)
+            copy.write(struct.pack("<I", min(size - place - 8, ENDLESS)))
+            copy.seek(4)
+            copy.write(struct.pack("<I", min(size - 8, ENDLESS)))
+            copy.seek(0)
+            return copy
+        place += 8 + count + count % 2
+    copy.close()
+    return None
 
 
 def _pieces(sound: soundfile.SoundFile, name: str, spool: AbstractContextManager[object]) -> Iterator[Tensor]:
     size = max(1, round(PIECE_SECONDS * sound.samplerate))
+    done = 0
     with spool, sound:
         while True:
             try:
                 samples = sound.read(size, dtype="float32", always_2d=True)
             except RuntimeError as error:
-                allowed = f"cannot be read beyond {sound.tell()} samples ({first_line(error)})"
+                allowed = f"cannot be read beyond {done} samples ({first_line(error)})"
                 raise UnreadableFile(name, None, allowed, "convert it to .wav or .flac") from error
             if not len(samples):
                 return
+            done += len(samples)
             yield torch.from_numpy(samples.mean(1))[None, None]
 
 
@@ -145,7 +185,10 @@ class SoundWriter:
         self.samples += len(audio)
         audio = audio.clamp(-1, 1)
         if self._file is not None:
-            self._file.write(audio.numpy())
+            try:
+                self._file.write(audio.numpy())
+            except RuntimeError as error:
+                raise UnreadableFile("The audio", None, "cannot be written to the end", "free some space") from error
         elif self._stream is not None:
             self._stream.write((audio * 32767).round().numpy().astype("<i2").tobytes())
             self._stream.flush()

@@ -78,6 +78,23 @@ def test_any_rate_and_number_of_channels(folder):
     assert read_header(stream.read_bytes()).length == -(-44_541 * 16_000 // 44_100)
 
 
+def test_files_whose_header_states_no_length_are_read_to_their_end(folder, tmp_path):
+    data = bytearray((folder / "clip.wav").read_bytes())
+    for sizes in ((0, 0), (2**32 - 1, 2**32 - 1)):
+        data[4:8], data[40:44] = (size.to_bytes(4, "little") for size in sizes)
+        (tmp_path / "pipe.wav").write_bytes(data)
+        run("encode", tmp_path / "pipe.wav", tmp_path / "pipe.nsc", "--codec", folder / "codec.safetensors")
+        assert (tmp_path / "pipe.nsc").read_bytes() == encoded(folder, "a.nsc").read_bytes()
+    flac = tmp_path / "endless.flac"
+    soundfile.write(flac, soundfile.read(folder / "clip.wav", dtype="int16")[0], 16_000)
+    data = bytearray(flac.read_bytes())
+    data[21] &= 0xF0  # samples in the first block's 36 bits
+    data[22:26] = bytes(4)
+    flac.write_bytes(data)
+    run("encode", flac, tmp_path / "flac.nsc", "--codec", folder / "codec.safetensors")
+    assert (tmp_path / "flac.nsc").read_bytes() == (folder / "a.nsc").read_bytes()
+
+
 def test_flips_are_those_of_the_channel(folder):
     stream = encoded(folder, "a.nsc")
     run("transmit", stream, folder / "b.nsc", "--ber", "0.1", "--seed", "3")

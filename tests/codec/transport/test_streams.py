@@ -23,6 +23,8 @@ from codec.errors import UnreadableFile
 from codec.transport.blocks import BlockFormat, connect
 from codec.transport.commands.encode import stream_header
 from codec.transport.header import Layout, read_header
+from codec.transport.packets import Packet
+from codec.transport.reordering import Reordering
 from tests.support.small_codec import small_codec
 from tests.support.streams import packets_of, payload_of, read, written
 
@@ -210,3 +212,11 @@ def test_protections_that_no_stream_states_are_refused(codec, text):
     header = replace(stream_header(codec, Link()), protection=text[:7000], block_frames=50, length=160)
     with pytest.raises(UnreadableFile):
         read(header.pack() + bytes(1000))
+
+
+def test_a_packet_too_far_ahead_is_foreign():
+    order = Reordering(window=2, longest_gap=10)
+    spans = [span for first in (0, 10, 9, 30) for span in order.push(Packet(0, first, 1, b""))]
+    spans += order.finish()
+    assert [span.frames for span in spans] == [1, 8, 1, 1] and order.arrivals.foreign == 1
+    assert (order.arrivals.packets, order.arrivals.lost_frames) == (3, 8)
