@@ -1,6 +1,7 @@
 """The command line of the listening page: `python -m callbacks.report RUN... -o report.html`.
 
-`--listening-test` makes a blind listening test of runs, `--read-listening` reads the scores of its listeners.
+`--listening-test` makes a blind listening test of runs, `--read-listening` reads the scores of its listeners; `--demo`
+makes a page on which one hears codecs behind noisy channels.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from callbacks.report.listening import command
+from callbacks.report.demo import command as demo
+from callbacks.report.listening import command as listening
 from callbacks.report.page import build
 from callbacks.report.runs import read_runs
 from codec.errors import UserError
 
-LISTENING = {"--listening-test": command.make, "--read-listening": command.read}
+COMMANDS = {"--listening-test": listening.make, "--read-listening": listening.read, "--demo": demo.make}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the page and print its size; a run that cannot be used gives one sentence and exit status 2."""
     given = sys.argv[1:] if arguments is None else arguments
-    for flag, run in LISTENING.items():
+    for flag, run in COMMANDS.items():
         if flag in given:
             return run([argument for argument in given if argument != flag])
     parser = argparse.ArgumentParser(prog="python -m callbacks.report", description=__doc__)
@@ -30,9 +32,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--listening-test", action="store_true", help="a blind test instead; see --listening-test --help"
     )
     parser.add_argument("--read-listening", action="store_true", help="its scores; see --read-listening --help")
+    parser.add_argument("--demo", action="store_true", help="a page to hear the channel; see --demo --help")
     options = parser.parse_args(given)
-    if options.listening_test or options.read_listening:  # abbreviated
-        parser.error("write --listening-test or --read-listening in full")
+    if options.listening_test or options.read_listening or options.demo:  # abbreviated
+        parser.error(f"write {', '.join(COMMANDS)} in full")
     try:
         runs = read_runs(options.runs)
         page = build(runs).encode()

@@ -26,8 +26,10 @@ CODES = {" ": ("Space", 32), "Enter": ("Enter", 13), "Tab": ("Tab", 9), "ArrowLe
 class Browser:
     """One page at a width and height in CSS pixels; a context manager, at the end of which Chromium is gone."""
 
-    def __init__(self, folder: Path, *, width: int, height: int, dark: bool = False, touch: bool = False) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, *, width: int, height: int, dark: bool = False, touch: bool = False, flags: tuple[str, ...] = ()
+    ) -> None:
+        self.folder, self.flags = folder, flags
         self.size, self.dark, self.touch = (width, height), dark, touch
         self.errors: list[str] = []
         self.count = 0
@@ -46,7 +48,7 @@ class Browser:
             os.dup2(high[1], 4)
 
         self.process = subprocess.Popen(
-            [CHROMIUM, *FLAGS, f"--user-data-dir={self.profile.name}", "about:blank"],
+            [CHROMIUM, *FLAGS, *self.flags, f"--user-data-dir={self.profile.name}", "about:blank"],
             preexec_fn=connect, pass_fds=(3, 4), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_read)
@@ -136,6 +138,11 @@ class Browser:
             stroke = {"key": key, "code": code, "windowsVirtualKeyCode": number}
             self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **stroke, text=text)
             self.send("Input.dispatchKeyEvent", type="keyUp", **stroke)
+
+    def choose_file(self, selector: str, file: Path) -> None:
+        """Give a file to an input, as its dialog does."""
+        found = self.send("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
+        self.send("DOM.setFileInputFiles", files=[str(file)], objectId=found["result"]["objectId"])
 
     def tap(self, selector: str) -> None:
         """Touch the middle of an element."""
