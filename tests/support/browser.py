@@ -27,7 +27,14 @@ class Browser:
     """One page at a width and height in CSS pixels; a context manager, at the end of which Chromium is gone."""
 
     def __init__(
-        self, folder: Path, *, width: int, height: int, dark: bool = False, touch: bool = False, flags: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *,
+        width: int,
+        height: int,
+        dark: bool = False,
+        touch: bool = False,
+        flags: tuple[str, ...] = (),
     ) -> None:
         self.folder, self.flags = folder, flags
         self.size, self.dark, self.touch = (width, height), dark, touch

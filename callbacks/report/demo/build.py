@@ -22,7 +22,6 @@ from codec.errors import InvalidValue
 from codec.quantizers.codes import code_bits
 
 SCRIPTS = ("channel.js", "engine.js", "player.js", "spectrum.js", "drawing.js", "sounds.js", "page.js")
-PRECISION = "float16"  # of the weights in the file; the page computes in float32
 
 
 class Models(NamedTuple):
@@ -60,12 +59,12 @@ def export(codec: NeuralCodec) -> Models:
     from codec.hub.onnx import export_onnx  # here: its packages are optional
 
     with tempfile.TemporaryDirectory() as folder:
-        written = export_onnx(codec, folder, precision=PRECISION)
+        written = export_onnx(codec, folder, precision="float16")
         return Models(_bare(written.encode), _bare(written.decode))
 
 
 def _bare(file: Path) -> bytes:
-    """A model without the exporter's notes on where each node comes from: equal networks are equal files, and smaller."""
+    """A model without the exporter's notes on its nodes: equal networks are equal files, and smaller ones."""
     import onnx
 
     model = onnx.load(str(file))
@@ -75,14 +74,14 @@ def _bare(file: Path) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def build(codecs: Mapping[str, NeuralCodec], clips: Sequence[Clip], runtime: Runtime, *, notes: str = "") -> str:
+def build(codecs: Mapping[str, NeuralCodec], clips: Sequence[Clip], runtime: Runtime, *, notes: Sequence[str] = ()) -> str:
     """The page as HTML.
 
     Args:
         codecs: by the name that the page shows; the first is chosen at the start.
         clips: at the codecs' sample rate.
         runtime: runs the models.
-        notes: attribution of the clips and codecs, a plain sentence.
+        notes: sentences on the page, such as the attribution of clips and codecs.
 
     Raises:
         InvalidValue: the sample rates of the codecs differ.
@@ -118,7 +117,7 @@ def _millions(part: Any) -> str:
     return f"{sum(parameter.numel() for parameter in part.parameters()) / 1e6:.2g} million"
 
 
-def _page(content: Mapping[str, Any], assets: Assets, *, version: str, notes: str) -> str:
+def _page(content: Mapping[str, Any], assets: Assets, *, version: str, notes: Sequence[str]) -> str:
     """The page; its Content-Security-Policy admits its own script and style by their hashes, and no network."""
     folder = files(__package__).joinpath("page")
     style = folder.joinpath("style.css").read_text(encoding="utf-8")

@@ -21,8 +21,8 @@ LONGEST = 20.0  # s
 PEAK = 0.5  # of the spoken sentences
 SPEAKER = "sources/demo/espeak.py"  # in the package data: a program that reads [voice, utterances], and imports nothing
 SPOKEN = (
-    ("English, a woman", "en-gb-x-rp+f5", "The ferry leaves at seven, so bring a warm coat and something to eat.", 150, 52),
-    ("English, a man", "en-us+m6", "Nobody noticed the old clock until it stopped in the middle of the night.", 145, 40),
+    ("English, a woman", "en-gb-x-rp+f5", "The ferry leaves at seven, so bring a coat and something to eat.", 150, 52),
+    ("English, a man", "en-us+m6", "Nobody noticed the old clock until it stopped in the night.", 145, 40),
     ("German", "de+m8", "Am Morgen lag der Hafen still, und nur die Möwen waren schon wach.", 145, 45),
 )  # fmt: skip
 
@@ -50,7 +50,12 @@ def read_clips(files: Sequence[Path], rate: int) -> list[Clip]:
 def _samples(file: Path, rate: int, *, peak: float | None = None) -> np.ndarray:
     if not file.is_file():
         raise UnreadableFile("There is no clip", file, remedy="give audio files with --clips")
-    signal, own_rate = read_audio(file)
+    try:
+        signal, own_rate = read_audio(file)
+    except UnreadableFile as error:  # whose remedy is for the audio of a run
+        raise UnreadableFile(str(file), allowed=error.allowed, remedy="give another file") from error
+    if not np.isfinite(signal).all():
+        raise UnreadableFile(str(file), allowed="holds NaN or infinite samples", remedy="give another file")
     if len(signal) / own_rate > LONGEST:
         raise InvalidValue(
             str(file), allowed=f"lasts {len(signal) / own_rate:.0f} s, and a clip of the page {LONGEST:.0f} s at most",
@@ -78,7 +83,7 @@ def _spoken(rate: int) -> list[Clip]:
             if done.returncode:
                 why = done.stderr.strip().splitlines()[-1:] or ["it ended early"]
                 raise UnreadableFile(
-                    f"espeak-ng does not speak with the voice {voice}", allowed=f"({why[0]})", remedy="give --clips FILE"
+                    "The voice", voice, f"of espeak-ng does not speak ({why[0]})", "give audio files with --clips"
                 )
             clips.append(Clip(f"{name} (espeak-ng)", _samples(file, rate, peak=PEAK)))
         return clips

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from callbacks.report.demo.build import build, common_rate
 from callbacks.report.demo.clips import SPOKEN, read_clips
 from callbacks.report.demo.runtime import VERSION, read_runtime
-from codec.checkpoints.reading import load_codec
+from codec.checkpoints.reading import PRETRAINED as CARDS
+from codec.checkpoints.reading import load_codec, pretrained
 from codec.errors import InvalidValue, UserError, counted
 
 PRETRAINED = {"FSQ": "small_fsq", "RVQ": "small_rvq", "Student": "small_student"}
@@ -21,9 +23,10 @@ def make(arguments: Sequence[str]) -> None:
     chosen = parser.parse_args(arguments)
     try:
         runtime = read_runtime(chosen.onnxruntime_web)
-        codecs = {name: load_codec(path) for name, path in _named(chosen.codec).items()}
+        paths = _named(chosen.codec)
+        codecs = {name: load_codec(path) for name, path in paths.items()}
         clips = read_clips(chosen.clips, common_rate(codecs))
-        page = build(codecs, clips, runtime, notes=chosen.notes).encode()
+        page = build(codecs, clips, runtime, notes=[*_licences(paths.values()), *chosen.notes]).encode()
         chosen.output.write_bytes(page)
     except (OSError, UserError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
@@ -45,6 +48,17 @@ def _named(codecs: Sequence[str]) -> dict[str, str]:
     return named or PRETRAINED
 
 
+def _licences(paths: Iterable[str]) -> list[str]:
+    """What the cards of pretrained codecs say of their licence and training data, which a page has to pass on."""
+    found = []
+    for name in set(paths) & set(pretrained()):
+        card = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+        said = re.search(r"^- \*\*Licence\*\* (.*?)(?=\n- |\n\n)", card, re.DOTALL | re.MULTILINE)
+        assert said, f"the card of {name} states its licence"
+        found.append("Licence " + re.sub(r"[*`]|\s*\n\s*", lambda mark: " " if mark[0].isspace() else "", said[1]))
+    return sorted(set(found))
+
+
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m callbacks.report --demo", description="A page on which one hears codecs behind noisy channels."
@@ -59,7 +73,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--clips", nargs="+", type=Path, default=[], metavar="FILE",
         help=f"audio files of at most 20 s; default: {len(SPOKEN)} sentences spoken by espeak-ng",
     )  # fmt: skip
-    add("--notes", default="", help="attribution of clips and codecs, shown on the page")
+    add("--notes", nargs="+", default=[], metavar="TEXT", help="attribution of clips and codecs, shown on the page")
     add(
         "--onnxruntime-web", type=Path, metavar="PATH",
         help=f"folder or .tgz of the npm package; default: version {VERSION} from the cache or the registry",

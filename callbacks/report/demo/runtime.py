@@ -1,4 +1,4 @@
-"""ONNX Runtime Web, which runs the models in the page: from a folder or archive, the cache, or once from npm's registry."""
+"""ONNX Runtime Web, which runs the models in the page: from a given package, the cache, or npm's registry."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ PACKAGE = "onnxruntime-web"
 VERSION = "1.30.0"
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="  # npm's
 REGISTRY = "https://registry.npmjs.org"
+SETTINGS = ("npm_config_registry", "NPM_CONFIG_REGISTRY")  # npm reads both
 SCRIPT, WASM = "dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"
 LARGEST = 200e6  # bytes of an archive, which has 33 MB
 
@@ -97,7 +98,7 @@ def _pinned() -> bytes:
 
 
 def _download() -> bytes:
-    registry = os.environ.get("npm_config_registry") or os.environ.get("NPM_CONFIG_REGISTRY") or REGISTRY
+    registry = next(filter(None, map(os.environ.get, SETTINGS)), REGISTRY)
     address = f"{registry.rstrip('/')}/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"
     if not address.startswith(("https://", "http://")):
         raise InvalidValue("npm_config_registry", registry, "must be an address of http or https", "unset it")

@@ -14,7 +14,11 @@ from callbacks.report.demo import runtime
 from callbacks.report.demo.runtime import UnreachableRegistry, read_runtime
 from codec.errors import InvalidValue, UnreadableFile
 
-FILES = {"package.json": json.dumps({"version": "9.8.7"}).encode(), runtime.SCRIPT: b"export {}", runtime.WASM: b"\0asm"}
+FILES = {
+    "package.json": json.dumps({"version": "9.8.7"}).encode(),
+    runtime.SCRIPT: b"export {}",
+    runtime.WASM: b"\0asm",
+}
 
 
 def archive(files: dict[str, bytes] = FILES) -> bytes:
