@@ -74,7 +74,9 @@ def _bare(file: Path) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def build(codecs: Mapping[str, NeuralCodec], clips: Sequence[Clip], runtime: Runtime, *, notes: Sequence[str] = ()) -> str:
+def build(
+    codecs: Mapping[str, NeuralCodec], clips: Sequence[Clip], runtime: Runtime, *, notes: Sequence[str] = ()
+) -> str:
     """The page as HTML.
 
     Args:
