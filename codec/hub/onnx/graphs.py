@@ -52,6 +52,17 @@ class Decoding(nn.Module):
         return latents if self.decoder is None else self.decoder(latents)
 
 
+class LatentDecoding(nn.Module):
+    """Latents `[B, D, F]` to audio `[B, 1, F * hop]`."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.decoder(latents)
+
+
 def whole_graphs(codec: NeuralCodec) -> dict[str, Graph]:
     """`encode` and `decode` of a codec.
 
@@ -74,7 +85,7 @@ def part_graphs(codec: NeuralCodec) -> dict[str, Graph]:
         "encoder": _from_audio(Encoding(encoder, None, codec.hop_length), codec, "latents"),
         "quantizer": Graph(quantizer, latents, "codes", axes),
         "dequantizer": _from_codes(Decoding(_lookup(quantizer), None), codec, "latents"),
-        "decoder": Graph(decoder, latents, "audio", axes),
+        "decoder": Graph(LatentDecoding(decoder).eval(), latents, "audio", axes),
     }
 
 

@@ -23,24 +23,34 @@ from codec.quantizers.residual_fsq import ResidualFSQ
 from codec.quantizers.rvq import RVQ
 
 
-class PortableSpectralEncoder(nn.Module):
-    """`SpectralEncoder` or `MelEncoder` on a spectrum by matrix product; whole frames `[B, 1, F * hop]` in."""
+class LogSpectrum(nn.Module):
+    """The spectrum that `SpectralEncoder` or `MelEncoder` starts from, by matrix products."""
 
     def __init__(self, encoder: SpectralEncoder | MelEncoder) -> None:
         super().__init__()
-        self.encoder = encoder
         self.analysis = Analysis(encoder.n_fft // encoder.hop_length, encoder.hop_length)
+        self.register_buffer("bank", encoder.bank if isinstance(encoder, MelEncoder) else None, persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
-        encoder = self.encoder
+        """Audio `[B, 1, F * hop]` to log magnitudes `[B, bins or bands, F]`."""
         real, imaginary = self.analysis(audio)
         power = real.square() + imaginary.square()  # [B, F, n_fft / 2 + 1]
-        if isinstance(encoder, MelEncoder):
-            power = power @ encoder.bank
-        spectrum = 0.5 * power.clamp_min(1e-10).log()
-        x = encoder.norm(encoder.embed(spectrum.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
-        x = encoder.blocks(x)
-        return encoder.out(encoder.out_norm(x.transpose(1, 2))).transpose(1, 2)  # [B, D, F]
+        power = power if self.bank is None else power @ self.bank
+        return 0.5 * power.clamp_min(1e-10).log().transpose(1, 2)
+
+
+class PortableSpectralEncoder(nn.Module):
+    """`SpectralEncoder` or `MelEncoder` on a spectrum by matrix products."""
+
+    def __init__(self, encoder: SpectralEncoder | MelEncoder) -> None:
+        super().__init__()
+        self.encoder, self.spectrum = encoder, LogSpectrum(encoder)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Encode `[B, 1, F * hop]` to `[B, D, F]`."""
+        encoder = self.encoder
+        x = encoder.norm(encoder.embed(self.spectrum(audio)).transpose(1, 2)).transpose(1, 2)
+        return encoder.out(encoder.out_norm(encoder.blocks(x).transpose(1, 2))).transpose(1, 2)
 
 
 class PortableVocosDecoder(nn.Module):

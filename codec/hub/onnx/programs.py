@@ -45,7 +45,7 @@ def traced(graph: Graph) -> torch.export.ExportedProgram:
     """The program of a graph, its named axes of any length from 1 on."""
     axes = {name: dict.fromkeys(named, torch.export.Dim.DYNAMIC) for name, named in graph.axes.items()}
     # Else a program refuses a batch of one; the exporter to ONNX sets the same.
-    with shape_settings.patch(backed_size_oblivious=True):
+    with shape_settings.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         return torch.export.export(graph.module, tuple(graph.inputs.values()), dynamic_shapes=tuple(axes.values()))
 
 

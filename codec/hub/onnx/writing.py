@@ -13,6 +13,7 @@ from codec.codec import NeuralCodec
 from codec.errors import InvalidValue, MissingDependency
 from codec.hub.onnx.folders import new_folder, write_description
 from codec.hub.onnx.graphs import Graph, part_graphs, whole_graphs
+from codec.hub.onnx.precision import with_precision
 from codec.hub.onnx.programs import quiet
 
 Precision = Literal["float32", "float16", "int8"]
@@ -66,8 +67,6 @@ def export_onnx(
     """
     if precision not in PRECISIONS:
         raise InvalidValue("precision", precision, f"must be one of {', '.join(PRECISIONS)}")
-    if precision != "float32":
-        raise InvalidValue("precision", precision, "is not yet written")
     require_onnx()
     graphs = whole_graphs(codec) | (part_graphs(codec) if parts else {})
     folder = new_folder(out)
@@ -82,6 +81,7 @@ def export_onnx(
 
 def write_graph(graph: Graph, path: Path, *, precision: Precision) -> None:
     """Write one graph, its weights inside the file."""
+    onnx = importlib.import_module("onnx")
     with torch.no_grad(), quiet(), fewer_logs():
         program = torch.onnx.export(
             graph.module,
@@ -94,8 +94,8 @@ def write_graph(graph: Graph, path: Path, *, precision: Precision) -> None:
             external_data=False,
             verbose=False,
         )
-    assert program is not None
-    program.save(path)
+        assert program is not None
+        onnx.save(with_precision(program.model_proto, precision), path)
 
 
 def require_onnx() -> None:
@@ -111,11 +111,13 @@ def require_onnx() -> None:
 
 @contextmanager
 def fewer_logs() -> Iterator[None]:
-    """Without the exporter's notes on packages that it would also know."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without notes of the exporter on packages that it would also know, and of the quantization on other steps."""
+    loggers = logging.getLogger("torch.onnx"), logging.getLogger()
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
