@@ -1,6 +1,7 @@
 """A codec's parts in operators that every runtime of ONNX has: real spectra, filters as convolutions, look-ups."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.decoders.backbones import ConvNeXtBackbone, TransformerBackbone
@@ -14,6 +15,7 @@ from codec.errors import InvalidValue
 from codec.hub.onnx.spectra import Analysis, Synthesis
 from codec.layers.activations import AntiAliasedActivation
 from codec.layers.anti_aliased import by_convolution
+from codec.layers.attention import LocalAttention, rotary
 from codec.quantizers.base import Quantizer
 from codec.quantizers.bsq import BSQ
 from codec.quantizers.channel_optimized import ChannelOptimizedCodebook
@@ -58,7 +60,8 @@ class PortableVocosDecoder(nn.Module):
 
     def __init__(self, decoder: VocosDecoder) -> None:
         super().__init__()
-        self.backbone, self.head, self.max_magnitude = decoder.backbone, decoder.head, decoder.max_magnitude
+        self.backbone, self.head = with_portable_layers(decoder.backbone), decoder.head
+        self.max_magnitude = decoder.max_magnitude
         self.synthesis = Synthesis(decoder.n_fft // decoder.hop_length, decoder.hop_length)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -85,6 +88,36 @@ class PortableActivation(nn.Module):
         return by_convolution(x, self.alpha, self.inverse_beta, self.lowpass)
 
 
+class PortableLocalAttention(nn.Module):
+    """`LocalAttention` on four axes, which is what the exporter's attention takes."""
+
+    def __init__(self, attention: LocalAttention) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps `[B, F, C]`."""
+        attention, frames, w = self.attention, x.shape[1], self.attention.window
+        q, k, v = attention.qkv(x).unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, F, c]
+        if attention.positions:
+            q, k = rotary(q), rotary(k)
+        blocks, sides = (frames + w - 1) // w, 2 if attention.causal else 3
+        fill = blocks * w - frames
+        q = F.pad(q.flatten(0, 1), (0, 0, 0, fill)).unflatten(1, (-1, w))  # [B * H, N, w, c]
+        k, v = (_neighbours(F.pad(t.flatten(0, 1), (0, 0, w, fill + (sides - 2) * w)), w, sides) for t in (k, v))
+        mask = attention._mask(frames, blocks, x.device)  # [N, w, sides * w]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[None])
+        y = y.flatten(1, 2)[:, :frames].unflatten(0, (-1, attention.heads))  # [B, H, F, c]
+        return attention.out(y.transpose(1, 2).flatten(-2))
+
+
+def _neighbours(x: Tensor, width: int, sides: int) -> Tensor:
+    """Each block of positions of `[R, (N + sides − 1) * width, c]` with the next ones: `[R, N, sides * width, c]`."""
+    blocks = x.unflatten(1, (-1, width))
+    number = blocks.shape[1] - sides + 1
+    return torch.cat([blocks[:, start : start + number] for start in range(sides)], 2)
+
+
 class PortableRVQ(nn.Module):
     """The codes of an `RVQ`: each stage's entry of least score, a constant of the entry minus twice its product.
 
@@ -107,7 +140,7 @@ class PortableRVQ(nn.Module):
             z = q.project_in[stage](rest).double()
             entries, offset = getattr(self, f"entries_{stage}"), getattr(self, f"offset_{stage}")
             codes.append((offset - 2.0 * (z @ entries)).argmin(-1))  # [B, F]
-            rest = rest - q.project_out[stage](nn.functional.embedding(codes[-1], book.table))  # type: ignore[arg-type]
+            rest = rest - q.project_out[stage](F.embedding(codes[-1], book.table))  # type: ignore[arg-type]
         return torch.stack(codes, 1)
 
 
@@ -119,7 +152,7 @@ def scores(book: Codebook) -> tuple[Tensor, Tensor]:
     """
     table = book.table.detach().double()
     if type(book) is LearnedCodebook:  # by cosine: neither the vector's length nor a constant changes the order
-        return nn.functional.normalize(table, dim=-1).T.contiguous(), table.new_zeros(len(table))
+        return F.normalize(table, dim=-1).T.contiguous(), table.new_zeros(len(table))
     if type(book) is ChannelOptimizedCodebook:
         means = book.spread(table)
         return means.T.contiguous(), book.spread(table.square().sum(1))  # |x − ē|² + Σ P |e|² − |ē|², without |x|²
@@ -145,7 +178,7 @@ def portable_encoder(encoder: Encoder) -> nn.Module:
     if type(encoder) in (SpectralEncoder, MelEncoder):
         return PortableSpectralEncoder(encoder)  # type: ignore[arg-type]
     if type(encoder) in (AcousticEncoder, StudentEncoder):
-        return with_portable_activations(encoder)
+        return with_portable_layers(encoder)
     raise not_portable("encoder", encoder, "SpectralEncoder, MelEncoder, StudentEncoder and AcousticEncoder are")
 
 
@@ -167,12 +200,18 @@ def portable_decoder(decoder: Decoder) -> nn.Module:
     return PortableVocosDecoder(decoder)
 
 
-def with_portable_activations(module: nn.Module) -> nn.Module:
-    """The module, its anti-aliased activations replaced in place."""
+REPLACED: dict[type[nn.Module], type[nn.Module]] = {
+    AntiAliasedActivation: PortableActivation,
+    LocalAttention: PortableLocalAttention,
+}
+
+
+def with_portable_layers(module: nn.Module) -> nn.Module:
+    """The module, its anti-aliased activations and local attention replaced in place."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, AntiAliasedActivation):
-                setattr(parent, name, PortableActivation(child))
+            if type(child) in REPLACED:
+                setattr(parent, name, REPLACED[type(child)](child))
     return module
 
 
