@@ -30,7 +30,8 @@ class LogSpectrum(nn.Module):
 
     def __init__(self, encoder: SpectralEncoder | MelEncoder) -> None:
         super().__init__()
-        self.analysis = Analysis(encoder.n_fft // encoder.hop_length, encoder.hop_length)
+        window = encoder.n_fft // encoder.hop_length
+        self.analysis = Analysis(window, encoder.hop_length, causal=encoder.causal)
         self.register_buffer("bank", encoder.bank if isinstance(encoder, MelEncoder) else None, persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec.layers.spectral import hann_window
+from codec.layers.spectral import hann_window, past_window
 
 
 class FourierMatrix(nn.Module):
@@ -52,25 +52,33 @@ def unit_circle(products: Tensor, n_fft: int) -> Tensor:
 
 
 class Analysis(nn.Module):
-    """`same_stft` by matrix products.
+    """`same_stft` by matrix products, or `past_stft` of audio after silence.
 
     Args:
         window: transform length in hops.
         hop_length: samples per frame.
+        causal: a frame's window ends with it, and is not centred on it.
     """
 
-    def __init__(self, window: int, hop_length: int) -> None:
+    shape: Tensor
+
+    def __init__(self, window: int, hop_length: int, *, causal: bool = False) -> None:
         super().__init__()
         self.window, self.hop_length, self.n_fft = window, hop_length, window * hop_length
-        half = window_half(self.n_fft) * single_ends(self.n_fft)  # the mirror image counts samples at the ends twice
-        self.matrix = FourierMatrix(self.n_fft, half, torch.ones_like(half))
+        before = self.n_fft - hop_length if causal else (self.n_fft - hop_length) // 2
+        self.padding = before, self.n_fft - hop_length - before
+        cpu = torch.device("cpu")
+        shape = past_window(self.n_fft, hop_length, cpu) if causal else hann_window(self.n_fft, cpu)
+        self.register_buffer("shape", shape, persistent=False)  # [n_fft]
+        share = single_ends(self.n_fft)  # the mirror image counts samples at the ends twice
+        self.matrix = FourierMatrix(self.n_fft, share, torch.ones_like(share))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Audio `[B, 1, F * hop]` to the spectrum's real and imaginary part, each `[B, F, n_fft / 2 + 1]`."""
-        pad = (self.n_fft - self.hop_length) // 2
-        hops = F.pad(audio.squeeze(1), (pad, pad)).unflatten(-1, (-1, self.hop_length))  # [B, F + window - 1, hop]
+        hops = F.pad(audio.squeeze(1), self.padding).unflatten(-1, (-1, self.hop_length))  # [B, F + window - 1, hop]
         frames = audio.shape[-1] // self.hop_length
-        framed = torch.cat([hops[:, start : start + frames] for start in range(self.window)], -1)  # [B, F, n_fft]
+        framed = torch.cat([hops[:, start : start + frames] for start in range(self.window)], -1)
+        framed = framed * self.shape  # [B, F, n_fft]
         size = self.matrix.size
         ahead = framed[..., :size]
         mirrored = torch.cat((framed[..., :1], framed.flip(-1)[..., : size - 1]), -1)

@@ -43,6 +43,8 @@ def transformer(*, causal: bool = False, positions: bool = True) -> nn.Module:
 
 ENCODERS = {
     "spectral": spectral,
+    "causal spectral": lambda: SpectralEncoder(DIM, HOP, width=16, depth=1, causal=True),
+    "causal mel": lambda: MelEncoder(DIM, HOP, bands=10, width=16, depth=1, causal=True),
     "spectral, windows of 2 hops": lambda: SpectralEncoder(DIM, HOP, width=16, depth=1, window=2),
     "mel": lambda: MelEncoder(DIM, HOP, bands=10, width=16, depth=1),
     "acoustic": acoustic,
