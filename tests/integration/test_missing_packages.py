@@ -108,6 +108,9 @@ SENTENCES = [
      "MissingDependency: DistillMOS needs the package distillmos: pip install '.[mos]'."),
     ("visqol", "from callbacks import ViSQOL\ndef use(file): ViSQOL()\nfile = ''",
      "MissingDependency: ViSQOL needs the package visqol: pip install '.[visqol]'."),
+    ("onnxscript", "from codec import load_codec\nfrom codec.hub.onnx import export_onnx\n"
+     "def use(file): export_onnx(load_codec(file), '/nonexistent')\nfile = 'small_fsq'",
+     "MissingDependency: The export to ONNX needs the package onnxscript: pip install '.[onnx]'."),
 ]  # fmt: skip
 
 

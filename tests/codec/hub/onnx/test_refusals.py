@@ -1,0 +1,120 @@
+"""What cannot be exported is refused in one sentence, before anything is written; and the command line."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from codec import FSQ, RVQ, ConvNeXtBackbone, EMACodebook, NeuralCodec, VocosDecoder, save_codec
+from codec.errors import InvalidValue
+from codec.hub.__main__ import main
+from codec.hub.onnx import export_onnx, export_program
+from tests.codec.hub.onnx.kinds import random_codec
+from tests.support.small_codec import small_codec
+
+
+class OtherEncoder(type(small_codec().encoder)):  # type: ignore[misc]
+    """One of a user."""
+
+
+class OtherQuantizer(FSQ):
+    """One of a user."""
+
+
+class OtherCodebook(EMACodebook):
+    """One of a user."""
+
+
+class OtherBackbone(ConvNeXtBackbone):
+    """One of a user."""
+
+
+class OtherDecoder(VocosDecoder):
+    """One of a user."""
+
+    def forward(self, latents: Tensor, extents: object = None) -> Tensor:
+        return 2 * super().forward(latents)
+
+
+def of_parts(**parts) -> NeuralCodec:
+    codec = small_codec()
+    kept = {name: getattr(codec, name) for name in ("encoder", "quantizer", "decoder")}
+    return NeuralCodec(**(kept | parts))
+
+
+OTHERS = {
+    "encoder OtherEncoder": lambda: of_parts(encoder=OtherEncoder(16, 160, width=32, depth=1)),
+    "quantizer OtherQuantizer": lambda: of_parts(quantizer=OtherQuantizer(16, (4, 4))),
+    "codebook OtherCodebook": lambda: of_parts(quantizer=RVQ(16, [OtherCodebook(8, 4)])),
+    "decoder OtherDecoder": lambda: of_parts(decoder=OtherDecoder(ConvNeXtBackbone(16, 32, depth=1), 160)),
+    "backbone OtherBackbone": lambda: of_parts(decoder=VocosDecoder(OtherBackbone(16, 32, depth=1), 160)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS))
+@pytest.mark.parametrize("export", [export_onnx, export_program])
+def test_parts_without_a_form_for_export(tmp_path, name, export):
+    with pytest.raises(InvalidValue, match=f"^{name} cannot be exported"):
+        export(OTHERS[name](), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_precision(tmp_path):
+    with pytest.raises(InvalidValue, match="precision int4 must be one of float32, float16, int8"):
+        export_onnx(random_codec(), tmp_path / "out", precision="int4")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["a file", "a folder with a file"])
+@pytest.mark.parametrize("export", [export_onnx, export_program])
+def test_what_is_there_stays(tmp_path, kind, export):
+    out = tmp_path / "out"
+    mine = out if kind == "a file" else out / "mine"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(InvalidValue, match="is not an empty folder"):
+        export(random_codec(), out)
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "files"),
+    [
+        (["--torch-export"], {"encode.pt2", "decode.pt2"}),
+        pytest.param([], {"encode.onnx", "decode.onnx"}, marks=pytest.mark.slow),
+        pytest.param(
+            ["--precision", "int8", "--parts"],
+            {f"{name}.onnx" for name in ("encode", "decode", "encoder", "quantizer", "dequantizer", "decoder")},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_the_command(tmp_path, capsys, options, files):
+    save_codec(small_codec(hop=40), tmp_path / "codec.safetensors")
+    main(["export-onnx", str(tmp_path / "codec.safetensors"), str(tmp_path / "out"), *options])
+    assert "open its files with" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == files | {"codec.json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["small_fsq", "{tmp}/file/out"], "cannot be made"),
+        (["nothing", "{tmp}/out"], "There is no checkpoint nothing"),
+        (["small_fsq", "{tmp}/out", "--torch-export", "--precision", "int8"], "leave it or --torch-export out"),
+        (["small_fsq", "{tmp}/out", "--precision", "int4"], "invalid choice"),
+    ],
+)
+def test_mistakes_give_one_sentence(tmp_path, capsys, arguments, sentence):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit) as stopped:
+        main(["export-onnx", *(argument.format(tmp=tmp_path) for argument in arguments)])
+    assert stopped.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_goes_on_after_an_export(tmp_path):
+    codec = small_codec(hop=40).train()
+    export_program(codec, tmp_path / "out")
+    codec(0.1 * torch.randn(1, 1, 400)).audio.sum().backward()
+    assert codec.training and all(weight.grad is not None for weight in codec.parameters())
