@@ -1,16 +1,23 @@
-"""`python -m codec {encode,decode,transmit,info}`: speech into codes, through a channel, and back."""
+"""`python -m codec {encode,decode,transmit,info,call}`: speech into codes, through a channel, and back; live calls."""
 
 import sys
 from collections.abc import Callable
 
 from codec.cli.nearest_names import HelpfulParser
 from codec.errors import UserError
+from codec.transport.commands.call import call
 from codec.transport.commands.decode import decode
 from codec.transport.commands.encode import encode
 from codec.transport.commands.info import info
 from codec.transport.commands.transmit import transmit
 
-COMMANDS: dict[str, Callable[..., int]] = {"encode": encode, "decode": decode, "transmit": transmit, "info": info}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "encode": encode,
+    "decode": decode,
+    "transmit": transmit,
+    "info": info,
+    "call": call,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:

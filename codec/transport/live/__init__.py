@@ -1,0 +1,1 @@
+"""Speech over UDP, live: packets at the pace of speech, a jitter buffer, concealment and statistics."""
