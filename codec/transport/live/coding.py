@@ -5,21 +5,25 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from codec.channels.link import Connection
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
+from codec.layers.streaming import obstacle
 
 LOOK_AHEAD = 5  # frames by default, where a codec looks ahead at all
+CONCEALING = 25  # frames before a frame that concealment sees where the decoder keeps a state
 LONGEST_CONTEXT = 50  # frames before a frame, where the receptive field is longer or unbounded
 
 
 class LiveEncoder:
     """Encodes speech as it is spoken: codes of a packet as soon as its look-ahead was spoken too.
 
-    Each packet is encoded between the encoder's receptive field before it, 50 frames at most, and `look_ahead` frames
-    after it. The codes are those of the undivided clip where that covers the receptive field.
+    A causal encoder goes on from where it was. Another one gets each packet between its receptive field before it, 50
+    frames at most, and `look_ahead` frames after it; the codes are those of the undivided clip where that covers the
+    receptive field.
 
     Attributes:
         packet_samples: of the input, in a packet.
@@ -34,17 +38,27 @@ class LiveEncoder:
     def __init__(self, codec: NeuralCodec, packet_frames: int, *, look_ahead: int = LOOK_AHEAD) -> None:
         self.packet_samples = packet_frames * codec.hop_length
         before, after = _contexts(codec.encoder.receptive_field, look_ahead)
+        self._causal = None if obstacle(codec.encoder) else codec.streaming_encoder()
         self._stream = codec.encode_stream([], chunk=packet_frames, before=before, after=after)
         self._windows = self._stream.windows()
-        self.delay = self._stream.latency
+        self.delay = self._stream.latency if self._causal is None else packet_frames / codec.frame_rate
 
     def push(self, samples: Tensor) -> Iterator[Tensor]:
-        """Codes `[1, K, packet_frames]` of each packet that further samples `[1, 1, n]` complete."""
-        return map(self._stream.encode, self._windows.push(samples))
+        """Codes `[1, K, packet_frames]` of each packet that further samples `[1, 1, n]` complete.
+
+        Samples come in whole packets, but for the last ones.
+        """
+        if self._causal is None:
+            yield from map(self._stream.encode, self._windows.push(samples))
+        elif (codes := self._causal.step(samples)).shape[-1]:
+            yield codes
 
     def finish(self) -> Iterator[Tensor]:
-        """Codes of the rest; the last packet may have fewer frames."""
-        return map(self._stream.encode, self._windows.finish())
+        """Codes of the rest; the last packets may have fewer frames."""
+        if self._causal is None:
+            yield from map(self._stream.encode, self._windows.finish())
+        elif (codes := self._causal.finish()).shape[-1]:
+            yield codes
 
 
 class Played(NamedTuple):
@@ -60,10 +74,11 @@ class Played(NamedTuple):
 
 
 class LiveDecoder:
-    """Decodes one frame at a time, with the frames that were played before it and those that have come after it.
+    """Decodes one frame at a time: concealment first, among the frames played before it and those held after it.
 
-    The frames ahead are what the jitter buffer holds anyway: decoding them adds no delay. What has not come yet is
-    concealed for the time being, and may be there when its turn comes.
+    A causal decoder goes on from where it was. Another one decodes each frame anew between the frames played before it
+    and those held after it. The frames ahead are what the jitter buffer holds anyway, so they add no delay; what has not
+    come yet is concealed for the time being, and may be there when its turn comes.
 
     Attributes:
         look_ahead: frames after the one that is played that `play` can use.
@@ -76,8 +91,12 @@ class LiveDecoder:
     """
 
     def __init__(self, codec: NeuralCodec, connection: Connection, *, look_ahead: int = LOOK_AHEAD) -> None:
-        self.codec, self.connection, self.delay = codec, connection, 0.0
+        self.codec, self.connection = codec, connection
         before, after = _contexts(codec.decoder.receptive_field, look_ahead)
+        self._causal = None if obstacle(codec.decoder) else codec.streaming_decoder()
+        if self._causal is not None:
+            before, after = CONCEALING, 0
+        self.delay = 0.0 if self._causal is None else self._causal.latency
         self.look_ahead = max(after, connection.delay_frames)
         self._played: deque[Tensor] = deque(maxlen=before)
         self._lost = torch.full((connection.bits_per_frame,), 0.5)
@@ -104,7 +123,10 @@ class LiveDecoder:
 
     def _decode(self, latents: Tensor, place: int) -> Tensor:
         hop = self.codec.decoder.hop_length
-        return self.codec.decode_latents(latents)[0, 0, place * hop : (place + 1) * hop]
+        if self._causal is None:
+            return self.codec.decode_latents(latents)[0, 0, place * hop : (place + 1) * hop]
+        audio = self._causal.step_latents(latents[..., place : place + 1])[0, 0]
+        return F.pad(audio, (hop - len(audio), 0))  # the first steps give fewer samples
 
 
 def _contexts(field: tuple[int, int] | None, look_ahead: int) -> tuple[int, int]:
