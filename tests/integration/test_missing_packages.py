@@ -106,6 +106,8 @@ SENTENCES = [
      "MissingDependency: DNSMOS needs the packages speechmos and onnxruntime: pip install '.[mos]'."),
     ("distillmos", "from callbacks import DistillMOS\ndef use(file): DistillMOS()\nfile = ''",
      "MissingDependency: DistillMOS needs the package distillmos: pip install '.[mos]'."),
+    ("sounddevice", "from codec.transport.live.devices import Microphone as use; file = 16_000",
+     "MissingDependency: The microphone needs the package sounddevice: pip install '.[live]'."),
     ("visqol", "from callbacks import ViSQOL\ndef use(file): ViSQOL()\nfile = ''",
      "MissingDependency: ViSQOL needs the package visqol: pip install '.[visqol]'."),
     ("onnxscript", "from codec import load_codec\nfrom codec.hub.onnx import export_onnx\n"

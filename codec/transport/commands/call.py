@@ -68,7 +68,7 @@ def call(
         stats: File for a line of JSON each second.
         device: Where the codec computes, such as cuda.
     """
-    _check(to, listen, source, output, seconds, wait)
+    _check(to, listen, source, output, packet_frames, seconds, wait)
     torch.set_num_threads(1)  # a frame is too little work to share
     model, link = open_codec(codec, device), link or Link()
     speech = None if source is None else _source(source, model)
@@ -91,8 +91,9 @@ def call(
 
 
 def _check(
-    to: str | None, listen: str | None, source: str | None, output: str | None, seconds: float | None, wait: float
-) -> None:
+    to: str | None, listen: str | None, source: str | None, output: str | None, packet_frames: int,
+    seconds: float | None, wait: float,
+) -> None:  # fmt: skip
     """Refuse options that do not go together."""
     if source is None and output is None:
         raise InvalidValue(
@@ -101,6 +102,8 @@ def _check(
     if to is None and (listen is None or output is None):
         remedy = "give --to HOST:PORT, or --listen PORT with an --output"
         raise InvalidValue("to", None, "is missing: nobody is there to talk to", remedy)
+    if not 1 <= packet_frames <= 255:
+        raise InvalidValue("packet_frames", packet_frames, "must be 1 to 255", "take 1")
     if seconds is not None and not seconds > 0:
         raise InvalidValue("seconds", seconds, "must be above 0", "leave it out to go on to the end")
     if not wait > 0:

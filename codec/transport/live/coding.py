@@ -77,8 +77,8 @@ class LiveDecoder:
     """Decodes one frame at a time: concealment first, among the frames played before it and those held after it.
 
     A causal decoder goes on from where it was. Another one decodes each frame anew between the frames played before it
-    and those held after it. The frames ahead are what the jitter buffer holds anyway, so they add no delay; what has not
-    come yet is concealed for the time being, and may be there when its turn comes.
+    and those held after it. The frames ahead are what the jitter buffer holds anyway, so they add no delay; what has
+    not come yet is concealed for the time being, and may be there when its turn comes.
 
     Attributes:
         look_ahead: frames after the one that is played that `play` can use.
