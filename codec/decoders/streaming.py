@@ -182,7 +182,7 @@ class StreamingDecoder(Stream[DecodingState]):
         """The last samples `[B, 1, n]`, at most `lookahead`. The streams have ended then."""
         state = self.current()
         self.state = None
-        if state.skip == self.lookahead:  # nothing was decoded, or nothing is left
+        if not self.lookahead:
             return self._no_audio()
         with torch.no_grad():
             tail = self.decoder.finish(state.decoder)

@@ -7,8 +7,9 @@ import pickle
 import pytest
 import torch
 
-from codec import FSQ, ConvNeXtBackbone, InvalidValue, NeuralCodec, SpectralEncoder, VocosDecoder
-from tests.support.causal_codecs import HOP, STREAMING_CODECS, streaming_codec
+from codec import FSQ, ConvNeXtBackbone, Decoder, InvalidValue, NeuralCodec, SpectralEncoder, VocosDecoder
+from codec.layers.streaming import Memoryless
+from tests.support.causal_codecs import HOP, STREAMING_CODECS, state_tensors, streaming_codec
 
 
 def sound(samples, batch=1):
@@ -168,16 +169,32 @@ def test_an_hours_stream_holds_what_a_seconds_does():
     encoder, decoder = codec.streaming_encoder(), codec.streaming_decoder()
 
     def size(state):
-        return len(pickle.dumps(state))
+        return sum(tensor.untyped_storage().nbytes() for tensor in state_tensors(state))
 
-    for _ in range(2):
-        codes = encoder.step(sound(30 * HOP))
-        decoder.step(codes)
+    decoder.step(encoder.step(sound(HOP)))
     held = size(encoder.state), size(decoder.state)
-    for _ in range(20):
-        decoder.step(encoder.step(sound(30 * HOP)))
-    assert (size(encoder.state), size(decoder.state)) == held
+    for frames in [50] * 20 + [7]:
+        decoder.step(encoder.step(sound(frames * HOP + HOP)[..., : frames * HOP]))
+        assert (size(encoder.state), size(decoder.state)) == held
     assert not any(t.requires_grad for t in (encoder.state.pending, decoder.state.early))
+
+
+class Repeated(Decoder, Memoryless):
+    """A part of another's making, without look-ahead: each frame's first latent, held."""
+
+    dim, hop_length = 16, HOP
+
+    def forward(self, latents):
+        return latents[:, :1].repeat_interleave(HOP, -1)
+
+
+def test_a_part_of_ones_own_streams():
+    codec = NeuralCodec(streaming_codec("small").encoder, FSQ(16, (4, 4)), Repeated(), sample_rate=8_000).eval()
+    codes = codec.encode(sound(9 * HOP))
+    stream = codec.streaming_decoder()
+    found = streamed(stream.step, stream.finish, codes, [4])
+    torch.testing.assert_close(found, codec.decode(codes), atol=1e-6, rtol=0)
+    assert stream.latency == 0
 
 
 def test_lost_codes_are_erased_as_in_decode():

@@ -1,6 +1,9 @@
 """Causal codecs of a few thousand weights, for tests of live streams."""
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from codec import (
     FSQ,
@@ -49,3 +52,10 @@ def streaming_codec(name):
                 parameter.fill_(0.5)
         codec.decoder.head.bias[: codec.decoder.n_fft // 2 + 1] -= 1.0
     return codec
+
+
+def state_tensors(state: Any) -> list[Tensor]:
+    """All tensors of a stream's state."""
+    if isinstance(state, tuple):
+        return [tensor for part in state for tensor in state_tensors(part)]
+    return [state] if isinstance(state, Tensor) else []

@@ -13,6 +13,7 @@ from codec.layers.attention import Attention, LocalAttention, TransformerBlock
 from codec.layers.blocks import ConvNeXtBlock, FrameConv, FrameGroupNorm, ResNetBlock, TimeGroupNorm
 from codec.layers.l3ac import DepthwiseUnit, PaddedConv, ResponseNorm
 from codec.layers.streaming import Streaming, check_streams, obstacle, restarted, start_layers, step_layers
+from tests.support.causal_codecs import state_tensors
 
 HOP = 40
 STUDENT = dict(strides=(2, 4), depths=(1, 1, 2), attention_stride=5, attention_depth=2, heads=2, window=7)
@@ -69,10 +70,6 @@ def stepped(part, x, sizes, *, hop, time, into):
     return torch.cat(outputs, into), state
 
 
-def tensors(state):
-    return [state] if isinstance(state, torch.Tensor) else [t for part in state for t in tensors(part)]
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("sizes", [[1], [2], [7], [50], [3, 1, 20, 8]], ids=str)
@@ -106,12 +103,12 @@ def test_a_step_leaves_its_state_as_it_was_and_a_state_can_be_copied_and_stored(
 def test_a_state_neither_grows_nor_holds_more_than_it_shows(name):
     part, channels, hop, time, _ = built(name)
     state = part.start(3)
-    shapes = [(t.shape, t.dtype) for t in tensors(state)]
+    shapes = [(t.shape, t.dtype) for t in state_tensors(state)]
     for size in (1, 30, 2, 11):
         _, state = part.step(signal(channels, size * hop, time), state)
-        assert [(t.shape, t.dtype) for t in tensors(state)] == shapes
-        assert all(t.shape[0] == 3 for t in tensors(state))
-        assert all(t.untyped_storage().nbytes() == t.numel() * t.element_size() for t in tensors(state))
+        assert [(t.shape, t.dtype) for t in state_tensors(state)] == shapes
+        assert all(t.shape[0] == 3 for t in state_tensors(state))
+        assert all(t.untyped_storage().nbytes() == t.numel() * t.element_size() for t in state_tensors(state))
 
 
 @torch.no_grad()
@@ -126,7 +123,7 @@ def test_a_row_that_begins_anew_is_as_at_the_start_and_the_others_go_on(name):
     fresh, _ = part.step(x, part.start(3))
     torch.testing.assert_close(mixed[1], fresh[1], atol=1e-6, rtol=0)
     torch.testing.assert_close(mixed[[0, 2]], going[[0, 2]], atol=1e-6, rtol=0)
-    if tensors(state):
+    if state_tensors(state):
         assert not torch.allclose(going[1], fresh[1], atol=1e-4)
 
 
