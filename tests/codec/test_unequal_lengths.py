@@ -60,6 +60,7 @@ class Summed(Decoder):
 
 ENCODERS = {
     "spectral": lambda: SpectralEncoder(16, HOP, width=8, depth=2),
+    "causal spectral": lambda: SpectralEncoder(16, HOP, width=8, depth=2, causal=True),
     "wide window": lambda: SpectralEncoder(16, HOP, width=8, depth=1, window=4),
     "mel": lambda: MelEncoder(16, HOP, bands=10, width=8, depth=1, sample_rate=8_000),
     "acoustic": lambda: AcousticEncoder(16, 4, strides=(2, 4, 5), dilations=(1, 3)),

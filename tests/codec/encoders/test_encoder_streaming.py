@@ -20,6 +20,8 @@ BOUNDED = {
     "spectral": lambda: SpectralEncoder(16, HOP, width=8, depth=2),
     "wide window": lambda: SpectralEncoder(16, HOP, width=8, depth=1, window=4),
     "mel": lambda: MelEncoder(16, HOP, bands=10, width=8, depth=1, sample_rate=8_000),
+    "causal spectral": lambda: SpectralEncoder(16, HOP, width=8, depth=2, causal=True),
+    "causal mel": lambda: MelEncoder(16, HOP, bands=10, width=8, depth=1, window=5, sample_rate=8_000, causal=True),
     "acoustic": lambda: AcousticEncoder(16, 4, strides=(2, 4, 5), dilations=(1, 3)),
     "without filters": lambda: AcousticEncoder(16, 4, strides=(5, 8), anti_aliased=False),
     "fused": lambda: FusedEncoder(

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from codec.layers.spectral import Frames, RealTransform, frame_spectra, hann_window
+from codec.errors import InvalidValue
+from codec.layers.spectral import Frames, RealTransform, frame_spectra, hann_window, past_stft, past_window
 
 CPU = torch.device("cpu")
 
@@ -42,3 +43,22 @@ def test_gradients_of_frames_are_those_of_unfold_to_the_last_bit(length, hop):
 @pytest.mark.parametrize("length", [2, 7, 78, 320, 1280])
 def test_the_window_is_pytorchs(length):
     assert torch.equal(hann_window(length, CPU), torch.hann_window(length))
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(960, 320), (120, 40), (40, 40), (77, 11)])
+def test_the_window_of_causal_encoders_peaks_half_a_hop_before_its_end(n_fft, hop):
+    window, fall = past_window(n_fft, hop, CPU), hop // 2
+    rise = n_fft - fall
+    assert window.shape == (n_fft,) and window.min() > 0 and window.max() <= 1
+    assert (window[:rise].diff() > 0).all() and (window[rise:].diff() < 0).all()
+    assert window[rise - 1 : rise + 1].min() > 0.97 and window[[0, -1]].max() < 0.03
+
+
+def test_spectra_of_the_past_end_with_their_hop():
+    audio = torch.randn(2, 80 + 5 * 40)
+    found = past_stft(audio, 120, 40)
+    assert found.shape == (2, 61, 5)
+    last = torch.fft.rfft(audio[:, -120:] * past_window(120, 40, CPU))
+    torch.testing.assert_close(found[..., -1], last, atol=1e-5, rtol=0)
+    with pytest.raises(InvalidValue, match="n_fft 30 must be at least hop_length 40"):
+        past_stft(audio, 30, 40)
