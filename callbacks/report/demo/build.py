@@ -59,7 +59,7 @@ def export(codec: NeuralCodec) -> Models:
     from codec.hub.onnx import export_onnx  # here: its packages are optional
 
     with tempfile.TemporaryDirectory() as folder:
-        written = export_onnx(codec, folder, precision="float32")
+        written = export_onnx(codec, folder, precision="float16")
         return Models(_bare(written.encode), _bare(written.decode))
 
 
