@@ -1,15 +1,16 @@
 """Exported codecs beside PyTorch: equal codes, difference of the audio, loss in score, file sizes, real-time factors.
 
     python -m tests.benchmarks.onnx_export MANIFEST [--clips 20] [--runs 15] [--codecs small_fsq ...] [--out DIR]
-        [--only agreement|speed]
+        [--only agreement|speed] [--exports DIR]
 
 MANIFEST is a TSV file with a column `path`, in the folder of its clips, which are resampled to the codec's rate. Writes
-agreement.csv and speed.csv into --out; the manual quotes those in docs/results/onnx.
+agreement.csv and speed.csv into --out; the manual quotes those in docs/results/onnx. --exports keeps the exported
+files, and takes those that it has.
 
 Agreement: `equal_codes` is the share of frames whose codes all equal PyTorch's; `audio_difference` the largest
-difference over the clips between the audio of PyTorch's codes, over that clip's peak; `difference_with_erasures` the
-same with every tenth code erased. `stoi` and `pesq` are PyTorch's means over the clips, and their `_change` those of
-audio encoded and decoded by the exported files, minus these.
+difference over the clips between the audio of PyTorch's codes, in millionths of that clip's peak;
+`difference_with_erasures` the same with every tenth frame erased. `stoi` and `pesq` are PyTorch's means over the clips,
+and their `_change` those of audio encoded and decoded by the exported files, minus these.
 
 Speed: seconds of computing for a second of audio, --seconds of it at once, on 1 and 2 threads. Runs of PyTorch and of
 each precision alternate, so that a busy machine hits all alike; least and median of the runs, and PyTorch's least over
@@ -95,7 +96,7 @@ def agreement(codec: Any, files: dict[str, Any], clips: list[torch.Tensor]) -> l
             equal, frames = equal + int((found == codes).all(1).sum()), frames + codes.shape[-1]
             nothing = np.zeros_like(erased)
             pairs = (audio, exported.decode(codes, nothing)), (with_erasures, exported.decode(codes, erased))
-            differences.append([np.abs(a - b).max() / np.abs(a).max() for a, b in pairs])
+            differences.append([1e6 * np.abs(a - b).max() / np.abs(a).max() for a, b in pairs])
             theirs.append(scores(clip, exported.decode(found, nothing)))
         change = np.mean(theirs, 0) - np.mean(ours, 0)
         row = {"clips": len(clips), "frames": frames, "equal_codes": equal / frames}
@@ -104,6 +105,7 @@ def agreement(codec: Any, files: dict[str, Any], clips: list[torch.Tensor]) -> l
         row |= {f"{name}_change": value for name, value in zip(metrics, change, strict=True)}
         row |= {f"{name}_megabytes": getattr(file, name).stat().st_size / 1e6 for name in ("encode", "decode")}
         rows.append({"precision": precision, **row})
+        print(rows[-1], flush=True)
     return rows
 
 
@@ -143,12 +145,22 @@ def speed(codec: Any, files: dict[str, Any], clip: torch.Tensor, runs: int) -> l
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{k: v if isinstance(v, (str, int)) else f"{v:.6g}" for k, v in row.items()} for row in rows]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        writer.writerows(rows)
     for row in rows:
-        print("  ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()), flush=True)
+        print("  ".join(map(str, row.values())), flush=True)
+
+
+def exported_files(codec: Any, folder: Path, precision: Any) -> Any:
+    """Those in the folder, or new ones."""
+    from codec.hub.onnx import OnnxFiles, export_onnx
+
+    if (folder / "codec.json").is_file():
+        return OnnxFiles(folder / "encode.onnx", folder / "decode.onnx", folder / "codec.json", {})
+    return export_onnx(codec, folder, precision=precision)
 
 
 def main() -> None:
@@ -159,18 +171,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--codecs", nargs="+", default=CODECS)
     parser.add_argument("--out", type=Path, default=Path("runs/onnx"))
+    parser.add_argument("--exports", type=Path, default=None)
     parser.add_argument("--only", choices=["agreement", "speed"], default=None)
     arguments = parser.parse_args()
     from codec import load_codec
-    from codec.hub.onnx import PRECISIONS, export_onnx
+    from codec.hub.onnx import PRECISIONS
 
     agreed: list[dict[str, Any]] = []
     timed: list[dict[str, Any]] = []
-    for name in arguments.codecs:
-        codec = load_codec(name)
-        clips = read_clips(arguments.manifest, arguments.clips, codec.sample_rate)
-        with tempfile.TemporaryDirectory() as folder:
-            files = {kind: export_onnx(codec, Path(folder) / kind, precision=kind) for kind in PRECISIONS}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in arguments.codecs:
+            codec, folder = load_codec(name), (arguments.exports or Path(temporary)) / name
+            clips = read_clips(arguments.manifest, arguments.clips, codec.sample_rate)
+            files = {kind: exported_files(codec, folder / kind, kind) for kind in PRECISIONS}
             if arguments.only != "speed":
                 agreed += [{"codec": name, **row} for row in agreement(codec, files, clips)]
             if arguments.only != "agreement":

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 
 from codec.codec import NeuralCodec
-from codec.errors import InvalidValue, MissingDependency
+from codec.errors import InvalidValue, MissingDependency, first_line
 from codec.hub.onnx.folders import new_folder, write_description
 from codec.hub.onnx.graphs import Graph, part_graphs, whole_graphs
 from codec.hub.onnx.precision import with_precision
@@ -62,7 +62,8 @@ def export_onnx(
             `dequantizer.onnx` (codes and erasures to latents) and `decoder.onnx` (latents to audio).
 
     Raises:
-        InvalidValue: a part that has no form for export, another precision, or `out` is not an empty folder.
+        InvalidValue: a part that has no form for export or is not converted, another precision, or `out` is not an
+            empty folder.
         MissingDependency: onnx, onnxscript or onnxruntime is not installed.
     """
     if precision not in PRECISIONS:
@@ -83,17 +84,21 @@ def write_graph(graph: Graph, path: Path, *, precision: Precision) -> None:
     """Write one graph, its weights inside the file."""
     onnx = importlib.import_module("onnx")
     with torch.no_grad(), quiet(), fewer_logs():
-        program = torch.onnx.export(
-            graph.module,
-            tuple(graph.inputs.values()),
-            dynamo=True,
-            dynamic_shapes=tuple(graph.axes.values()),
-            input_names=list(graph.inputs),
-            output_names=[graph.output],
-            opset_version=OPSET,
-            external_data=False,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                graph.module,
+                tuple(graph.inputs.values()),
+                dynamo=True,
+                dynamic_shapes=tuple(graph.axes.values()),
+                input_names=list(graph.inputs),
+                output_names=[graph.output],
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            allowed = f"cannot be converted with the installed onnxscript ({first_line(error)})"
+            raise InvalidValue(path.stem, None, allowed, "pip install --upgrade onnxscript") from error
         assert program is not None
         onnx.save(with_precision(program.model_proto, precision), path)
 

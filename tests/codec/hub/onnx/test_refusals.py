@@ -64,6 +64,18 @@ def test_another_precision(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_the_exporter_does_not_convert(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+
+    def export(*args: object, **kwargs: object) -> None:
+        raise torch.onnx.OnnxExporterError("Failed to convert the program.\nNext steps:\n...")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    with pytest.raises(InvalidValue) as stopped:
+        export_onnx(random_codec(), tmp_path / "out")
+    assert str(stopped.value).startswith("encode cannot be converted") and "\n" not in str(stopped.value)
+
+
 @pytest.mark.parametrize("kind", ["a file", "a folder with a file"])
 @pytest.mark.parametrize("export", [export_onnx, export_program])
 def test_what_is_there_stays(tmp_path, kind, export):
