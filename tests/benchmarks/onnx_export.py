@@ -110,7 +110,7 @@ def agreement(codec: Any, files: dict[str, Any], clips: list[torch.Tensor]) -> l
 
 
 def speed(codec: Any, files: dict[str, Any], clip: torch.Tensor, runs: int) -> list[dict[str, Any]]:
-    """One row for each system, number of threads and direction."""
+    """One row for each system, direction and number of threads."""
     rows, audio = [], clip.numpy()
     with torch.inference_mode():
         codes = codec.encode(clip)
@@ -139,7 +139,7 @@ def speed(codec: Any, files: dict[str, Any], clip: torch.Tensor, runs: int) -> l
         for (system, direction), found in times.items():
             factors = {"least": min(found) / seconds, "median": statistics.median(found) / seconds}
             factors["times_as_fast"] = min(times["PyTorch", direction]) / min(found)
-            rows.append({"system": system, "threads": threads, "direction": direction, **factors})
+            rows.append({"system": system, "task": f"{direction} on {threads}", **factors})
     return rows
 
 
