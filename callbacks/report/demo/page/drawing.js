@@ -21,7 +21,8 @@ function colour(name) {
 
 const css = name => `rgb(${colour(name).join(" ")})`;
 
-function drawWave(id, samples) {
+// A waveform, `peak` at the edges; both of a page have that of the original, so that their levels compare.
+function drawWave(id, samples, peak) {
   const { context, width, height } = canvasOf(id);
   context.fillStyle = css("line");
   context.fillRect(0, Math.floor(height / 2), width, 1);
@@ -30,7 +31,7 @@ function drawWave(id, samples) {
     const [first, last] = [column, column + 1].map(edge => Math.floor(edge * samples.length / width));
     let [low, high] = [0, 0];
     for (let n = first; n < last; n++) { low = Math.min(low, samples[n]); high = Math.max(high, samples[n]); }
-    const [top, bottom] = [high, low].map(value => (1 - Math.max(-1, Math.min(1, value))) * height / 2);
+    const [top, bottom] = [high, low].map(value => (1 - Math.max(-1, Math.min(1, value / (peak || 1)))) * height / 2);
     context.fillRect(column, top, 1, Math.max(1, bottom - top));
   }
 }

@@ -105,13 +105,13 @@ function tell({ codec, clip }, sent) {
 
 function drawReceived() {
   if (!shown) return;
-  drawWave("received-wave", shown.audio);
+  drawWave("received-wave", shown.audio, peakOf(shown.clip.samples));
   drawSpectrum("received-spectrum", shown.audio);
 }
 
 function drawAll() {
   if (!chosen.clip.samples) return;
-  drawWave("original-wave", chosen.clip.samples);
+  drawWave("original-wave", chosen.clip.samples, peakOf(chosen.clip.samples));
   drawSpectrum("original-spectrum", chosen.clip.samples);
   if (shown?.clip === chosen.clip) {
     drawBits("bits", shown.sent, shown.codec.widths);

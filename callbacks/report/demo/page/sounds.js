@@ -2,6 +2,8 @@
 const LONGEST = 20; // s
 const PEAK = 0.5; // of files and recordings, as speech in training is rarely louder
 
+const peakOf = samples => samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+
 // Embedded samples of 16 bits.
 async function embedded(name) {
   const letters = atob(find(`asset-${name}`).textContent.trim());
@@ -24,7 +26,7 @@ async function decoded(bytes) {
     const one = buffer.getChannelData(channel);
     for (let n = 0; n < samples.length; n++) samples[n] += one[n] / buffer.numberOfChannels;
   }
-  const peak = samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const peak = peakOf(samples);
   if (!(peak > 1e-4)) throw new Error("There is no sound in it: try again, closer to the microphone or with another file.");
   return { samples: samples.map(value => value * PEAK / peak), cut: buffer.length > samples.length };
 }
