@@ -13,6 +13,8 @@ FIRST_TARGET = 0.08  # seconds, before anything is known of the network
 MEMORY = 5.0  # seconds of arrivals that the target and the clocks' drift are measured on
 IN_TIME = 0.98  # share of arrivals that an adapted target waits for
 REACH = 3.0  # seconds ahead of the frame played; what is further ahead is not kept
+DROP_EVERY = 0.2  # seconds between frames dropped
+HURRY = 0.2  # seconds too late, above which every other frame is dropped
 ASTRAY = 10  # arrivals in a row, all late or all beyond the reach, that restart the playout
 MOST_ARRIVALS = 4096  # measured on, whatever comes
 REMEMBERED = 512  # arrivals that are told from their doubles
@@ -38,9 +40,10 @@ class Playout:
     The delay of an arrival is its time minus frame number · `frame_seconds`. Over the arrivals of the last 5 s, the
     smallest is the base: it moves only with the clocks of sender and receiver. Frames are played at base + target. The
     target is fixed, or the smallest above which 2 % of these arrivals lie, plus half a frame, from 20 to 500 ms.
-    Where the playout is more than half a frame too early, a frame is inserted, at most one in four; where it is more
-    than one and a half too late, a frame is dropped, at most one in 0.2 s. Ten arrivals in a row that are all late, or
-    all further ahead than 3 s, restart it. Memory is bounded by 3 s of frames and 4096 arrivals, whatever comes.
+    Where the playout is more than half a frame too early, a frame is inserted, at most one in four. Where it is more
+    than one and a half too late, a frame is dropped, at most one in 0.2 s; above 0.2 s too late, every other one. Ten
+    arrivals in a row that are all late, or all further ahead than 3 s, restart it. Memory is bounded by 3 s of frames
+    and 4096 arrivals, whatever comes.
 
     Attributes:
         position: number of the frame whose turn is next; None before the first arrival.
@@ -116,7 +119,8 @@ class Playout:
             self._since_change = 0
             self.counts.inserted += 1
             return Turn(None, None, 0.0)
-        if excess > 1.5 * self.frame_seconds and self._since_change >= 0.2 / self.frame_seconds:
+        pause = DROP_EVERY / self.frame_seconds if excess < HURRY else 2
+        if excess > 1.5 * self.frame_seconds and self._since_change >= pause:
             self._since_change = 0
             self.counts.dropped += 1
             self._take()

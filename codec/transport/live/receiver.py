@@ -128,7 +128,7 @@ class Receiver:
 
     def run(self, sink: Sink, stop: threading.Event, *, wait: float = 10.0) -> None:
         """Play until the stream has ended, none was heard for `wait` seconds after the first, or `stop` is set."""
-        while self._stream is None or self._stream.playout.position is None:
+        while self._stream is None or not (self._stream.has_ended or self._stream.playout.position is not None):
             if stop.wait(self.frame_seconds):
                 return
         tick = self._stream.playout.starts_at

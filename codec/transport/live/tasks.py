@@ -30,6 +30,7 @@ class Tasks:
 
     def wait(self, seconds: float) -> None:
         """Wait until a task ends, at most for some seconds; raise what one has raised."""
+        self._raise()
         running = [future for future in self._running.values() if not future.done()]
         wait(running, seconds, FIRST_COMPLETED)
         self._raise()

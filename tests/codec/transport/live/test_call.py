@@ -1,9 +1,13 @@
-"""`python -m codec call` on the loopback device, directly and through a relay that loses, delays and reorders."""
+"""`python -m codec call` on the loopback device, directly and through a relay that loses, delays and reorders.
+
+Bounds hold on a machine that has no time: there, playing leaves frames out, and packets come late.
+"""
 
 import json
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ import soundfile
 from codec import save_codec
 from codec.__main__ import main
 from codec.transport.live.endpoint import Endpoint
+from codec.transport.live.statistics import ReceiverStatistics
 from tests.support.codec_fakes import tiny_codec
 from tests.support.speech import speech_like
 from tests.support.udp_relay import Relay
@@ -74,12 +79,14 @@ def test_a_file_is_heard_at_the_other_side(folder, tmp_path, capsys):
     with answered(folder, "--listen", f"127.0.0.1:{port}", "--output", tmp_path / "heard.wav", "--stats", stats):
         call(folder, "--to", f"127.0.0.1:{port}", "--source", folder / "speech.wav", "--crc")
     audio, rate = soundfile.read(tmp_path / "heard.wav")
-    assert rate == 16_000 and 1.8 <= len(audio) / rate <= 3.5 and np.abs(audio).max() > 0
+    assert rate == 16_000 and 0.3 <= len(audio) / rate <= 6 and np.abs(audio).max() > 0
     found = lines(stats)
     assert {"seconds", "memory_mb", "receiver"} <= set(found[-1])
-    assert found[-1]["receiver"]["packets"] > 50
     told = capsys.readouterr()
-    assert "sent: 100 packets, 100 frames" in told.out and "heard: " in told.out and "% concealed" in told.out
+    assert "sent: 100 packets, 100 frames" in told.out and "% concealed" in told.out
+    counts = counted(told.out)
+    assert counts["packets"] + counts["late"] == 100 and counts["streams"] == 1
+    assert counts["restarts"] or counts["frames"] + counts["skipped"] + counts["dropped"] - counts["inserted"] >= 100
     assert "Listening at 127.0.0.1" in told.err
 
 
@@ -90,20 +97,26 @@ def test_losses_jitter_and_reordering(folder, tmp_path, capsys):
         answered(folder, "--listen", f"127.0.0.1:{port}", "--output", tmp_path / "heard.wav", "--buffer_ms", "150"),
     ):
         call(folder, "--to", f"127.0.0.1:{relay.address[1]}", "--source", folder / "speech.wav")
-    counts = counted(capsys.readouterr().out)
-    assert relay.lost > 2
-    assert 2 <= counts["lost"] <= 40 and counts["reordered"] >= 3 and counts["streams"] == 1
-    assert 1.8 <= soundfile.info(tmp_path / "heard.wav").duration <= 3.5
+    told = capsys.readouterr().out
+    counts = counted(told)
+    assert relay.lost > 2 and counts["streams"] == 1
+    sent = int(told.split(" datagrams")[0].rpartition(" ")[2])
+    assert sent == relay.passed + relay.lost
+    arrived = counts["packets"] + counts["late"] + counts["early"]
+    assert sent - 100 - relay.lost <= relay.passed - arrived <= sent - 100  # headers and ends
+    assert counts["reordered"] >= 3 and counts["concealed"] >= counts["lost"] >= 1
+    assert 0.3 <= soundfile.info(tmp_path / "heard.wav").duration <= 6
 
 
 def counted(told: str) -> dict[str, int]:
-    """Counts of the line "heard: …"."""
+    """Counts of the line "heard: …", zeros included."""
     line = next(line for line in told.splitlines() if line.startswith("heard: "))
     pairs = line.removeprefix("heard: ").split(";")[0].split(", ")
-    return {"lost": 0, "reordered": 0} | {name: int(count) for count, name in (pair.split(" ", 1) for pair in pairs)}
+    zeros = {name: 0 for name, value in asdict(ReceiverStatistics()).items() if isinstance(value, int)}
+    return zeros | {name: int(count) for count, name in (pair.split(" ", 1) for pair in pairs)}
 
 
-def test_two_way_with_one_side_that_answers_whoever_calls(folder, tmp_path):
+def test_two_way_with_one_side_that_answers_whoever_calls(folder, tmp_path, capsys):
     port = free_port()
     there = ["--listen", f"127.0.0.1:{port}", "--source", folder / "speech.wav", "--output", tmp_path / "there.wav"]
     with answered(folder, *there):
@@ -114,7 +127,9 @@ def test_two_way_with_one_side_that_answers_whoever_calls(folder, tmp_path):
         )  # fmt: skip
     for name in ("here.wav", "there.wav"):
         audio, rate = soundfile.read(tmp_path / name)
-        assert 1.5 <= len(audio) / rate <= 4 and np.abs(audio).max() > 0
+        assert 0.3 <= len(audio) / rate <= 8 and np.abs(audio).max() > 0
+    told = capsys.readouterr().out
+    assert told.count(" 100 frames, ") >= 2 and told.count("1 streams") == 2
 
 
 def test_a_receiver_that_starts_late(folder, tmp_path, capsys):
@@ -122,10 +137,10 @@ def test_a_receiver_that_starts_late(folder, tmp_path, capsys):
     sender = ["--to", f"127.0.0.1:{port}", "--source", folder / "speech.wav"]
     with answered(folder, *sender):
         time.sleep(0.6)
-        call(folder, "--listen", f"127.0.0.1:{port}", "--output", tmp_path / "heard.wav")
+        call(folder, "--wait", 3, "--listen", f"127.0.0.1:{port}", "--output", tmp_path / "heard.wav")
     counts = counted(capsys.readouterr().out)
-    assert 5 <= counts["packets"] <= 80 and counts["streams"] == 1
-    assert 0.2 < soundfile.info(tmp_path / "heard.wav").duration < 2.0
+    assert 0 < counts["packets"] <= 80 and counts["streams"] == 1
+    assert 0.05 < soundfile.info(tmp_path / "heard.wav").duration < 5
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,19 @@ def test_a_pause_of_the_sender_restarts_the_playout():
     assert run.played[-20:] == list(range(run.played[-1] - 19, run.played[-1] + 1))
 
 
+def test_after_a_delay_that_passes_the_playout_catches_up():
+    run = Simulation(target=0.06)
+    late = [(at + 0.9, number) for at, number in arrivals(100, first=100, at=2.0)]
+    run.run(arrivals(100) + late + arrivals(250, first=200, at=4.9), until=9.8)
+    assert run.counts.restarts >= 1
+    assert all(wait < 0.1 for wait in run.waits[-100:] if wait)
+    run = Simulation(target=0.06)
+    came = arrivals(100) + late + arrivals(250, first=200, at=4.0)  # the delay is what it was before
+    run.run(came, until=8.9)
+    assert run.counts.dropped >= 35  # 0.9 s and what was inserted
+    assert all(wait < 0.1 for wait in run.waits[-50:] if wait)
+
+
 def test_a_packet_far_ahead_moves_nothing_and_ten_restart():
     run = Simulation(target=0.06)
     run.run([*arrivals(100), (0.5, 60_000)], until=1.9)
