@@ -28,6 +28,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="the
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 NAME = "(({ ariaLabel, labels, innerText }) => ariaLabel || labels?.[0]?.innerText || innerText)"
+SOUNDS_AS_DECODED = """(() => { const { samples } = player.buffers.get("channel");
+    const sounding = player.sources.get("channel").source.buffer.getChannelData(0);
+    return sounding.length === samples.length && sounding.every((value, n) => value === samples[n]); })()"""
 SECONDS = (5.003, 2.0)  # no whole number of frames, and one
 
 
@@ -173,6 +176,8 @@ def test_keys_play_switch_and_move_the_slider(desktop: Browser) -> None:
     ready(desktop)
     assert desktop.value("find('errors').textContent") != before
     assert desktop.value("player.running && player.sources.size === 3")
+    assert desktop.value(SOUNDS_AS_DECODED)
+    desktop.wait("[...player.sources].every(([name, { gain }]) => gain.gain.value > 0.9 === (name === 'channel'))")
     desktop.press(" ")
     assert not desktop.value("player.running")
     place = desktop.value("player.position")
