@@ -181,6 +181,7 @@ def test_keys_play_switch_and_move_the_slider(desktop: Browser) -> None:
     desktop.press(" ")
     assert not desktop.value("player.running")
     place = desktop.value("player.position")
+    assert place > 0.1
     time.sleep(0.1)
     assert desktop.value("player.position") == place
     desktop.press("Tab")  # every control has a name, and a place in the order
@@ -242,7 +243,8 @@ def test_the_microphone_becomes_a_clip(page: Path, tmp_path: Path) -> None:
         ready(browser)
         browser.press("m")
         browser.wait("find('status').classList.contains('failed')")
-        assert "open a file" in browser.value("find('status').textContent")
+        said = browser.value("find('status').textContent")
+        assert "open a file" in said and ("There is no microphone" in said or "not allowed" in said)
         assert not browser.errors
 
 
