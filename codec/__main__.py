@@ -1,5 +1,6 @@
 """`python -m codec {encode,decode,transmit,info,call}`: speech into codes, through a channel, and back; live calls."""
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -29,24 +30,40 @@ def main(arguments: list[str] | None = None) -> None:
         own = HelpfulParser(description=lines[0], allow_abbrev=False)
         own.add_function_arguments(function, as_positional=True, fail_untyped=True)
         commands.add_subcommand(name, own, help=lines[0])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unfinished files are removed on the way out
     try:
         given = sys.argv[1:] if arguments is None else arguments
         build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the latter before 4.49
         options = build(parser.parse_args(_with_values(given)))
         status = COMMANDS[options.command](**vars(options[options.command]))
-    except UserError as error:
-        print(f"python -m codec: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("\nInterrupted.")
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:
+        told = _of_the_user(error)
+        if told is None:
+            raise
+        print(f"python -m codec: {told}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted.")
     sys.exit(status)
+
+
+def _of_the_user(error: BaseException | None) -> str | None:
+    """What a user can mend: our own errors, also inside those of the parser, and full disks and the like; else None."""
+    seen = error
+    while seen is not None:
+        if isinstance(seen, UserError):
+            return str(seen)
+        seen = seen.__cause__ or seen.__context__
+    return f"{error.filename or 'output'}: {error.strerror}" if isinstance(error, OSError) and error.strerror else None
 
 
 def _with_values(arguments: list[str]) -> list[str]:
     """Flags such as `--crc` as `--crc=true`, which is what the parser takes."""
+    if not arguments:
+        return []
     flags = {"--crc", "--any_codec", "--as_json"} | ({"--raw"} if arguments[:1] == ["decode"] else set())
     valued = [*arguments[1:], ""]
     return [

@@ -27,7 +27,7 @@ SECTIONS = {
 }
 TABLE_HEAD = "| configuration | parameters | hardware | time | expected |\n|---|---|---|---|---|"
 IN_README = (
-    "quickstart small/fsq small/rvq small/student fsq rvq paper/neucodec paper/distill_neucodec "
+    "quickstart small/fsq small/rvq small/student small/streaming fsq rvq paper/neucodec paper/distill_neucodec "
     "evaluate/pretrained evaluate/compare"
 ).split()
 BEGIN, END = "<!-- configurations: written by `python docs/config_table.py` -->", "<!-- end of configurations -->"

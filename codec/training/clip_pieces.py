@@ -14,6 +14,7 @@ from codec.errors import InvalidValue
 from codec.layers.windows import Window, Windows
 
 LOWPASS_WIDTH, ROLLOFF = 6, 0.99  # torchaudio's defaults
+LARGEST_FILTER = 2**22  # numbers of torchaudio's filter, which has a row for each place between two samples
 
 
 def resample(audio: Tensor, sample_rate: int, new_rate: int) -> Tensor:
@@ -46,7 +47,27 @@ class ResampledPieces:
     def _resample(self, window: Window) -> Tensor:
         old, new = self.rates
         first, stop = window.start * new // old, -(-(window.start + window.size) * new // old)
-        return resample(window.signal, old, new)[..., first:stop]
+        common = math.gcd(old, new)
+        large = old * new // common**2 > LARGEST_FILTER
+        return (resample_at_any_ratio if large else resample)(window.signal, old, new)[..., first:stop]
+
+
+def resample_at_any_ratio(audio: Tensor, sample_rate: int, new_rate: int) -> Tensor:
+    """As `resample`, with the filter computed at each sample's own place: for rates without a large common factor."""
+    base = min(sample_rate, new_rate) * ROLLOFF
+    half = math.ceil(LOWPASS_WIDTH * sample_rate / base)
+    taps = torch.arange(-half, half + 2, dtype=torch.float64, device=audio.device)
+    windows = torch.nn.functional.pad(audio.float(), (half, half + 1)).unfold(-1, 2 * half + 2, 1)  # [B, 1, T, taps]
+    count, block = -(-audio.shape[-1] * new_rate // sample_rate), max(64, 2**20 // len(taps))
+    parts = [audio.new_zeros(*audio.shape[:-1], 0, dtype=torch.float32)]
+    for first in range(0, count, block):
+        place = torch.arange(first, min(count, first + block), device=audio.device) * sample_rate
+        rest = (place % new_rate).double() / new_rate
+        times = ((taps - rest[:, None]) * base / sample_rate).clamp(-LOWPASS_WIDTH, LOWPASS_WIDTH)
+        window = torch.cos(times * math.pi / LOWPASS_WIDTH / 2).square()
+        weights = (torch.sinc(times) * window * base / sample_rate).float()  # [block, taps]
+        parts.append(torch.einsum("bctk,tk->bct", windows[..., place // new_rate, :], weights))
+    return torch.cat(parts, -1)
 
 
 class CodedPieces:

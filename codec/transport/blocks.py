@@ -7,20 +7,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel
+from codec.channels.base import Channel, decision_probabilities
 from codec.channels.bit_errors import BinarySymmetricChannel
 from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
 from codec.channels.index_maps import IndexMap, NaturalMap
 from codec.channels.link import Connection, Link
-from codec.errors import InvalidValue, UnreadableFile
+from codec.errors import InvalidValue, UnreadableFile, UserError, first_line
 from codec.quantizers.base import Quantizer
 from codec.transport.header import StreamHeader
 from codec.transport.index_tables import read_tables, table_text
 from codec.transport.parts import build_part, part_text, read_json
 
 BLOCK_FRAMES = 50  # of a protected block without a wish
-LARGEST_BLOCK = 2**20  # bits sent for a block
+LARGEST_BLOCK = 2**17  # bits sent for a block
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,9 @@ def header_texts(link: Link, quantizer: Quantizer) -> tuple[str, str]:
     if link.entropy_code is not None:
         allowed = "is not part of the bitstream"
         raise InvalidValue("entropy_code", type(link.entropy_code).__name__, allowed, "give it to transmit in --link")
+    if link.concealment is not None or link.prior is not None or link.known_error_rate:
+        allowed = "are the receiver's, and no part of a stream"
+        raise InvalidValue("concealment, prior and known_error_rate", None, allowed, "give them to decode")
     index_map = _index_map_text(connection)
     if link.code is None:
         return index_map, ""
@@ -111,7 +114,7 @@ class BlockFormat:
     """
 
     def __init__(self, header: StreamHeader, *, error_rate: float = 0.0) -> None:
-        self.header, self.frame_bits = header, header.frame_bits
+        self.header, self.frame_bits, self._error_rate = header, header.frame_bits, error_rate
         self.protected: ProtectedChannel | None = None
         self._used: dict[int, Tensor] = {}
         if header.protection:
@@ -126,11 +129,11 @@ class BlockFormat:
                     frame_bits=self.frame_bits,
                 )
                 protected = self.frame_bits if protection.protected_bits is None else len(protection.protected_bits)
-                self.sent_bits(1)
                 if protection.code.coded_length(header.block_frames * protected) > LARGEST_BLOCK:
                     raise InvalidValue(f"more than {LARGEST_BLOCK} bits a block")
-            except InvalidValue as error:
-                allowed = f"states a protection that does not fit its frames ({error.problem})"
+                self.payload(self.rows(torch.zeros(1, self.frame_bits, dtype=torch.uint8)))
+            except Exception as error:  # of arguments that only its use checks
+                allowed = f"states a protection that does not fit its frames ({first_line(error)})"
                 raise UnreadableFile("The stream's header", None, allowed, "encode it again") from error
 
     def sent_bits(self, frames: int) -> int:
@@ -149,11 +152,16 @@ class BlockFormat:
 
     def payload(self, rows: Tensor) -> Tensor:
         """Payload `[F, n]`, uint8 or probabilities, of rows received `[F, m]`, uint8 or probabilities of a one."""
-        return rows if self.protected is None else self.protected.decode(rows[None], self.frame_bits)[0]
+        if self.protected is None:
+            return rows
+        if rows.is_floating_point() and self._error_rate:  # certain bits beside lost ones
+            certain = (rows == 0) | (rows == 1)
+            rows = torch.where(certain, decision_probabilities((rows > 0.5).to(torch.uint8), self._error_rate), rows)
+        return self.protected.decode(rows[None], self.frame_bits)[0]
 
     def pack(self, rows: Tensor) -> bytes:
         """Bytes of uint8 rows `[F, m]`: bits in order, high bit first, zeros up to a whole byte."""
-        return np.packbits(self._in_use(rows).numpy()).tobytes()
+        return np.packbits(self.in_use(rows).numpy()).tobytes()
 
     def unpack(self, data: bytes, frames: int) -> Tensor:
         """Rows uint8 `[F, m]` of `sent_bytes(frames)` bytes."""
@@ -162,7 +170,7 @@ class BlockFormat:
 
     def pack_probabilities(self, rows: Tensor) -> bytes:
         """Bytes of probabilities `[F, m]`: a float32, high byte first, for each bit sent."""
-        return self._in_use(rows).float().numpy().astype(">f4").tobytes()
+        return self.in_use(rows).float().numpy().astype(">f4").tobytes()
 
     def unpack_probabilities(self, data: bytes, frames: int) -> Tensor:
         """Rows float32 `[F, m]` of 4 bytes for each bit sent; what is no probability counts as lost."""
@@ -174,7 +182,8 @@ class BlockFormat:
         """Rows of which nothing arrived: float32 0.5."""
         return self._spread(torch.full((self.sent_bits(frames),), 0.5), frames)
 
-    def _in_use(self, rows: Tensor) -> Tensor:
+    def in_use(self, rows: Tensor) -> Tensor:
+        """The bits of rows that are sent, in order."""
         return rows.flatten() if self.protected is None else rows[self._places(len(rows))]
 
     def _spread(self, bits: Tensor, frames: int) -> Tensor:
@@ -208,4 +217,11 @@ def stream_link(header: StreamHeader, receiver: Link) -> Link:
 
 def connect(header: StreamHeader, quantizer: Quantizer, receiver: Link) -> Connection:
     """The receiver's end of a stream, fitted to a codec's quantizer; raises as `stream_link`."""
-    return stream_link(header, receiver).connect(quantizer)
+    link = stream_link(header, receiver)
+    try:
+        return link.connect(quantizer)
+    except UserError:
+        raise
+    except Exception as error:  # of an index map's arguments that only its use checks
+        allowed = f"states an index map that cannot be used ({first_line(error)})"
+        raise UnreadableFile("The stream's header", None, allowed, "encode it again") from error

@@ -22,16 +22,17 @@ class Impairments:
         loss: share of packets lost, in [0, 1].
         reorder: places by which a packet is delayed at most, each number equally likely.
         seed: of the draws.
+        clip_id: of the stream; each has draws of its own.
 
     Raises:
         InvalidValue: a number is out of range.
     """
 
-    def __init__(self, *, loss: float = 0.0, reorder: int = 0, seed: int = 0) -> None:
+    def __init__(self, *, loss: float = 0.0, reorder: int = 0, seed: int = 0, clip_id: str = "stream") -> None:
         self.loss, self.reorder = check_share("packet_loss", loss), reorder
         if not 0 <= reorder <= 10_000:
             raise InvalidValue("reorder", reorder, "must be 0 to 10,000 packets", "take 3")
-        self._generator = draw_generator(seed, "packets", "impairments", 0)
+        self._generator = draw_generator(seed, clip_id, "impairments", 0)
         self._held: list[tuple[int, int, bytes]] = []
         self.sent = self.lost = 0
 
@@ -43,7 +44,8 @@ class Impairments:
         if draws[0] < self.loss:
             self.lost += 1
         else:
-            heapq.heappush(self._held, (place + int(draws[1] * (self.reorder + 1)), place, packet))
+            delayed = place + int(draws[1] * (self.reorder + 1))
+            heapq.heappush(self._held, (delayed, -place, packet))  # of two due at once the newer one leaves first
         while self._held and self._held[0][0] <= place:
             yield heapq.heappop(self._held)[2]
 

@@ -12,7 +12,8 @@ from codec.layers.construction import Constructed, construction
 
 PACKAGE = "codec"
 UNBUILT = (OptimizedProtection,)  # reads a file; its fitted code is stated instead
-LARGEST = 2**16  # of a number in a header's text: rounds, states and repetitions beyond it are an attack
+LARGEST = 2**16  # of a number in a header's text
+LIMITS = {"iterations": 100, "list_size": 64, "times": 255, "rounds": 200, "seed": 2**32 - 1}  # where work grows
 
 
 def part_text(part: Constructed) -> str:
@@ -49,15 +50,16 @@ def _built(block: Any, kind: type[Any]) -> Any:
     found = getattr(importlib.import_module(PACKAGE), name, None)
     if not (isinstance(found, type) and issubclass(found, kind)) or issubclass(found, UNBUILT):
         raise ValueError(f"{name[:60]!r} is none of this package's")
-    return found(**{key: _value(value, kind) for key, value in block.get("init_args", {}).items()})
+    arguments = block.get("init_args", {})
+    return found(**{key: _value(value, kind, LIMITS.get(key, LARGEST)) for key, value in arguments.items()})
 
 
-def _value(value: Any, kind: type[Any]) -> Any:
+def _value(value: Any, kind: type[Any], largest: int) -> Any:
     if isinstance(value, dict):
         return _built(value, kind)
     if isinstance(value, list):
-        return [_value(item, kind) for item in value]
-    if isinstance(value, (int, float)) and not abs(value) <= LARGEST:
+        return [_value(item, kind, largest) for item in value]
+    if isinstance(value, (int, float)) and not abs(value) <= largest:
         raise ValueError(f"{value} is out of range")
     return value
 

@@ -62,6 +62,9 @@ class Reordering:
 
     def push(self, packet: Packet) -> Iterator[Span]:
         """The spans that a further packet completes."""
+        if packet.first < self.next or any(packet.first == first for first, _, _ in self._held):
+            self.arrivals.late += 1
+            return
         if packet.first - self.next > self.longest_gap:
             self.arrivals.foreign += 1
             return

@@ -50,8 +50,7 @@ def read_sound(source: str | Path, *, raw_rate: int | None = None) -> Sound:
         UnreadableFile: there is no such file, or it is no audio.
     """
     if raw_rate is not None:
-        if raw_rate < 1:
-            raise InvalidValue("raw", raw_rate, "must be a sample rate in Hz", "take 16000")
+        check_rate("raw", raw_rate)
         return Sound(raw_rate, None, _raw_pieces(source, raw_rate))
     if str(source) == "-":
         spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the sound
@@ -72,9 +71,16 @@ def _open(file: str | IO[bytes], name: str) -> Sound:
     except (RuntimeError, TypeError) as error:
         remedy = "convert it to .wav or .flac, or state --raw RATE for samples without a header"
         raise UnreadableFile(name, None, f"cannot be read as audio ({first_line(error)})", remedy) from error
+    check_rate(f"The sample rate of {name}", sound.samplerate)
     spool: AbstractContextManager[object] = nullcontext() if isinstance(file, str) else file
     stated = sound.frames if 0 <= sound.frames < LONGEST else None
     return Sound(sound.samplerate, stated, _pieces(sound, name, spool))
+
+
+def check_rate(name: str, rate: int) -> None:
+    """Raise InvalidValue for a sample rate that no recording has."""
+    if not 1_000 <= rate <= 1_000_000:
+        raise InvalidValue(name, rate, "must be 1,000 to 1,000,000 Hz", "resample it, or state the right one")
 
 
 class _Sequential(soundfile.SoundFile):

@@ -27,6 +27,7 @@ class StreamWriter:
     Attributes:
         header: as written.
         frames: written so far.
+        bytes: of frames, with what packets add.
 
     Args:
         file: open for writing, at the place where the stream begins.
@@ -34,7 +35,7 @@ class StreamWriter:
     """
 
     def __init__(self, file: BinaryIO, header: StreamHeader) -> None:
-        self.file, self.frames = file, 0
+        self.file, self.frames, self.bytes = file, 0, 0
         self._start = _place(file)
         self._completed_later = header.length is None and self._start is not None
         self.header = replace(header, length=0) if self._completed_later else header
@@ -57,7 +58,7 @@ class StreamWriter:
             held = held[size:]
         self._held = held
 
-    def write_rows(self, rows: Tensor, *, first: int | None = None) -> None:
+    def write_rows(self, rows: Tensor, *, first: int | None = None, sent: Tensor | None = None) -> None:
         """Write a block as it is sent, `BlockFormat.rows`: uint8 or probabilities `[F, m]`.
 
         Every block but the last must have the header's `block_frames`; without blocks, a multiple of 8 frames.
@@ -65,6 +66,7 @@ class StreamWriter:
         Args:
             rows: of the block.
             first: number of its first frame; by default that after the last one written.
+            sent: the rows as the sender had them, of whose packet the CRC-32 is; by default the same.
 
         Raises:
             InvalidValue: more than 2^32 − 1 frames in packets.
@@ -73,12 +75,16 @@ class StreamWriter:
         if layout is Layout.PROBABILITIES:
             self.file.write(self.format.pack_probabilities(rows))
         elif layout is Layout.FRAMES:
-            self.file.write(self.format.pack(rows))
+            self.bytes += self.file.write(self.format.pack(rows))
         else:
             packet = Packet(self._stream, first, len(rows), self.format.pack(rows))
             if first + len(rows) > LARGEST_FRAME:
                 raise InvalidValue("frames", first + len(rows), f"must be at most {LARGEST_FRAME} in packets")
-            self.put(packet.pack(crc=self.header.has_crc))
+            data = packet.pack(crc=self.header.has_crc)
+            if self.header.has_crc and sent is not None:
+                data = data[:-4] + packet._replace(payload=self.format.pack(sent)).pack(crc=True)[-4:]
+            self.bytes += len(data)
+            self.put(data)
         self.frames = first + len(rows)
 
     def put(self, packet: bytes) -> None:

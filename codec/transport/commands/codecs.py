@@ -17,9 +17,11 @@ def open_codec(name: str, device: str = "cpu") -> NeuralCodec:
         UnreadableFile: see `codec.load_codec`.
     """
     codec = load_codec(name)
+    if device.startswith("meta"):
+        raise InvalidValue("device", device, "computes nothing", "take cpu")
     try:
         return codec.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InvalidValue("device", device, "is not available here", "take cpu") from error
 
 
@@ -40,15 +42,26 @@ def codec_of(header: StreamHeader, name: str | None, device: str = "cpu", *, che
         for candidate in pretrained():
             codec = load_codec(candidate)
             if fingerprint(codec) == header.fingerprint:
+                check_codec(codec, header, candidate)
                 return open_codec(candidate, device)
         what = f"a codec of fingerprint {header.fingerprint.hex()}"
         raise InvalidValue("The stream is of", what, "which no pretrained one has", "name yours with --codec")
     codec = open_codec(name, device)
-    own = fingerprint(codec)
-    facts = (tuple(codec.quantizer.codebook_sizes), codec.sample_rate, codec.hop_length, codec.output_sample_rate)
-    stated = (header.codebook_sizes, header.sample_rate, header.hop_length, header.output_sample_rate)
-    if facts[:3] != stated[:3] or (check and own != header.fingerprint):
-        allowed = f"is not the stream's, whose fingerprint is {header.fingerprint.hex()} (this one's: {own.hex()})"
-        remedy = "name the codec it was encoded with, or one that shares its quantizer and decoder"
-        raise InvalidValue("codec", name, allowed, remedy)
+    check_codec(codec, header, name, by_fingerprint=check)
     return codec
+
+
+def check_codec(codec: NeuralCodec, header: StreamHeader, name: str, *, by_fingerprint: bool = True) -> None:
+    """Raise InvalidValue where a codec is not the one of a stream."""
+    own = fingerprint(codec)
+    facts = (list(codec.quantizer.codebook_sizes), codec.sample_rate, codec.hop_length, codec.output_sample_rate)
+    stated = (list(header.codebook_sizes), header.sample_rate, header.hop_length, header.output_sample_rate)
+    remedy = "name the codec it was encoded with, or one that shares its quantizer and decoder"
+    if by_fingerprint and own != header.fingerprint:
+        allowed = f"is not the stream's, whose fingerprint is {header.fingerprint.hex()} (this one's: {own.hex()})"
+        raise InvalidValue("codec", name, allowed, remedy)
+    same = 3 if not by_fingerprint else 4  # another decoder may have another rate
+    if facts[:same] != stated[:same]:
+        names = "codebook sizes, sample rate, hop and output rate"
+        allowed = f"has the {names} {facts}, the stream states {stated}"
+        raise InvalidValue("codec", name, allowed, remedy)

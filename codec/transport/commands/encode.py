@@ -86,8 +86,10 @@ def _encode_one(job: Job, codec: NeuralCodec, link: Link, header: StreamHeader, 
         for codes in codec.encode_stream(piece.to(codec.device) for piece in pieces):
             writer.write(connection.send(codes.cpu())[0])
         writer.finish(pieces.samples)
-        written = f"{writer.frames} frames, {pieces.samples / codec.sample_rate:.2f} s"
-    return f"{job.target}: {written} at {codec.bit_rate / 1000:.3g} kbit/s, header {len(writer.header.pack())} bytes"
+    seconds = pieces.samples / codec.sample_rate
+    rate = 8 * writer.bytes * codec.frame_rate / max(1, writer.frames) / 1000
+    told = f"{writer.frames} frames, {seconds:.2f} s at {rate:.3g} kbit/s"
+    return f"{job.target}: {told}, header {len(writer.header.pack())} bytes"
 
 
 class _Resampled:

@@ -6,6 +6,7 @@ from codec.checkpoints.reading import load_codec, pretrained
 from codec.transport.commands.jobs import reading
 from codec.transport.fingerprint import fingerprint
 from codec.transport.header import Layout
+from codec.transport.parts import read_json
 from codec.transport.reading import StreamReader
 
 
@@ -22,7 +23,7 @@ def info(source: str, *, as_json: bool = False) -> int:
         header, header_bytes = reader.header, counted.bytes
         for _ in reader:
             pass
-    seconds = reader.frames / float(header.frame_rate)
+    seconds = reader.frames / float(header.frame_rate) if reader.length is None else reader.length / header.sample_rate
     facts = {
         "fingerprint": header.fingerprint.hex(),
         "codecs": [name for name in pretrained() if fingerprint(load_codec(name)) == header.fingerprint],
@@ -31,8 +32,8 @@ def info(source: str, *, as_json: bool = False) -> int:
         "hop_length": header.hop_length,
         "codebook_sizes": list(header.codebook_sizes),
         "bits_per_frame": header.frame_bits,
-        "index_map": json.loads(header.index_map) if header.index_map else "natural binary",
-        "protection": json.loads(header.protection) if header.protection else None,
+        "index_map": read_json(header.index_map) if header.index_map else "natural binary",
+        "protection": read_json(header.protection) if header.protection else None,
         "layout": header.layout.name.lower(),
         "block_frames": header.block_frames or None,
         "crc": header.has_crc,

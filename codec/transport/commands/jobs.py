@@ -9,16 +9,23 @@ from typing import BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
-from codec.errors import InvalidValue, UnreadableFile, UserError
+from codec.errors import InvalidValue, UnreadableFile, UserError, first_line
 
 PIPE = "-"
 
 
 class Job(NamedTuple):
-    """One input and where its output goes; "-" is standard input or output."""
+    """One input and where its output goes.
+
+    Attributes:
+        source: path, or "-" for standard input.
+        target: path, or "-" for standard output.
+        clip_id: for the draws of channels: of a folder's file its path in the folder without its suffix.
+    """
 
     source: str
     target: str
+    clip_id: str = "stream"
 
 
 def list_jobs(source: str, target: str, suffixes: Sequence[str], new_suffix: str) -> list[Job]:
@@ -59,7 +66,8 @@ def _folder_jobs(folder: Path, target: str, suffixes: Sequence[str], new_suffix:
         if output in jobs:
             raise InvalidValue(f"{jobs[output]} and {path}", None, f"would both be written to {output}", "rename one")
         jobs[output] = str(path)
-    return [Job(source, output) for output, source in jobs.items()]
+    names = (Path(each).relative_to(folder).with_suffix("").as_posix() for each in jobs.values())
+    return [Job(source, output, name) for (output, source), name in zip(jobs.items(), names, strict=True)]
 
 
 def run_jobs(jobs: Sequence[Job], work: Callable[[Job], str]) -> int:
@@ -79,6 +87,9 @@ def run_jobs(jobs: Sequence[Job], work: Callable[[Job], str]) -> int:
         except UserError as error:
             failed += 1
             tqdm.write(f"{job.source}: {error}", file=sys.stderr)
+        except Exception as error:  # the others go on
+            failed += 1
+            tqdm.write(f"{job.source}: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
     print(f"{len(jobs) - failed} of {len(jobs)} files written" + (f", {failed} failed" if failed else ""), flush=True)
     return 2 if failed else 0
 
@@ -91,7 +102,7 @@ def reading(source: str) -> Iterator[BinaryIO]:
         UnreadableFile: it cannot be opened.
     """
     if source == PIPE:
-        yield sys.stdin.buffer
+        yield standard("stdin")
         return
     try:
         file = open(source, "rb")  # noqa: SIM115
@@ -103,11 +114,15 @@ def reading(source: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def writing(target: str) -> Iterator[Path | BinaryIO]:
-    """Standard output, or the path of a file that takes the place of `target` when all is written."""
+    """Standard output, a device or pipe, or the path of a file that takes the place of `target` when whole."""
     if target == PIPE:
-        yield sys.stdout.buffer
+        yield standard("stdout")
         return
-    path = Path(target)
+    path = Path(os.path.realpath(target))
+    if path.exists() and not path.is_file():
+        with open(path, "wb") as file:
+            yield file
+        return
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +147,19 @@ def writing_bytes(target: str) -> Iterator[BinaryIO]:
                 yield file
         else:
             yield place
+
+
+def standard(name: str) -> BinaryIO:
+    """Standard input or output, "stdin" or "stdout", for bytes.
+
+    Raises:
+        UnreadableFile: it is closed.
+    """
+    stream = getattr(sys, name)
+    if stream is None:
+        raise UnreadableFile(f"{name} is closed", remedy="give a file in place of -")
+    buffer: BinaryIO = stream.buffer
+    return buffer
 
 
 def progress(total: float | None, *, what: str) -> tqdm:

@@ -9,10 +9,10 @@ from jsonargparse import ArgumentError, ArgumentParser
 from codec.channels.base import Channel
 from codec.channels.bit_errors import BinarySymmetricChannel
 from codec.channels.link import Link
-from codec.errors import InvalidValue, UnreadableFile, first_line
+from codec.errors import InvalidValue, UnreadableFile, UserError, first_line
 
 
-def read_setting(file: str, channel: str, system: str | None) -> tuple[Channel, Link | None]:
+def _read(file: str, channel: str, system: str | None) -> tuple[Channel, Link | None]:
     """The channel of a name, such as "bsc-0.05", and the link, out of a configuration for evaluation.
 
     Args:
@@ -46,6 +46,17 @@ def read_setting(file: str, channel: str, system: str | None) -> tuple[Channel, 
     return by_name[channel], None if link is None else _built(Link, link, file)
 
 
+def read_setting(file: str, channel: str, system: str | None) -> tuple[Channel, Link | None]:
+    """`_read`, where a block of another form is one sentence."""
+    try:
+        return _read(file, channel, system)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        allowed = f"has channels or systems of another form ({first_line(error)})"
+        raise InvalidValue(file, None, allowed, "give a configuration of configs/evaluate/") from error
+
+
 def _built(kind: type, block: Any, file: str) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--part", type=kind)
@@ -53,4 +64,11 @@ def _built(kind: type, block: Any, file: str) -> Any:
         build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the latter before 4.49
         return build(parser.parse_object({"part": block})).part
     except ArgumentError as error:
-        raise InvalidValue(f"A {kind.__name__} of {file}", None, f"cannot be built ({first_line(error)})") from error
+        raise InvalidValue(
+            f"A {kind.__name__} of {file}", None, f"cannot be built ({_last_line(error)})", "correct it"
+        ) from error
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200].rstrip(".") if lines else type(error).__name__

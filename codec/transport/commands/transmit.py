@@ -41,7 +41,8 @@ class Transmission:
     def has_sender(self) -> bool:
         """Whether the link does something before the channel."""
         link = self.link
-        return link is not None and (link.index_map, link.code, link.entropy_code) != (None, None, None)
+        parts = (link.index_map, link.code, link.entropy_code) if link is not None else (None,)
+        return any(part is not None for part in parts) or (link is not None and link.known_error_rate)
 
 
 def transmit(
@@ -79,6 +80,11 @@ def transmit(
         raise InvalidValue("channel, ber and evaluation", None, "go one at a time", "give one of them")
     if (evaluation is None) != (setting is None):
         raise InvalidValue("setting", setting, "goes with --evaluation", "give both")
+    if system is not None and evaluation is None:
+        raise InvalidValue("system", system, "is of a configuration", "give --evaluation and --setting")
+    if link is not None and (link.concealment is not None or link.prior is not None):
+        allowed = "are the receiver's"
+        raise InvalidValue("link.concealment and link.prior", None, allowed, "give them to decode")
     if ber is not None:
         channel = BinarySymmetricChannel(ber)
     if evaluation is not None and setting is not None:
@@ -88,6 +94,10 @@ def transmit(
         raise InvalidValue("channel", None, "is not given", "give --ber, --channel, --packet_loss or --reorder")
     Impairments(loss=packet_loss, reorder=reorder, seed=seed)
     plan = Transmission(channel, link, codec, packet_loss, reorder, seed)
+    if plan.has_sender and channel is None:
+        raise InvalidValue("link", None, "stands around a channel", "add one, such as --ber 0")
+    if codec is not None and not plan.has_sender:
+        raise InvalidValue("codec", codec, "is for a link around the channel", "leave it out, or state --link")
     return run_jobs(list_jobs(source, target, (SUFFIX,), SUFFIX), lambda job: _transmit_one(job, plan))
 
 
@@ -97,8 +107,8 @@ def _transmit_one(job: Job, plan: Transmission) -> str:
         header, connection = reader.header, None
         if plan.has_sender:
             header, connection = _linked(header, plan)
-        received = _through(reader, plan, connection)
-        kinds = _spool(received, spool, bar_total=reader.length, header=header)
+        received = _through(reader, plan, connection, job.clip_id)
+        kinds = _spool(received, spool, reader=reader)
         spool.seek(0)
         length = reader.length if reader.length is not None else reader.frames * header.hop_length
         header = _behind(replace(header, length=length), kinds)
@@ -106,7 +116,7 @@ def _transmit_one(job: Job, plan: Transmission) -> str:
             allowed = "are of streams in packets; this one has none, or bits of its packets were lost"
             raise InvalidValue("packet_loss and reorder", None, allowed, "encode it with --packet_frames 1")
         with writing_bytes(job.target) as out:
-            lost = _write(spool, out, header, plan)
+            lost = _write(spool, out, header, plan, job.clip_id, crc=reader.header.has_crc)
     told = f"{reader.frames} frames sent"
     if plan.channel is not None:
         told += f" through {plan.channel.name}, {kinds.told()}"
@@ -130,20 +140,22 @@ def _linked(header: StreamHeader, plan: Transmission) -> tuple[StreamHeader, Con
 
 
 def _through(
-    reader: StreamReader, plan: Transmission, connection: Connection | None
+    reader: StreamReader, plan: Transmission, connection: Connection | None, clip_id: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows as sent, hard decisions, and as received, block by block."""
     size = LINK_FRAMES if connection else PLAIN_FRAMES
     for number, rows in enumerate(_gathered(reader, size)):
         joined = torch.cat(rows)  # float32 where a block was lost
         sent, lost = decide(joined)
+        if connection is not None:  # a frame of which a bit was lost before is lost
+            lost = lost.any(1, keepdim=True).expand_as(lost)
         if joined.is_floating_point() and not bool(((joined == sent) | lost).all()):
             allowed = "holds soft decisions, which no further channel takes"
             raise InvalidValue("The stream", None, allowed, "transmit what encode wrote")
         if plan.channel is None:
             received = joined if bool(lost.any()) else sent
         else:
-            generator = draw_generator(plan.seed, "stream", plan.channel.family, number)
+            generator = draw_generator(plan.seed, clip_id, plan.channel.family, number)
             if connection is not None:
                 sent, received = _over_link(connection, reader, plan.channel, sent, generator)
             else:
@@ -194,26 +206,31 @@ class Kinds:
     torn: bool = False
 
     def told(self) -> str:
-        share = f"{self.flipped} of {self.sent} bits wrong ({self.flipped / max(1, self.sent):.2%})"
+        arrived = self.sent - self.lost
+        share = f"{self.flipped} of {arrived} bits wrong ({self.flipped / max(1, arrived):.2%})"
         return share + (f", {self.lost} lost ({self.lost / self.sent:.2%})" if self.lost else "")
 
 
-def _spool(
-    received: Iterator[tuple[Tensor, Tensor]], spool: BinaryIO, *, bar_total: int | None, header: StreamHeader
-) -> Kinds:
-    """Write rows to a temporary file, as whether they are all hard is known at the end."""
-    kinds = Kinds()
-    seconds = None if bar_total is None else bar_total / header.sample_rate
+def _spool(received: Iterator[tuple[Tensor, Tensor]], spool: BinaryIO, *, reader: StreamReader) -> Kinds:
+    """Write rows to a temporary file, as whether they are all hard is known at the end.
+
+    Each block is followed by what was sent where its checksum is that of the sender.
+    """
+    kinds, header, in_use = Kinds(), reader.header, reader.format.in_use
+    seconds = None if reader.length is None else reader.length / header.sample_rate
     with progress(seconds, what="sending") as bar:
         for sent, rows in received:
             decided, lost = decide(rows)
-            kinds.sent += sent.numel()
-            kinds.flipped += int(((decided != sent) & ~lost).sum())
-            kinds.lost += int(lost.sum())
-            kinds.torn |= bool(lost.any()) and not bool(lost.all())
+            kinds.sent += in_use(sent).numel()
+            kinds.flipped += int(in_use((decided != sent) & ~lost).sum())
+            kinds.lost += int(in_use(lost).sum())
+            gone = in_use(lost)
+            kinds.torn |= bool(gone.any()) and not bool(gone.all())
             hard = bool((lost | (rows == decided)).all())
             kinds.soft |= not hard
             np.save(spool, (rows if bool(lost.any()) or not hard else decided).numpy())
+            if header.has_crc:
+                np.save(spool, sent.numpy())
             bar.update(len(rows) / float(header.frame_rate))
     np.save(spool, np.zeros(0, np.uint8))
     return kinds
@@ -227,17 +244,18 @@ def _behind(header: StreamHeader, kinds: Kinds) -> StreamHeader:
     return replace(header, layout=Layout.FRAMES if hard else Layout.PROBABILITIES, has_crc=False)
 
 
-def _write(spool: BinaryIO, out: BinaryIO, header: StreamHeader, plan: Transmission) -> int:
+def _write(spool: BinaryIO, out: BinaryIO, header: StreamHeader, plan: Transmission, clip_id: str, *, crc: bool) -> int:
     """Write the stream out of the temporary file; the packets lost."""
-    impairments = Impairments(loss=plan.packet_loss, reorder=plan.reorder, seed=plan.seed)
+    impairments = Impairments(loss=plan.packet_loss, reorder=plan.reorder, seed=plan.seed, clip_id=clip_id)
     packets = header.layout is Layout.PACKETS
     writer = ImpairedWriter(out, header, impairments) if packets else StreamWriter(out, header)
     first = lost = 0
     while len(rows := torch.from_numpy(np.load(spool))):
+        sent = torch.from_numpy(np.load(spool)) if crc else None
         if packets and rows.is_floating_point():
             lost += 1
         else:
-            writer.write_rows(rows, first=first)
+            writer.write_rows(rows, first=first, sent=sent)
         first += len(rows)
     assert header.length is not None
     writer.frames = first

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from codec import FSQ, CodecModule, ConvNeXtBackbone, NeuralCodec, SpectralEncoder, TransformerBackbone, VocosDecoder
-from codec.training.clip_pieces import CodedPieces, ResampledPieces
+from codec.training.clip_pieces import CodedPieces, ResampledPieces, resample_at_any_ratio
 from codec.training.comparison_module import ComparisonModule, System, resample
 
 RATE = 8_000
@@ -101,3 +101,18 @@ def test_a_piece_out_of_order_is_refused_and_a_new_clip_starts_anew():
         module.predict_step(first, 0)  # a clip that ends before its last piece
         outputs = [module.predict_step(batch, 0) for batch in (first, second, third)]
     assert joined(outputs)["audio"].shape[-1] == 3 * RATE * 3 // 2
+
+
+@pytest.mark.parametrize(("old", "new"), [(44_100, 16_000), (8_000, 16_000), (48_000, 16_000), (16_000, 24_000)])
+def test_the_filter_of_any_ratio_is_that_of_the_common_ones(old, new):
+    audio = sound(0.51, old)
+    torch.testing.assert_close(resample_at_any_ratio(audio, old, new), resample(audio, old, new), atol=5e-6, rtol=0)
+
+
+def test_rates_without_a_common_factor_take_no_large_filter():
+    resampled = ResampledPieces(48_001, 16_000)
+    tone = (torch.arange(72_000) * 2 * math.pi * 440 / 48_001).sin()[None, None]
+    found = torch.cat([*resampled.push(tone), *resampled.finish()], -1)
+    expected = (torch.arange(found.shape[-1]) * 2 * math.pi * 440 / 16_000).sin()
+    assert found.shape[-1] == -(-72_000 * 16_000 // 48_001)
+    assert (found[0, 0] - expected)[500:-500].abs().max() < 2e-3
