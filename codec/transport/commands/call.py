@@ -65,7 +65,7 @@ def call(
         look_ahead: Frames that encoder and decoder look ahead at most, 0 to 50, if their codec is not causal.
         seconds: Hang up after this time.
         wait: Seconds of silence after which a receiver stops.
-        stats: File for a line of JSON each second.
+        stats: File for a line of JSON each second and at the end.
         device: Where the codec computes, such as cuda.
     """
     _check(to, listen, source, output, packet_frames, seconds, wait)

@@ -47,7 +47,7 @@ class Conversation:
         )
 
     def run(self, *, log: IO[str] | None = None, seconds: float | None = None) -> None:
-        """Talk until the end, or for some seconds; `log` gets a line of JSON each second."""
+        """Talk until the end, or for some seconds; `log` gets a line of JSON each second and at the end."""
         awaited = []
         with _ending_by_signal(), Tasks() as tasks:
             if self.hearing is not None:
@@ -62,6 +62,8 @@ class Conversation:
                     awaited.append("sending")
             with suppress(KeyboardInterrupt):
                 self._follow(tasks, awaited, log, seconds)
+        if log is not None:
+            log.write(self.report.json() + "\n")
 
     def _send(self, stop: threading.Event) -> None:
         assert self.sending is not None

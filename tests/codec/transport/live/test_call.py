@@ -85,6 +85,7 @@ def test_a_file_is_heard_at_the_other_side(folder, tmp_path, capsys):
     told = capsys.readouterr()
     assert "sent: 100 packets, 100 frames" in told.out and "% concealed" in told.out
     counts = counted(told.out)
+    assert found[-1]["receiver"]["packets"] == counts["packets"]  # a line at the end
     assert counts["packets"] + counts["late"] == 100 and counts["streams"] == 1
     assert counts["restarts"] or counts["frames"] + counts["skipped"] + counts["dropped"] - counts["inserted"] >= 100
     assert "Listening at 127.0.0.1" in told.err

@@ -40,6 +40,11 @@ def net() -> Iterator[Network]:
         pytest.skip(str(error))
 
 
+def _interruptible() -> None:
+    """Programs in the background of a shell, and theirs, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Side:
     """`python -m codec call` in a namespace."""
 
@@ -47,7 +52,8 @@ class Side:
         self.stats = folder / f"stats{len(list(folder.iterdir()))}.jsonl"
         options = ["--codec", folder / "codec.safetensors", "--seconds", 200, "--stats", self.stats, *words]
         command = [*where, sys.executable, "-m", "codec", "call", *map(str, options)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, cwd=ROOT, preexec_fn=_interruptible, **pipes)
         assert self.process.stderr is not None
         self.begun = self.process.stderr.readline()
 
