@@ -9,7 +9,7 @@ from torch import Tensor
 from codec.decoders.base import Decoder
 from codec.errors import InvalidValue
 from codec.layers.inputs import check_latents, check_place, require_tensor
-from codec.layers.streaming import Stream, Streaming, check_streams, restarted
+from codec.layers.streaming import Stream, Streaming, check_streams, form, restarted
 from codec.layers.windows import Window, Windows
 from codec.quantizers.base import Quantizer
 from codec.quantizers.codes import checked_codes
@@ -125,6 +125,8 @@ class StreamingDecoder(Stream[DecodingState]):
         self.quantizer, self.decoder = quantizer, decoder
         self.lookahead = decoder.lookahead
         self.latency = decoder.lookahead / sample_rate
+        with torch.no_grad():
+            self._form = form(cast(Streaming[Any], decoder).start(batch))
         self.reset()
 
     def reset(self, rows: Tensor | Sequence[bool] | None = None) -> None:
@@ -148,11 +150,17 @@ class StreamingDecoder(Stream[DecodingState]):
                 skip = state.skip
             self.state = DecodingState(skip, early, fresh)
 
+    def fits(self, state: Any) -> bool:
+        if not isinstance(state, DecodingState) or not isinstance(state.skip, int):
+            return False
+        return form(state.early) == (self.batch,) and form(state.decoder) == self._form
+
     def step(self, codes: Tensor, erased: Tensor | None = None) -> Tensor:
         """Audio float32 `[B, 1, n]` that further codes `[B, K, F]` complete, F from 0; `erased` as of `decode`.
 
         Raises:
-            InvalidValue: another number of streams, codes that `decode` refuses, or the streams have ended.
+            InvalidValue: another number of streams, codes that `decode` refuses, the streams have ended, or a
+                `state` was set that is of another kind.
         """
         check_place(codes, self.decoder, name="codes")
         self.check_batch(codes, "codes")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.decoders.base import Backbone, Decoder
+from codec.errors import InvalidValue
 from codec.layers.extents import Extents, run_padded
 from codec.layers.spectral import Overlap, istft_step, same_istft
 from codec.layers.streaming import Streaming, obstacle
@@ -33,8 +34,11 @@ class VocosDecoder(Decoder, Streaming[VocosState]):
     Args:
         backbone: maps latents to features; its `dim` is the decoder's.
         hop_length: samples of output per frame (at 50 frames per second 320 for 16 kHz, 480 for 24 kHz).
-        window: transform length in hops.
+        window: transform length in hops, at least 2.
         max_magnitude: upper limit of the magnitude, 100 in Vocos and NeuCodec.
+
+    Raises:
+        InvalidValue: `window` is below 2.
     """
 
     takes_extents = True
@@ -43,6 +47,8 @@ class VocosDecoder(Decoder, Streaming[VocosState]):
         self, backbone: Backbone, hop_length: int = 320, *, window: int = 4, max_magnitude: float = 100.0
     ) -> None:
         super().__init__()
+        if window < 2:  # the Hann window is 0 at a hop's edge, and no other frame adds to the sample there
+            raise InvalidValue("window", window, "must be at least 2 hops", "take 4, Vocos's, or 2 for less delay")
         self.dim, self.hop_length, self.n_fft = backbone.dim, hop_length, window * hop_length
         self.max_magnitude = max_magnitude
         self.backbone = backbone

@@ -10,7 +10,7 @@ from torch import Tensor
 from codec.encoders.base import Encoder
 from codec.errors import InvalidValue
 from codec.layers.inputs import checked_audio, require_tensor
-from codec.layers.streaming import Stream, Streaming, check_streams, restarted
+from codec.layers.streaming import Stream, Streaming, check_streams, form, restarted
 from codec.layers.windows import Window, Windows
 from codec.quantizers.base import Quantizer
 
@@ -120,6 +120,8 @@ class StreamingEncoder(Stream[EncodingState]):
         check_streams(encoder, instead="encode_stream")
         self.encoder, self.quantizer = encoder, quantizer
         self.latency = encoder.hop_length / sample_rate
+        with torch.no_grad():
+            self._form = form(cast(Streaming[Any], encoder).start(batch))
         self.reset()
 
     def reset(self, rows: Tensor | Sequence[bool] | None = None) -> None:
@@ -143,12 +145,17 @@ class StreamingEncoder(Stream[EncodingState]):
                 fresh = restarted(state.encoder, fresh, self.chosen(rows, state.pending.device))
             self.state = EncodingState(pending, fresh)
 
+    def fits(self, state: Any) -> bool:
+        if not isinstance(state, EncodingState) or not isinstance(state.pending, Tensor):
+            return False
+        return state.pending.shape[:-1] == (self.batch, 1) and form(state.encoder) == self._form
+
     def step(self, audio: Tensor) -> Tensor:
         """Codes int64 `[B, K, n]` of the frames that a further piece of audio `[B, 1, T]` completes, n from 0.
 
         Raises:
-            InvalidValue: another number of streams, audio that `encode` refuses, though not an empty piece, or the
-                streams have ended.
+            InvalidValue: another number of streams, audio that `encode` refuses, though not an empty piece, the
+                streams have ended, or a `state` was set that is of another kind.
         """
         return self._codes(self.step_latents(audio))
 

@@ -113,6 +113,13 @@ def step_layers(layers: Iterable[nn.Module], x: Tensor, states: States) -> tuple
     return x, tuple(after)
 
 
+def form(state: Any) -> Any:
+    """What two states of the same streams have in common: types and shapes, without values."""
+    if isinstance(state, Tensor):
+        return state.shape
+    return (type(state), *map(form, state)) if isinstance(state, tuple) else type(state)
+
+
 def restarted(state: Any, fresh: Any, rows: Tensor) -> Any:
     """A state in which the streams of some rows, bool `[B]`, are as in the state `fresh`."""
     if isinstance(state, Tensor):
@@ -121,7 +128,7 @@ def restarted(state: Any, fresh: Any, rows: Tensor) -> Any:
     return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 
-class Stream(Generic[State]):
+class Stream(ABC, Generic[State]):
     """A batch of streams in progress: what keeps the state between calls.
 
     Steps never write into a state, so that one read from `state` stays as it is, and may be set again later, on this
@@ -135,15 +142,22 @@ class Stream(Generic[State]):
     state: State | None
 
     def __init__(self, batch: int) -> None:
-        if batch < 1:
-            raise InvalidValue("batch", batch, "must be at least 1 stream")
+        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
+            raise InvalidValue("batch", repr(batch), "must be at least 1 stream, a whole number")
         self.batch = batch
 
     def current(self) -> State:
-        """The state; raises InvalidValue after the end."""
+        """The state; raises InvalidValue after the end, or for one that is no state of such a stream."""
         if self.state is None:
             raise InvalidValue("The stream", allowed="has ended", remedy="call its reset() to begin another")
+        if not self.fits(self.state):
+            allowed = f"is none of {self.batch} streams of this codec's {type(self).__name__}"
+            raise InvalidValue("state", repr(self.state)[:60], allowed, "set one that was read from such a stream")
         return self.state
+
+    @abstractmethod
+    def fits(self, state: Any) -> bool:
+        """Whether a value is a state of such a stream."""
 
     def check_batch(self, x: Tensor, name: str) -> None:
         """Raise InvalidValue unless a chunk has as many rows as there are streams."""
@@ -152,7 +166,10 @@ class Stream(Generic[State]):
 
     def chosen(self, rows: Tensor | Sequence[bool], device: torch.device) -> Tensor:
         """Rows as bool `[B]`; raises InvalidValue if they are something else."""
-        chosen = torch.as_tensor(rows, device=device)
+        try:
+            chosen = torch.as_tensor(rows, device=device)
+        except (TypeError, ValueError, RuntimeError):
+            chosen = torch.empty(0)
         if chosen.dtype != torch.bool or chosen.shape != (self.batch,):
             allowed = f"must be one bool for each of {self.batch} streams"
             raise InvalidValue("rows", repr(rows)[:60], allowed, "True for those that begin anew")

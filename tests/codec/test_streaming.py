@@ -216,8 +216,10 @@ def test_mistakes_are_named():
         other.streaming_encoder()
     with pytest.raises(InvalidValue, match=r"ConvNeXtBackbone with causal: false .* or use decode_stream"):
         other.streaming_decoder()
-    with pytest.raises(InvalidValue, match="batch 0 must be at least 1"):
-        codec.streaming_encoder(0)
+    for batch in (0, 1.5, "a", True):
+        for start in (codec.streaming_encoder, codec.streaming_decoder):
+            with pytest.raises(InvalidValue, match=f"batch {batch!r} must be at least 1 stream, a whole number"):
+                start(batch)
     encoder, decoder = codec.streaming_encoder(2), codec.streaming_decoder(2)
     with pytest.raises(InvalidValue, match="must have 2 rows"):
         encoder.step(sound(99))
@@ -234,7 +236,7 @@ def test_mistakes_are_named():
     encoder.step(sound(9, 2))
     with pytest.raises(InvalidValue, match="9 samples of a frame waiting"):
         encoder.reset([True, False])
-    for rows in ([1, 0], [True]):
+    for rows in ([1, 0], [True], "a", [True, "a"], [[True], [True, False]]):
         with pytest.raises(InvalidValue, match="one bool for each of 2 streams"):
             decoder.reset(rows)
     for stream, chunk in ((encoder, sound(9, 2)), (decoder, torch.zeros(2, 1, 4, dtype=torch.long))):
@@ -244,3 +246,20 @@ def test_mistakes_are_named():
                 call()
         stream.reset()
         assert stream.step(chunk).shape[0] == 2
+
+
+@torch.no_grad()
+def test_states_of_another_kind_are_refused():
+    codec, other = streaming_codec("small"), streaming_codec("24 kHz, four hops")
+    audio = sound(3 * HOP, 2)
+    for start, chunk in ((NeuralCodec.streaming_encoder, audio), (NeuralCodec.streaming_decoder, codec.encode(audio))):
+        stream, fitting = start(codec, 2), start(codec, 2)
+        own = stream.state
+        wrong = start(other, 2).state, start(codec, 1).state, (1, 2), own[:-1], own._replace(**{own._fields[0]: None})
+        for state in wrong:
+            stream.state = state
+            for call in (lambda s=stream, c=chunk: s.step(c), stream.finish):
+                with pytest.raises(InvalidValue, match=r"state .* is none of 2 streams .* that was read from such"):
+                    call()
+        stream.state = own
+        assert torch.equal(stream.step(chunk), fitting.step(chunk))

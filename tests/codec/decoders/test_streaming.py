@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from codec import FSQ, ConvNeXtBackbone, NeuralCodec, SpectralEncoder, TransformerBackbone, VocosDecoder
+from codec.errors import InvalidValue
 
 BOUNDED = {
     "causal ConvNeXt": lambda: ConvNeXtBackbone(16, 16, depth=2, causal=True),
@@ -114,3 +115,9 @@ def test_stored_codes_stream_and_a_list_streams_twice():
 def test_wrong_sizes_are_refused(wrong):
     with pytest.raises(ValueError, match="must be at least 1 frame"):
         codec_on(BOUNDED["ConvNeXt"]()).decode_stream(some_codes(3), **wrong)
+
+
+def test_a_window_of_a_hop_is_refused():
+    """The Hann window is 0 where hops meet, and nothing else is added there."""
+    with pytest.raises(InvalidValue, match="window 1 must be at least 2 hops"):
+        VocosDecoder(ConvNeXtBackbone(16, 16, depth=1), 40, window=1)
