@@ -18,6 +18,12 @@ from codec.errors import UserError
 
 COMMANDS = {"--listening-test": listening.make, "--read-listening": listening.read, "--demo": demo.make}
 
+USAGE = """{prog} RUN [RUN ...] [-o OUTPUT]
+       {prog} --listening-test ...
+       {prog} --read-listening ...
+       {prog} --demo [-o OUTPUT] ...
+       {prog} [COMMAND] --help"""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the page and print its size; a run that cannot be used gives one sentence and exit status 2."""
@@ -25,7 +31,9 @@ def main(arguments: list[str] | None = None) -> None:
     for flag, run in COMMANDS.items():
         if flag in given:
             return run([argument for argument in given if argument != flag])
-    parser = argparse.ArgumentParser(prog="python -m callbacks.report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m callbacks.report", description=__doc__, usage=USAGE.format(prog="python -m callbacks.report")
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a tested run, with channel.json")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: report.html")
     parser.add_argument(

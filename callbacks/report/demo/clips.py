@@ -18,6 +18,7 @@ from callbacks.report.audio import read_audio
 from codec.errors import InvalidValue, MissingDependency, UnreadableFile
 
 LONGEST = 20.0  # s
+HIGHEST = 1_000_000  # Hz: beyond it a rate is a mistake, and its resampling filter larger than memory
 PEAK = 0.5  # of the spoken sentences
 SPEAKER = "sources/demo/espeak.py"  # in the package data: a program that reads [voice, utterances], and imports nothing
 SPOKEN = (
@@ -39,7 +40,7 @@ def read_clips(files: Sequence[Path], rate: int) -> list[Clip]:
 
     Raises:
         UnreadableFile: a file is missing, damaged or empty.
-        InvalidValue: a clip is longer than 20 s.
+        InvalidValue: a clip is longer than 20 s, or states a rate above 1 MHz.
         MissingDependency: nothing is given, and espeak-ng is not installed.
     """
     if not files:
@@ -54,6 +55,9 @@ def _samples(file: Path, rate: int, *, peak: float | None = None) -> np.ndarray:
         signal, own_rate = read_audio(file)
     except UnreadableFile as error:  # whose remedy is for the audio of a run
         raise UnreadableFile(str(file), allowed=error.allowed, remedy="give another file") from error
+    if own_rate > HIGHEST:
+        allowed = f"states {own_rate:,} Hz, and a clip of the page has {HIGHEST:,} Hz at most"
+        raise InvalidValue(str(file), allowed=allowed, remedy="write it anew at its real rate")
     if not np.isfinite(signal).all():
         raise UnreadableFile(str(file), allowed="holds NaN or infinite samples", remedy="give another file")
     if len(signal) / own_rate > LONGEST:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from callbacks.report.demo.build import build, common_rate
@@ -12,7 +13,7 @@ from callbacks.report.demo.clips import SPOKEN, read_clips
 from callbacks.report.demo.runtime import VERSION, read_runtime
 from codec.checkpoints.reading import PRETRAINED as CARDS
 from codec.checkpoints.reading import load_codec, pretrained
-from codec.errors import InvalidValue, UserError, counted
+from codec.errors import InvalidValue, UnreadableFile, UserError, counted, first_line
 
 PRETRAINED = {"FSQ": "small_fsq", "RVQ": "small_rvq", "Student": "small_student"}
 
@@ -22,18 +23,54 @@ def make(arguments: Sequence[str]) -> None:
     parser = _make_parser()
     chosen = parser.parse_args(arguments)
     try:
-        runtime = read_runtime(chosen.onnxruntime_web)
-        paths = _named(chosen.codec)
-        codecs = {name: load_codec(path) for name, path in paths.items()}
-        clips = read_clips(chosen.clips, common_rate(codecs))
-        page = build(codecs, clips, runtime, notes=[*_licences(paths.values()), *chosen.notes]).encode()
-        chosen.output.write_bytes(page)
+        with _output(chosen.output) as write:
+            runtime = read_runtime(chosen.onnxruntime_web)
+            paths = _named(chosen.codec)
+            codecs = {name: load_codec(path) for name, path in paths.items()}
+            clips = read_clips(chosen.clips, common_rate(codecs))
+            page = build(codecs, clips, runtime, notes=[*_licences(paths.values()), *chosen.notes]).encode()
+            write(page)
     except (OSError, UserError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, f"{parser.prog}: interrupted, no page was written.\n")
     print(
         f"{chosen.output}: {len(page) / 1e6:.1f} MB, {counted(len(codecs), 'codec')}, {counted(len(clips), 'clip')}, "
         f"ONNX Runtime Web {runtime.version}; open it in a browser"
     )
+
+
+@contextmanager
+def _output(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """What writes the page, which appears whole or not at all.
+
+    Raises:
+        UnreadableFile: the page cannot be written; where that is so from the start, before anything is computed.
+    """
+
+    def say(error: OSError) -> UnreadableFile:
+        why = error.strerror or first_line(error)
+        return UnreadableFile("page", path, f"cannot be written ({why})", "give another file with -o, or free space")
+
+    if path.is_dir():
+        raise InvalidValue("page", path, "is a folder", "give a file with -o")
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        partial.touch()
+    except OSError as error:
+        raise say(error) from error
+
+    def write(page: bytes) -> None:
+        try:
+            partial.write_bytes(page)
+            partial.replace(path)
+        except OSError as error:
+            raise say(error) from error
+
+    try:
+        yield write
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _named(codecs: Sequence[str]) -> dict[str, str]:

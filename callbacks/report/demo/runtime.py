@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import http.client
 import io
 import json
 import os
+import sys
 import tarfile
 import urllib.request
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +25,8 @@ INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3j
 REGISTRY = "https://registry.npmjs.org"
 SETTINGS = ("npm_config_registry", "NPM_CONFIG_REGISTRY")  # npm reads both
 SCRIPT, WASM = "dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"
-LARGEST = 200e6  # bytes of an archive, which has 33 MB
+SIZE = 33e6  # bytes of the archive, about
+LARGEST = 200e6  # bytes that are read of an archive
 
 
 class Runtime(NamedTuple):
@@ -55,15 +60,17 @@ def read_runtime(given: Path | None = None) -> Runtime:
 
 def _from_archive(archive: bytes, source: str) -> Runtime:
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
+        content = gzip.decompress(archive)  # to its end, where the checksum is: reading members stops before it
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as opened:
 
             def read(name: str) -> bytes:
                 file = opened.extractfile(f"package/{name}")
-                assert file, "a file of a package is no folder"
+                if file is None:
+                    raise IsADirectoryError(f"{name} is no file")
                 return file.read()
 
             return _collect(read, source)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise _unusable(source, f"is no archive of npm ({first_line(error)})") from error
 
 
@@ -71,7 +78,9 @@ def _collect(read: Callable[[str], bytes], source: str) -> Runtime:
     try:
         version = str(json.loads(read("package.json"))["version"])
         return Runtime(read(SCRIPT), read(WASM), version)
-    except (KeyError, ValueError, TypeError, FileNotFoundError, NotADirectoryError) as error:
+    except PermissionError as error:
+        raise _unusable(source, f"cannot be read ({first_line(error)})") from error
+    except (KeyError, ValueError, TypeError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise _unusable(source, f"holds no package.json, {SCRIPT} and {WASM} of {PACKAGE}") from error
 
 
@@ -102,10 +111,15 @@ def _download() -> bytes:
     address = f"{registry.rstrip('/')}/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"
     if not address.startswith(("https://", "http://")):
         raise InvalidValue("npm_config_registry", registry, "must be an address of http or https", "unset it")
+    print(f"Fetching {PACKAGE} {VERSION}, {SIZE / 1e6:.0f} MB, from {address}", file=sys.stderr, flush=True)
     try:
         with urllib.request.urlopen(address, timeout=60) as answer:
             archive = bytes(answer.read(int(LARGEST)))
-    except (OSError, ValueError) as error:  # urllib.error.URLError and HTTPError are OSErrors
+    except (
+        OSError,
+        ValueError,
+        http.client.HTTPException,
+    ) as error:  # urllib's errors are OSErrors
         why = getattr(error, "reason", None) or first_line(error)
         raise UnreachableRegistry(
             f"{PACKAGE} {VERSION}",

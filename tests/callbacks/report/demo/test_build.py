@@ -126,6 +126,12 @@ def test_long_clips_are_refused(tmp_path: Path) -> None:
         read_clips([tmp_path / "long.wav"], 16_000)
 
 
+def test_impossible_rates_are_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "fast.wav", np.zeros(100), 999_999_937)
+    with pytest.raises(InvalidValue, match=r"fast\.wav states 999,999,937 Hz.*1,000,000 Hz at most"):
+        read_clips([tmp_path / "fast.wav"], 16_000)
+
+
 def test_without_clips_sentences_are_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("espeakng_loader")
     clips = read_clips([], 16_000)
@@ -174,3 +180,44 @@ def test_the_command_writes_the_page(
     assert len(licences) == len(set(licences)) > 0  # those of the cards, which a page passes on
     assert all("CC BY 4.0" in text and "Vassil Panayotov" in text and "*" not in text for text in licences)
     assert "3 codecs, 1 clip, ONNX Runtime Web 9.8.7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("output", ["no folder/demo.html", "."])
+def test_an_output_that_cannot_be_written_is_refused_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.setattr("callbacks.report.demo.command.read_runtime", lambda given: pytest.fail("too late"))
+    with pytest.raises(SystemExit) as ended:
+        main(["--demo", "-o", str(tmp_path / output)])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1 and "with -o" in error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_a_page_appears_whole_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr("callbacks.report.demo.command.read_runtime", lambda given: RUNTIME)
+    soundfile.write(tmp_path / "a.wav", speech_like(1, 1.0), 16_000)
+    (tmp_path / "demo.html").write_text("an earlier page")
+
+    def write(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:9])
+        raise error
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(SystemExit):
+        main(["--demo", "-o", str(tmp_path / "demo.html"), "--clips", str(tmp_path / "a.wav")])
+    said = capsys.readouterr().err
+    assert ("No space left on device" in said or "interrupted" in said) and said.count("\n") == 1
+    assert (tmp_path / "demo.html").read_text() == "an earlier page"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.wav", "demo.html"}
+
+
+def test_the_usage_needs_no_run_for_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    usage = capsys.readouterr().out.split("\n\n")[0]
+    (line,) = [line for line in usage.splitlines() if "--demo" in line]
+    assert "RUN" not in line

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import tarfile
 import urllib.error
+import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,11 +24,13 @@ FILES = {
 }
 
 
-def archive(files: dict[str, bytes] = FILES) -> bytes:
+def archive(files: Mapping[str, bytes | None] = FILES) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as opened:
         for name, content in files.items():
             entry = tarfile.TarInfo(f"package/{name}")
+            if content is None:
+                entry.type, content = tarfile.DIRTYPE, b""
             entry.size = len(content)
             opened.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
@@ -58,12 +63,20 @@ def test_a_folder_and_an_archive_give_the_same(tmp_path: Path) -> None:
     assert found == read_runtime(tmp_path / "package.tgz") == (b"export {}", b"\0asm", "9.8.7")
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "cut", "other package", "empty folder"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "text", "cut", "other package", "empty folder", "damaged", "a folder as member", "folders"]
+)
 def test_what_is_no_package_is_refused(tmp_path: Path, kind: str) -> None:
     given = tmp_path / "given"
     contents = {"text": b"no archive", "cut": archive()[:60], "other package": archive({"package.json": b"{}"})}
+    whole = archive()
+    contents["damaged"] = whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:]  # its checksum
+    contents["a folder as member"] = archive(FILES | {runtime.WASM: None})
     if kind == "empty folder":
         given.mkdir()
+    elif kind == "folders":
+        for name in FILES:
+            (given / name).mkdir(parents=True)
     elif kind in contents:
         given.write_bytes(contents[kind])
     with pytest.raises(UnreadableFile, match=r"npm pack onnxruntime-web@") as caught:
@@ -93,7 +106,38 @@ def test_the_user_chooses_the_registry(registry: list[str], monkeypatch: pytest.
         read_runtime()
 
 
-@pytest.mark.parametrize("error", [urllib.error.URLError("no route"), TimeoutError("timed out"), ValueError("no host")])
+def test_the_terminal_says_what_is_fetched_before_it_is(
+    registry: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    fetch = urllib.request.urlopen
+    monkeypatch.setattr(
+        "urllib.request.urlopen", lambda *a, **k: said.append(capsys.readouterr().err) or fetch(*a, **k)
+    )
+    read_runtime()
+    assert said == [f"Fetching onnxruntime-web {runtime.VERSION}, 33 MB, from {registry[0]}\n"]
+    read_runtime()
+    assert capsys.readouterr().err == ""
+
+
+def test_an_address_without_a_port(registry: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/nonexistent")
+    monkeypatch.setenv("npm_config_registry", "http://localhost:abc")
+    with pytest.raises(UnreachableRegistry, match=r"http://localhost:abc/.* \(nonnumeric port: 'abc'\)"):
+        read_runtime()
+
+
+ERRORS = [
+    urllib.error.URLError("no route"),
+    TimeoutError("timed out"),
+    ValueError("no host"),
+    http.client.BadStatusLine("garbage"),
+    http.client.IncompleteRead(b"1", 2),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_without_a_network_one_sentence_says_what_to_do(
     registry: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
