@@ -1,7 +1,10 @@
 """Command line: `python -m codec.hub import SOURCE OUT`, `export`, `export-onnx` and `pack CHECKPOINT OUT`."""
 
 import argparse
+import json
 import sys
+from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -10,6 +13,7 @@ from codec.errors import InvalidValue
 from codec.hub.exporting import export_codec
 from codec.hub.importing import import_codec
 from codec.hub.onnx import PRECISIONS, export_onnx, export_program
+from codec.hub.onnx.folders import DESCRIPTION
 from codec.hub.packing import pack_codec, pack_pieces
 
 
@@ -24,6 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError, SafetensorError, RuntimeError) as error:
         print(f"{parser.prog} {options.command}: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{parser.prog} {options.command}: interrupted: run it again.", file=sys.stderr)
+        sys.exit(130)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,7 +66,9 @@ def _run(options: argparse.Namespace) -> str:
         return _export_files(options)
     if options.command == "pack" and options.pieces:
         size = pack_pieces(options.checkpoint, options.out)
-        return f"{options.checkpoint} is now in {options.out}/, {size / 1e6:.1f} MB: go on from it with init_from."
+        return (
+            f"{options.checkpoint} is now in {Path(options.out)}/, {size / 1e6:.1f} MB: go on from it with init_from."
+        )
     if options.command == "pack":
         size = pack_codec(options.checkpoint, options.out, full=options.full)
         return f"{options.checkpoint} is now {options.out}, {size / 1e6:.1f} MB: load it with codec.load_codec."
@@ -77,7 +86,19 @@ def _export_files(options: argparse.Namespace) -> str:
     else:
         files = export_onnx(codec, options.out, precision=options.precision, parts=options.parts)
         size, remedy = files.size, "onnxruntime.InferenceSession"
-    return f"{options.checkpoint} is now in {options.out}/, {size / 1e6:.1f} MB: open its files with {remedy}."
+    description = json.loads((Path(options.out) / DESCRIPTION).read_text(encoding="utf-8"))
+    calls = [f"  {name}: {_call(signature)}" for name, signature in description["signatures"].items()]
+    done = f"{options.checkpoint} is now in {Path(options.out)}/, {size / 1e6:.1f} MB: open its files with {remedy}."
+    return "\n".join([done, *calls])
+
+
+def _call(signature: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """A file's inputs and output in a line: "audio float32 [B, 1, T] -> codes int64 [B, 2, ceil(T / 320)]"."""
+    sides = [
+        ", ".join(f"{name} {value['type']} [{', '.join(map(str, value['shape']))}]" for name, value in side.items())
+        for side in (signature["inputs"], signature["outputs"])
+    ]
+    return " -> ".join(sides)
 
 
 if __name__ == "__main__":

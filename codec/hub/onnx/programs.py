@@ -1,5 +1,6 @@
 """Codecs as programs of `torch.export`: they run without this project's code, in Python or compiled ahead of time."""
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ import torch
 from torch.fx.experimental import _config as shape_settings
 
 from codec.codec import NeuralCodec
-from codec.hub.onnx.folders import new_folder, write_description
+from codec.hub.onnx.folders import whole_folder, write_description, writing
 from codec.hub.onnx.graphs import Graph, part_graphs, whole_graphs
 
 
@@ -30,14 +31,19 @@ def export_program(codec: NeuralCodec, out: str | Path, *, parts: bool = False) 
 
     Raises:
         InvalidValue: a part that has no form for export, or `out` is not an empty folder.
+        UnreadableFile: the files cannot be written, as on a full disk; none stays.
     """
     graphs = whole_graphs(codec) | (part_graphs(codec) if parts else {})
-    folder = new_folder(out)
-    files = {name: folder / f"{name}.pt2" for name in graphs}
-    for name, graph in graphs.items():
-        with torch.no_grad(), quiet():
-            torch.export.save(traced(graph), files[name])
-    write_description(codec, folder, files, {"format": "torch.export", "torch": torch.__version__})
+    files = {name: Path(out) / f"{name}.pt2" for name in graphs}
+    with whole_folder(out) as folder:
+        for name, graph in graphs.items():
+            content = io.BytesIO()
+            with torch.no_grad(), quiet():
+                torch.export.save(traced(graph), content)
+            with writing(out):
+                (folder / files[name].name).write_bytes(content.getbuffer())
+        with writing(out):
+            write_description(codec, folder, files, graphs, {"format": "torch.export", "torch": torch.__version__})
     return files
 
 

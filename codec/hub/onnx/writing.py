@@ -11,14 +11,14 @@ import torch
 
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue, MissingDependency, first_line
-from codec.hub.onnx.folders import new_folder, write_description
+from codec.hub.onnx.folders import whole_folder, write_description, writing
 from codec.hub.onnx.graphs import Graph, part_graphs, whole_graphs
 from codec.hub.onnx.precision import with_precision
 from codec.hub.onnx.programs import quiet
 
 Precision = Literal["float32", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-OPSET = 20  # the first with Gelu; onnxruntime 1.17 and later read it, and newer opsets give the same nodes
+OPSET = 20  # the first with Gelu; onnxruntime 1.17 and later read it, those of opset 23 (its Attention) fewer
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -64,25 +64,28 @@ def export_onnx(
     Raises:
         InvalidValue: a part that has no form for export or is not converted, another precision, or `out` is not an
             empty folder.
+        UnreadableFile: the files cannot be written, as on a full disk; none stays.
         MissingDependency: onnx, onnxscript or onnxruntime is not installed.
     """
     if precision not in PRECISIONS:
         raise InvalidValue("precision", precision, f"must be one of {', '.join(PRECISIONS)}")
     require_onnx()
     graphs = whole_graphs(codec) | (part_graphs(codec) if parts else {})
-    folder = new_folder(out)
-    files = {name: folder / f"{name}.onnx" for name in graphs}
-    for name, graph in graphs.items():
-        write_graph(graph, files[name], precision=precision)
     versions = {name: importlib.import_module(name).__version__ for name in ("torch", "onnx")}
     further = {"format": "onnx", "opset": OPSET, "precision": precision, "versions": versions}
-    config = write_description(codec, folder, files, further)
-    return OnnxFiles(files.pop("encode"), files.pop("decode"), config, files)
+    files = {name: Path(out) / f"{name}.onnx" for name in graphs}
+    with whole_folder(out) as folder:
+        for name, graph in graphs.items():
+            model = converted(graph, name, precision=precision)
+            with writing(out):
+                (folder / files[name].name).write_bytes(model)
+        with writing(out):
+            config = write_description(codec, folder, files, graphs, further)
+    return OnnxFiles(files.pop("encode"), files.pop("decode"), Path(out) / config.name, files)
 
 
-def write_graph(graph: Graph, path: Path, *, precision: Precision) -> None:
-    """Write one graph, its weights inside the file."""
-    onnx = importlib.import_module("onnx")
+def converted(graph: Graph, name: str, *, precision: Precision) -> bytes:
+    """The file of one graph, its weights inside."""
     with torch.no_grad(), quiet(), fewer_logs():
         try:
             program = torch.onnx.export(
@@ -98,9 +101,9 @@ def write_graph(graph: Graph, path: Path, *, precision: Precision) -> None:
             )
         except torch.onnx.OnnxExporterError as error:
             allowed = f"cannot be converted with the installed onnxscript ({first_line(error)})"
-            raise InvalidValue(path.stem, None, allowed, "pip install --upgrade onnxscript") from error
+            raise InvalidValue(name, None, allowed, "pip install --upgrade onnxscript") from error
         assert program is not None
-        onnx.save(with_precision(program.model_proto, precision), path)
+        return bytes(with_precision(program.model_proto, precision).SerializeToString())
 
 
 def require_onnx() -> None:

@@ -1,5 +1,9 @@
 """What cannot be exported is refused in one sentence, before anything is written; and the command line."""
 
+import errno
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -102,15 +106,23 @@ def test_what_is_there_stays(tmp_path, kind, export):
 )
 def test_the_command(tmp_path, capsys, options, files):
     save_codec(small_codec(hop=40), tmp_path / "codec.safetensors")
-    main(["export-onnx", str(tmp_path / "codec.safetensors"), str(tmp_path / "out"), *options])
-    assert "open its files with" in capsys.readouterr().out
+    main(["export-onnx", str(tmp_path / "codec.safetensors"), f"{tmp_path}/out/", *options])
+    first, *calls = capsys.readouterr().out.splitlines()
+    assert f"is now in {tmp_path}/out/, " in first and "open its files with" in first
+    assert calls[:2] == [
+        "  encode: audio float32 [B, 1, T] -> codes int64 [B, 1, ceil(T / 40)]",
+        "  decode: codes int64 [B, 1, F], erased bool [B, 1, F] -> audio float32 [B, 1, F * 40]",
+    ]
+    described = json.loads((tmp_path / "out" / "codec.json").read_text())["signatures"]
+    assert set(described) == {Path(file).stem for file in files}
+    assert described["encode"]["inputs"] == {"audio": {"type": "float32", "shape": ["B", 1, "T"]}}
     assert {path.name for path in (tmp_path / "out").iterdir()} == files | {"codec.json"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["small_fsq", "{tmp}/file/out"], "cannot be made"),
+        (["small_fsq", "{tmp}/file/out"], "cannot be made or written"),
         (["nothing", "{tmp}/out"], "There is no checkpoint nothing"),
         (["small_fsq", "{tmp}/out", "--torch-export", "--precision", "int8"], "leave it or --torch-export out"),
         (["small_fsq", "{tmp}/out", "--precision", "int4"], "invalid choice"),
@@ -123,6 +135,40 @@ def test_mistakes_give_one_sentence(tmp_path, capsys, arguments, sentence):
     assert stopped.value.code == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+class FullDisk:
+    """A disk that takes the first file and a part of the second."""
+
+    def __init__(self, monkeypatch, error: BaseException) -> None:
+        self.error, self.write, self.written = error, Path.write_bytes, []
+        monkeypatch.setattr(Path, "write_bytes", lambda path, content: self.take(path, content))
+
+    def take(self, path: Path, content: bytes) -> None:
+        self.written.append(path.name)
+        self.write(path, content[: len(content) // len(self.written)])
+        if len(self.written) > 1:
+            raise self.error
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["a new folder", "an empty one"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_nothing_stays_of_an_export_that_ends_early(tmp_path, monkeypatch, capsys, error, there):
+    save_codec(small_codec(hop=40), tmp_path / "codec.safetensors")
+    out = tmp_path / "new" / "out"
+    if there:
+        out.mkdir(parents=True)
+    disk = FullDisk(monkeypatch, error)
+    with pytest.raises(SystemExit) as stopped:
+        main(["export-onnx", str(tmp_path / "codec.safetensors"), str(out), "--torch-export"])
+    said = capsys.readouterr().err
+    assert disk.written == ["encode.pt2", "decode.pt2"] and said.count("\n") == 1
+    if isinstance(error, OSError):
+        assert stopped.value.code == 2
+        assert f"folder {out} cannot be made or written (No space left on device): free space on its disk" in said
+    else:
+        assert stopped.value.code == 130 and said.endswith("interrupted: run it again.\n")
+    assert {*tmp_path.rglob("*")} == {tmp_path / "codec.safetensors", *([out.parent, out] if there else [])}
 
 
 def test_training_goes_on_after_an_export(tmp_path):
