@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from codec.cli.nearest_names import HelpfulParser
 from codec.errors import UserError
@@ -21,8 +22,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run a command; what a user can mend is one sentence and exit status 2."""
+def parse(arguments: list[str]) -> tuple[Callable[..., int], dict[str, Any]]:
+    """The function of a command line and its options, channels and links built."""
     parser = HelpfulParser(prog="python -m codec", description=__doc__, allow_abbrev=False)
     commands = parser.add_subcommands(dest="command")
     for name, function in COMMANDS.items():
@@ -30,12 +31,17 @@ def main(arguments: list[str] | None = None) -> None:
         own = HelpfulParser(description=lines[0], allow_abbrev=False)
         own.add_function_arguments(function, as_positional=True, fail_untyped=True)
         commands.add_subcommand(name, own, help=lines[0])
+    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the latter before 4.49
+    options = build(parser.parse_args(_with_values(arguments)))
+    return COMMANDS[options.command], vars(options[options.command])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what a user can mend is one sentence and exit status 2."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unfinished files are removed on the way out
     try:
-        given = sys.argv[1:] if arguments is None else arguments
-        build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the latter before 4.49
-        options = build(parser.parse_args(_with_values(given)))
-        status = COMMANDS[options.command](**vars(options[options.command]))
+        function, options = parse(sys.argv[1:] if arguments is None else arguments)
+        status = function(**options)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
