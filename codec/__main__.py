@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,8 @@ def parse(arguments: list[str]) -> tuple[Callable[..., int], dict[str, Any]]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; what a user can mend is one sentence and exit status 2."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unfinished files are removed on the way out
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unfinished files are removed on the way out
     try:
         function, options = parse(sys.argv[1:] if arguments is None else arguments)
         status = function(**options)

@@ -1,8 +1,10 @@
 """`python -m codec call`: speech to another process and back, over UDP."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -69,19 +71,21 @@ def call(
         device: Where the codec computes, such as cuda.
     """
     _check(to, listen, source, output, packet_frames, seconds, wait)
+    _check_files(source, output, stats)
     torch.set_num_threads(1)  # a frame is too little work to share
     model, link = open_codec(codec, device), link or Link()
     speech = None if source is None else _source(source, model)
     with ExitStack() as stack:
-        log = None if stats is None else stack.enter_context(open_log(stats))
         endpoint = stack.enter_context(Endpoint(listen, to))
+        log = None if stats is None else stack.enter_context(open_log(stats))
         sending = hearing = None
         if output is not None:
             buffer = None if buffer_ms is None else buffer_ms / 1000
             receiver = Receiver(model, link, buffer=buffer, look_ahead=look_ahead, only_from=endpoint.target)
             hearing = receiver, stack.enter_context(_sink(output, model))
         if speech is not None:
-            header = stream_header(model, link, packet_frames, crc=crc)
+            sent = replace(link, concealment=None, prior=None, known_error_rate=False)  # those are the receiver's
+            header = stream_header(model, sent, packet_frames, crc=crc)
             sending = Sender(model, header, link, endpoint.send, look_ahead=look_ahead), speech
         conversation = Conversation(endpoint, sending=sending, hearing=hearing, wait=wait)
         print(f"Listening at {_shown(endpoint.address)}" if hearing else "Calling", file=sys.stderr, flush=True)
@@ -108,6 +112,15 @@ def _check(
         raise InvalidValue("seconds", seconds, "must be above 0", "leave it out to go on to the end")
     if not wait > 0:
         raise InvalidValue("wait", wait, "must be above 0 seconds", "take 10")
+
+
+def _check_files(*names: str | None) -> None:
+    """Refuse one file for two purposes: the later one would replace it."""
+    devices = (MICROPHONE, LOUDSPEAKER, PIPE, None)
+    files = [os.path.realpath(name) for name in names if name is not None and name not in devices]
+    twice = [file for file in files if files.count(file) > 1]
+    if twice:
+        raise InvalidValue("source, output and stats", twice[0], "must be different files", "give another one")
 
 
 def _source(name: str, codec: NeuralCodec) -> Source:

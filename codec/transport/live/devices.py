@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from codec.errors import InvalidValue, MissingDependency, first_line
+from codec.layers.inputs import check_level
 from codec.training.clip_pieces import ResampledPieces
 from codec.transport.sound import SoundWriter, read_sound
 
@@ -70,6 +71,7 @@ class FileSource:
     def _resampled(self) -> Iterator[Tensor]:
         resampled = ResampledPieces(self.sound.sample_rate, self.sample_rate)
         for piece in self.sound.pieces:
+            check_level(piece)
             for second in piece.split(self.sound.sample_rate, -1):  # little work at a time
                 yield from resampled.push(second)
         yield from resampled.finish()

@@ -96,7 +96,7 @@ def _resolved(name: str, text: str, family: int | None) -> tuple[int, Address]:
     host = host or ("::" if family == socket.AF_INET6 else "0.0.0.0")
     try:
         found = socket.getaddrinfo(host, int(port), family or 0, socket.SOCK_DGRAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise InvalidValue(name, text, f"is not found ({first_line(error)})", "check host and port") from error
     kind, _, _, _, place = min(found, key=lambda each: each[0] != socket.AF_INET)
     return kind, place

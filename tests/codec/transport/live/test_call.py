@@ -153,6 +153,8 @@ def test_a_receiver_that_starts_late(folder, tmp_path, capsys):
         (["--to", "here", "--source", "SPEECH"], "no address"),
         (["--to", "127.0.0.1:99999", "--source", "SPEECH"], "no address"),
         (["--to", "no.such.host.invalid:5004", "--source", "SPEECH"], "not found"),
+        (["--to", "a..b:5004", "--source", "SPEECH"], "not found"),
+        (["--to", "127.0.0.1:5004", "--source", "SPEECH", "--stats", "SPEECH"], "different files"),
         (["--listen", "192.0.2.1:5004", "--output", "a.wav"], "listened at"),
         (["--to", "127.0.0.1:5004", "--source", "none.wav"], "no audio file"),
         (["--to", "127.0.0.1:5004", "--source", "SPEECH", "--packet_frames", "0"], "packet_frames"),
