@@ -17,7 +17,8 @@ class StreamDecoder:
 
     Each window of 30 s is concealed with 5 s of frames on either side beyond the decoder's receptive field, or beyond
     another 5 s where that is unbounded. So memory is bounded, and the audio is that of the undivided stream up to
-    rounding, where the receptive field is bounded and no run of lost frames is longer than 5 s.
+    rounding, where the receptive field is bounded and the concealment looks no further than 5 s; one that weighs the
+    whole clip, such as `PosteriorMean` with a prior and no `lookahead`, comes near.
 
     Attributes:
         frames: so far.

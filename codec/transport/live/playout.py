@@ -1,5 +1,6 @@
 """The jitter buffer: when each frame is played, what is late, and how the delay follows the network and the clocks."""
 
+import math
 from collections import deque
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ class Playout:
     """Holds frames until their turn, one each `frame_seconds`, and decides on the turns.
 
     The delay of an arrival is its time minus frame number · `frame_seconds`. Over the arrivals of the last 5 s, the
-    smallest is the base: it moves only with the clocks of sender and receiver. Frames are played at base + target. The
+    smallest is the base: it moves with the clocks of sender and receiver, and with the route. Frames are played at base + target. The
     target is fixed, or the smallest above which 2 % of these arrivals lie, plus half a frame, from 20 to 500 ms.
     Where the playout is more than half a frame too early, a frame is inserted, at most one in four. Where it is more
     than one and a half too late, a frame is dropped, at most one in 0.2 s; above 0.2 s too late, every other one. Ten
@@ -78,7 +79,7 @@ class Playout:
         if len(self._delays) < 25:
             return FIRST_TARGET
         delays = sorted(delay for _, delay in self._delays)
-        spread = delays[min(len(delays) - 1, int(IN_TIME * len(delays)))] - delays[0]
+        spread = delays[math.ceil(IN_TIME * len(delays)) - 1] - delays[0]
         return min(LONGEST, max(SHORTEST, spread + self.frame_seconds / 2))
 
     def accepts(self, first: int, frames: int, now: float) -> bool:
