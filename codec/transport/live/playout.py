@@ -40,7 +40,8 @@ class Playout:
 
     The delay of an arrival is its time minus frame number · `frame_seconds`. Over the arrivals of the last 5 s, the
     smallest is the base: it moves with the clocks of sender and receiver, and with the route. Frames are played at base
-    + target. The target is fixed, or the smallest above which 2 % of these arrivals lie, plus half a frame, from 20 to 500 ms.
+    + target. The target is fixed, or the smallest above which 2 % of these arrivals lie, plus half a frame, from 20 to
+    500 ms.
     Where the playout is more than half a frame too early, a frame is inserted, at most one in four. Where it is more
     than one and a half too late, a frame is dropped, at most one in 0.2 s; above 0.2 s too late, every other one. Ten
     arrivals in a row that are all late, or all further ahead than 3 s, restart it. Memory is bounded by 3 s of frames
