@@ -1,5 +1,6 @@
 """The loader of all stages: errors of workers arrive as they were raised, and an evaluation goes on without a clip."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -54,6 +55,8 @@ class SpeechLoader(DataLoader):
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # A decoder left in a reference cycle waits for its threads when it is freed; a forked worker has none of them.
+        gc.collect()
         following = ("", 0)  # the clip and the number of the piece that may come next
         for batch in super().__iter__():
             if isinstance(batch, Failure):

@@ -1,5 +1,6 @@
 """Long clips: predict gets them whole, in pieces that equal the undivided clip; test and validate say what they cut."""
 
+import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,29 @@ def test_a_filtered_clip_is_the_same_in_pieces_of_any_length(tmp_path: Path, rat
     if rate == 16_000:
         gain = reference.abs().max() / exact.abs().max()
         torch.testing.assert_close(reference.double(), exact * gain, atol=1e-6, rtol=0)
+
+
+def test_what_the_collector_frees_is_freed_before_workers_are_forked(tmp_path: Path) -> None:
+    """A decoder with threads in a reference cycle would wait in the worker for threads that it does not have."""
+    freed: list[bool] = []
+
+    class Decoder:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            freed.append(True)
+
+    source = FolderSource(str(write_speech(tmp_path / "c", [1.0])))
+    module = SpeechDataModule(predict_from=source, num_workers=1)
+    place(module, 0, 1)
+    module.setup("predict")
+    gc.collect()
+    gc.disable()
+    try:
+        Decoder()
+        iterator = iter(module.predict_dataloader())
+        next(iterator)
+        assert freed
+    finally:
+        gc.enable()
