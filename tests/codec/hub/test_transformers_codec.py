@@ -302,6 +302,7 @@ def test_loading_is_silent_and_leaves_transformers_talkative(tmp_path, caplog, c
     small_model("mimi").save_pretrained(tmp_path / "mimi")
     logging.set_verbosity_info()
     logging.enable_propagation()
+    logging.enable_progress_bar()  # another test of this process may have left it off
     try:
         capfd.readouterr()
         TransformersCodec(str(tmp_path / "mimi"))
