@@ -12,6 +12,7 @@ from codec.transport.commands.call import call
 from codec.transport.commands.decode import decode
 from codec.transport.commands.encode import encode
 from codec.transport.commands.info import info
+from codec.transport.commands.settings import instantiated
 from codec.transport.commands.transmit import transmit
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -32,8 +33,7 @@ def parse(arguments: list[str]) -> tuple[Callable[..., int], dict[str, Any]]:
         own = HelpfulParser(description=lines[0], allow_abbrev=False)
         own.add_function_arguments(function, as_positional=True, fail_untyped=True)
         commands.add_subcommand(name, own, help=lines[0])
-    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the latter before 4.49
-    options = build(parser.parse_args(_with_values(arguments)))
+    options = instantiated(parser, parser.parse_args(_with_values(arguments)))
     return COMMANDS[options.command], vars(options[options.command])
 
 

@@ -195,6 +195,11 @@ def decide(received: Tensor) -> tuple[Tensor, Tensor]:
     return (received > 0.5).to(torch.uint8), received == 0.5
 
 
+def hard_if_certain(bits: Tensor) -> Tensor:
+    """uint8 decisions where all probabilities are exactly 0 or 1; else the bits as they are."""
+    return bits.to(torch.uint8) if bool(((bits == 0) | (bits == 1)).all()) else bits
+
+
 def mark_lost(bits: Tensor, lost: Tensor) -> Tensor:
     """Bits or probabilities as float32, 0.5 where bool `lost`, broadcast to their shape, is True."""
     return bits.float().masked_fill(lost.to(bits.device), 0.5)

@@ -13,10 +13,13 @@ from codec.channels.coding.base import ErrorCorrection
 from codec.channels.coding.protection import ProtectedChannel
 from codec.channels.index_maps import IndexMap, NaturalMap
 from codec.channels.link import Connection, Link
+from codec.codec import NeuralCodec
 from codec.errors import InvalidValue, UnreadableFile, UserError, first_line
 from codec.quantizers.base import Quantizer
-from codec.transport.header import StreamHeader
+from codec.transport.fingerprint import fingerprint
+from codec.transport.header import Layout, StreamHeader
 from codec.transport.index_tables import read_tables, table_text
+from codec.transport.packets import LARGEST_FRAME, Packet
 from codec.transport.parts import build_part, part_text, read_json
 
 BLOCK_FRAMES = 50  # of a protected block without a wish
@@ -75,6 +78,31 @@ def header_texts(link: Link, quantizer: Quantizer) -> tuple[str, str]:
         return index_map, ""
     assert connection.code is not None
     return index_map, Protection(connection.code, connection.protected_positions, link.interleave).text()
+
+
+def stream_header(
+    codec: NeuralCodec, link: Link, packet_frames: int = 0, block_frames: int | None = None, *, crc: bool = False
+) -> StreamHeader:
+    """Header of a stream that a codec encodes, of a length not known yet.
+
+    Raises:
+        InvalidValue: numbers out of range or options that do not go together.
+    """
+    if not 0 <= packet_frames <= 255:
+        raise InvalidValue("packet_frames", packet_frames, "must be 1 to 255, or 0 for none")
+    if block_frames is not None and (packet_frames or link.code is None or not 1 <= block_frames < 2**16):
+        allowed = "must be 1 to 65535, with a code in the link and without packets"
+        raise InvalidValue("block_frames", block_frames, allowed)
+    if crc and not packet_frames:
+        raise InvalidValue("crc", None, "is put behind packets", "state --packet_frames")
+    index_map, protection = header_texts(link, codec.quantizer)
+    default = max(BLOCK_FRAMES, link.interleave) if protection else 0
+    return StreamHeader(
+        fingerprint(codec), codec.sample_rate, codec.output_sample_rate, codec.hop_length,
+        tuple(codec.quantizer.codebook_sizes), layout=Layout.PACKETS if packet_frames else Layout.FRAMES,
+        block_frames=packet_frames or block_frames or default, index_map=index_map, protection=protection,
+        has_crc=crc,
+    )  # fmt: skip
 
 
 def _index_map_text(connection: Connection) -> str:
@@ -145,6 +173,14 @@ class BlockFormat:
     def sent_bytes(self, frames: int) -> int:
         """Bytes of a block of frames."""
         return -(-self.sent_bits(frames) // 8)
+
+    def fits(self, packet: Packet) -> bool:
+        """Whether a packet with frames, or an end, can be of this stream."""
+        if packet.is_end:
+            return packet.length is not None and self.header.frame_count(packet.length) == packet.first
+        if not 0 < packet.frames <= self.header.block_frames or packet.first + packet.frames > LARGEST_FRAME:
+            return False
+        return len(packet.payload) == self.sent_bytes(packet.frames)
 
     def rows(self, payload: Tensor) -> Tensor:
         """What is sent for payload uint8 `[F, n]`: uint8 `[F, m]`, zeros in places that are not sent."""

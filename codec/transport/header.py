@@ -71,7 +71,11 @@ class StreamHeader:
     @property
     def frames(self) -> int | None:
         """Frames of the stream; None where its length is not known."""
-        return None if self.length is None else -(-self.length // self.hop_length)
+        return None if self.length is None else self.frame_count(self.length)
+
+    def frame_count(self, length: int) -> int:
+        """Frames of `length` samples of input, the last one filled up."""
+        return -(-length // self.hop_length)
 
     @property
     def has_trailer(self) -> bool:

@@ -14,6 +14,7 @@ FIELDS = struct.Struct(">HBBHIH")
 HEAD = FIELDS.size + 2  # bytes before the payload, with their CRC-16
 HAS_CRC, IS_END, IS_HEADER = 1, 2, 4  # flags
 LARGEST_FRAME = 2**32 - 1
+LENGTH_BYTES = 8
 
 
 class Packet(NamedTuple):
@@ -35,6 +36,11 @@ class Packet(NamedTuple):
     payload: bytes
     is_header: bool = False
     is_end: bool = False
+
+    @property
+    def length(self) -> int | None:
+        """Of an end, the samples of the whole input; None where its payload is of another size."""
+        return int.from_bytes(self.payload, "big") if len(self.payload) == LENGTH_BYTES else None
 
     def pack(self, *, crc: bool = False) -> bytes:
         """Its bytes: 14 of head, the payload and, with `crc`, a CRC-32 of both.

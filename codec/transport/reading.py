@@ -1,6 +1,5 @@
 """Reads a stream of codes block by block, whatever its layout; what is lost becomes lost frames and a count."""
 
-import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -53,8 +52,12 @@ class StreamReader:
         for rows in self._packets() if packets else self._blocks():
             self.frames += len(rows)
             yield rows
-        expected = None if self.length is None else -(-self.length // self.header.hop_length)
-        self.missing = max(0, expected - self.frames) if expected is not None else 0
+        self.missing = max(0, self._expected - self.frames) if self._expected is not None else 0
+
+    @property
+    def _expected(self) -> int | None:
+        """Frames of the length, as far as it is known."""
+        return None if self.length is None else self.header.frame_count(self.length)
 
     def payload(self) -> Iterator[Tensor]:
         """The same as payload bits `[F, n]`, uint8 or probabilities."""
@@ -82,7 +85,7 @@ class StreamReader:
             self.length = trailer_length(data[-TRAILER:])
             if self.length is not None:
                 data = data[:-TRAILER]
-                frames = -(-self.length // self.header.hop_length) - self.frames
+                frames = self.header.frame_count(self.length) - self.frames
         if frames is None or not 0 <= frames <= most or self._bytes(frames) != len(data):
             frames = self._whole_frames(len(data), most)
         if frames:
@@ -117,23 +120,21 @@ class StreamReader:
                 if packet.stream != stream or not self._fits(packet):
                     self.arrivals.foreign += 1
                 elif packet.is_end:
-                    self.length = struct.unpack(">Q", packet.payload)[0]
+                    self.length = packet.length
                 elif not packet.is_header:
                     yield from self._spans(order.push(packet))
             self.arrivals.damaged, self.arrivals.skipped_bytes = scanner.damaged, scanner.skipped
-        total = None if self.length is None else -(-self.length // self.header.hop_length)
-        yield from self._spans(order.finish(total))
+        yield from self._spans(order.finish(self._expected))
 
     def _fits(self, packet: Packet) -> bool:
+        """Whether a packet is of this stream and agrees with what the header states of its length."""
         if packet.is_header:
             return not packet.is_end
-        if packet.is_end:  # agrees with what is known
-            length = struct.unpack(">Q", packet.payload)[0] if len(packet.payload) == 8 else 2**64
-            known = self.header.length in (None, length)
-            return known and -(-length // self.header.hop_length) == packet.first
-        most, known_frames = self.header.block_frames, self.header.frames
-        inside = known_frames is None or packet.first + packet.frames <= known_frames
-        return inside and 0 < packet.frames <= most and len(packet.payload) == self.format.sent_bytes(packet.frames)
+        if packet.is_end:
+            known = self.header.length in (None, packet.length)
+        else:
+            known = self.header.frames is None or packet.first + packet.frames <= self.header.frames
+        return known and self.format.fits(packet)
 
     def _spans(self, spans: Iterator[Span]) -> Iterator[Tensor]:
         """Rows of spans; lost ones in blocks."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from codec.channels.base import hard_if_certain
 from codec.channels.link import Connection
 from codec.codec import NeuralCodec
 from codec.layers.windows import Window, Windows
@@ -51,11 +52,8 @@ class StreamDecoder:
 
     @torch.no_grad()
     def _decode(self, window: Window) -> Tensor:
-        bits = window.signal.T[None]  # [1, F, n]
-        if bool(((bits == 0) | (bits == 1)).all()):
-            bits = bits.to(torch.uint8)
-        device = self.codec.device
-        reception = self.connection.receive(bits.to(device))
+        bits = hard_if_certain(window.signal.T[None])  # [1, F, n]
+        reception = self.connection.receive(bits.to(self.codec.device))
         own = slice(window.start, window.start + window.size)
         self.frames += window.size
         self.concealed += int(reception.erased.any(1)[0, own].sum())

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from codec.errors import InvalidValue, UnreadableFile, first_line
+from codec.training.clip_pieces import ResampledPieces
 
 PIECE_SECONDS = 10.0
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
@@ -35,6 +36,14 @@ class Sound(NamedTuple):
     sample_rate: int
     samples: int | None
     pieces: Iterator[Tensor]
+
+    def resampled(self, sample_rate: int) -> Iterator[Tensor]:
+        """The pieces at another rate, of a second of the sound at most: little work at a time."""
+        resampled = ResampledPieces(self.sample_rate, sample_rate)
+        for piece in self.pieces:
+            for second in piece.split(self.sample_rate, -1):
+                yield from resampled.push(second)
+        yield from resampled.finish()
 
 
 def read_sound(source: str | Path, *, raw_rate: int | None = None) -> Sound:

@@ -42,7 +42,7 @@ class StreamWriter:
         self.format = BlockFormat(self.header)
         self._held: Tensor | None = None
         packed = self.header.pack()
-        self._stream = stream_number(replace(self.header, length=None))
+        self._stream = stream_number(self.header)
         file.write(packed)
 
     def write(self, payload: Tensor) -> None:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from codec import Link, NeuralCodec
-from codec.transport.blocks import BlockFormat
-from codec.transport.commands.encode import stream_header
+from codec.transport.blocks import BlockFormat, stream_header
 from codec.transport.header import StreamHeader
 from codec.transport.packets import Packet
 

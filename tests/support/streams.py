@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from codec import Link, NeuralCodec
-from codec.transport.commands.encode import stream_header
+from codec.transport.blocks import stream_header
 from codec.transport.header import Layout, StreamHeader
 from codec.transport.reading import StreamReader
 from codec.transport.writing import StreamWriter

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from codec.channels.base import Channel, check_frames, decision_probabilities
+from codec.channels.base import Channel, check_frames, decision_probabilities, hard_if_certain
 from codec.channels.coding.base import ErrorCorrection
 from codec.errors import InvalidValue
 
@@ -176,9 +176,7 @@ class ProtectedChannel(Channel):
         merged[..., protected] = decoded.unflatten(1, (frames, -1)).float()
         merged[..., unprotected] = plain if plain.is_floating_point() else decision_probabilities(plain, error_rate)
         # Otherwise float32 even if all are certain: to an outer channel uint8 are decisions wrong with `error_rate`.
-        if error_rate == 0.0 and bool(((merged == 0.0) | (merged == 1.0)).all()):
-            merged = merged.to(torch.uint8)
-        return merged
+        return hard_if_certain(merged) if error_rate == 0.0 else merged
 
     def _width(self, coded: int, frames: int) -> int:
         """Places for coded bits in a row: whole symbols."""

@@ -12,8 +12,8 @@ import torch
 from codec.channels.link import Link
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
+from codec.transport.blocks import stream_header
 from codec.transport.commands.codecs import open_codec
-from codec.transport.commands.encode import stream_header
 from codec.transport.commands.jobs import PIPE, writing
 from codec.transport.live.coding import LOOK_AHEAD
 from codec.transport.live.conversation import Conversation

@@ -7,7 +7,7 @@ from codec.channels.receiving.concealment import RepeatLast
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
 from codec.transport.blocks import connect
-from codec.transport.commands.codecs import check_codec, codec_of
+from codec.transport.commands.codecs import check_facts, codec_of
 from codec.transport.commands.encode import SUFFIX
 from codec.transport.commands.jobs import Job, list_jobs, progress, reading, run_jobs, writing
 from codec.transport.reading import StreamReader
@@ -60,7 +60,7 @@ def decode(
             header = reader.header
             if header.fingerprint not in models:
                 models[header.fingerprint] = codec_of(header, codec, device, check=not any_codec)
-            check_codec(models[header.fingerprint], header, codec or "found by it", by_fingerprint=not any_codec)
+            check_facts(models[header.fingerprint], header, codec, any_output=any_codec)
             return _decode_one(reader, job.target, models[header.fingerprint], receiver, raw=raw)
 
     return run_jobs(list_jobs(source, target, (SUFFIX,), f".{format}"), work)

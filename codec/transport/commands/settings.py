@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from codec.channels.base import Channel
 from codec.channels.bit_errors import BinarySymmetricChannel
@@ -57,12 +57,17 @@ def read_setting(file: str, channel: str, system: str | None) -> tuple[Channel, 
         raise InvalidValue(file, None, allowed, "give a configuration of configs/evaluate/") from error
 
 
+def instantiated(parser: ArgumentParser, options: Namespace) -> Any:
+    """Options with their channels and links built; jsonargparse renamed the method in 4.49."""
+    build = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    return build(options)
+
+
 def _built(kind: type, block: Any, file: str) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--part", type=kind)
     try:
-        build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the latter before 4.49
-        return build(parser.parse_object({"part": block})).part
+        return instantiated(parser, parser.parse_object({"part": block})).part
     except ArgumentError as error:
         raise InvalidValue(
             f"A {kind.__name__} of {file}", None, f"cannot be built ({_last_line(error)})", "correct it"

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -40,9 +40,8 @@ class Transmission:
     @property
     def has_sender(self) -> bool:
         """Whether the link does something before the channel."""
-        link = self.link
-        parts = (link.index_map, link.code, link.entropy_code) if link is not None else (None,)
-        return any(part is not None for part in parts) or (link is not None and link.known_error_rate)
+        link = self.link or Link()
+        return link.known_error_rate or (link.index_map, link.code, link.entropy_code) != (None, None, None)
 
 
 def transmit(
@@ -104,10 +103,10 @@ def transmit(
 def _transmit_one(job: Job, plan: Transmission) -> str:
     with reading(job.source) as file, tempfile.TemporaryFile() as spool:
         reader = StreamReader(file)
-        header, connection = reader.header, None
+        header, relay = reader.header, None
         if plan.has_sender:
-            header, connection = _linked(header, plan)
-        received = _through(reader, plan, connection, job.clip_id)
+            header, relay = _linked(header, plan)
+        received = _through(reader, plan, relay, job.clip_id)
         kinds = _spool(received, spool, reader=reader)
         spool.seek(0)
         length = reader.length if reader.length is not None else reader.frames * header.hop_length
@@ -123,31 +122,43 @@ def _transmit_one(job: Job, plan: Transmission) -> str:
     return f"{job.target}: {told}" + (f", {lost} packets lost" if lost else "")
 
 
-def _linked(header: StreamHeader, plan: Transmission) -> tuple[StreamHeader, Connection]:
-    """Header behind a link, whose index map the stream then has, and the sender's end of the link."""
+class Relay(NamedTuple):
+    """Takes the codes out of a stream's codewords, and sends them over a link."""
+
+    stream: Connection
+    link: Connection
+
+    def send(self, sent: Tensor, channel: Channel, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Codewords `[F, n]` as the link's index map has them, and what comes out behind its error correction."""
+        bits = self.link.send(self.stream.receive(sent[None]).codes)
+        return bits[0], self.link.protect(channel)(bits, generator)[0]
+
+
+def _linked(header: StreamHeader, plan: Transmission) -> tuple[StreamHeader, Relay]:
+    """Header behind a link, whose index map the stream then has, and what sends the stream over it."""
     if header.protection:
         allowed = "must not be sent through another link: the stream has error correction of its own"
         raise InvalidValue("link", None, allowed, "encode it without, or leave the link out")
     assert plan.link is not None
-    codec = codec_of(header, plan.codec)
-    link = plan.link
+    quantizer = codec_of(header, plan.codec).quantizer
+    link, own = plan.link, stream_link(header, Link())
     if link.index_map is None:
-        link = replace(link, index_map=stream_link(header, Link()).index_map)
+        link = replace(link, index_map=own.index_map)
     elif header.index_map:
         raise InvalidValue("link.index_map", None, "must not be stated: the stream has one of its own")
-    index_map, _ = header_texts(Link(index_map=link.index_map), codec.quantizer)
-    return replace(header, index_map=index_map), link.connect(codec.quantizer)
+    index_map, _ = header_texts(Link(index_map=link.index_map), quantizer)
+    return replace(header, index_map=index_map), Relay(own.connect(quantizer), link.connect(quantizer))
 
 
 def _through(
-    reader: StreamReader, plan: Transmission, connection: Connection | None, clip_id: str
+    reader: StreamReader, plan: Transmission, relay: Relay | None, clip_id: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows as sent, hard decisions, and as received, block by block."""
-    size = LINK_FRAMES if connection else PLAIN_FRAMES
+    size = LINK_FRAMES if relay else PLAIN_FRAMES
     for number, rows in enumerate(_gathered(reader, size)):
         joined = torch.cat(rows)  # float32 where a block was lost
         sent, lost = decide(joined)
-        if connection is not None:  # a frame of which a bit was lost before is lost
+        if relay is not None:  # a frame of which a bit was lost before is lost
             lost = lost.any(1, keepdim=True).expand_as(lost)
         if joined.is_floating_point() and not bool(((joined == sent) | lost).all()):
             allowed = "holds soft decisions, which no further channel takes"
@@ -156,23 +167,13 @@ def _through(
             received = joined if bool(lost.any()) else sent
         else:
             generator = draw_generator(plan.seed, clip_id, plan.channel.family, number)
-            if connection is not None:
-                sent, received = _over_link(connection, reader, plan.channel, sent, generator)
+            if relay is not None:
+                sent, received = relay.send(sent, plan.channel, generator)
             else:
                 received = plan.channel(sent, generator)
             received = mark_lost(received, lost) if bool(lost.any()) else received
         sizes = [len(row) for row in rows]
         yield from zip(sent.split(sizes), received.split(sizes), strict=True)
-
-
-def _over_link(
-    connection: Connection, reader: StreamReader, channel: Channel, sent: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Codewords as the link's index map has them, and what comes out behind its error correction."""
-    quantizer = connection.quantizer
-    codes = stream_link(reader.header, Link()).connect(quantizer).receive(sent[None]).codes
-    bits = connection.send(codes)
-    return bits[0], connection.protect(channel)(bits, generator)[0]
 
 
 def _gathered(reader: StreamReader, frames: int) -> Iterator[list[Tensor]]:
@@ -223,8 +224,8 @@ def _spool(received: Iterator[tuple[Tensor, Tensor]], spool: BinaryIO, *, reader
             decided, lost = decide(rows)
             kinds.sent += in_use(sent).numel()
             kinds.flipped += int(in_use((decided != sent) & ~lost).sum())
-            kinds.lost += int(in_use(lost).sum())
             gone = in_use(lost)
+            kinds.lost += int(gone.sum())
             kinds.torn |= bool(gone.any()) and not bool(gone.all())
             hard = bool((lost | (rows == decided)).all())
             kinds.soft |= not hard

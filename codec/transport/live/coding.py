@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from codec.channels.base import hard_if_certain
 from codec.channels.link import Connection
 from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
@@ -111,11 +112,9 @@ class LiveDecoder:
         """
         following = [*ahead[: self.look_ahead], *[None] * (self.look_ahead - len(ahead))]
         rows = [self._lost if row is None else row for row in (frame, *following)]
-        bits = torch.stack([*self._played, *rows])[None].to(self.codec.device)  # [1, F, n]
+        bits = hard_if_certain(torch.stack([*self._played, *rows])[None]).to(self.codec.device)  # [1, F, n]
         place = len(self._played)
         self._played.append(rows[0])
-        if bool(((bits == 0) | (bits == 1)).all()):
-            bits = bits.to(torch.uint8)
         reception = self.connection.receive(bits)
         latents = self.codec.condition(self.connection.latents(reception), bits)
         audio = self._decode(latents, place)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from codec.errors import InvalidValue, MissingDependency, first_line
 from codec.layers.inputs import check_level
-from codec.training.clip_pieces import ResampledPieces
 from codec.transport.sound import SoundWriter, read_sound
 
 MICROPHONE, LOUDSPEAKER = "mic", "speaker"
@@ -55,12 +54,14 @@ class FileSource:
     ends = True
 
     def __init__(self, path: str | Path, sample_rate: int) -> None:
-        self.sound, self.sample_rate, self.behind = read_sound(path), sample_rate, 0.0
+        sound = read_sound(path)
+        self.sound = sound._replace(pieces=map(_checked, sound.pieces))
+        self.sample_rate, self.behind = sample_rate, 0.0
 
     def pieces(self, size: int, stop: threading.Event) -> Iterator[Tensor]:
         began = time.monotonic()
         spoken = 0
-        for piece in _cut(self._resampled(), size):
+        for piece in _cut(self.sound.resampled(self.sample_rate), size):
             spoken += piece.shape[-1]
             due = began + spoken / self.sample_rate
             if stop.wait(max(0.0, due - time.monotonic())):
@@ -68,13 +69,10 @@ class FileSource:
             self.behind = max(0.0, time.monotonic() - due)
             yield piece
 
-    def _resampled(self) -> Iterator[Tensor]:
-        resampled = ResampledPieces(self.sound.sample_rate, self.sample_rate)
-        for piece in self.sound.pieces:
-            check_level(piece)
-            for second in piece.split(self.sound.sample_rate, -1):  # little work at a time
-                yield from resampled.push(second)
-        yield from resampled.finish()
+
+def _checked(piece: Tensor) -> Tensor:
+    check_level(piece)
+    return piece
 
 
 def _cut(parts: Iterator[Tensor], size: int) -> Iterator[Tensor]:

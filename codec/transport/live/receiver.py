@@ -85,7 +85,7 @@ class Receiver:
                 self._begin(packet, address, now)
         elif stream is None:
             counts.early += 1
-        elif not own or not stream.fits(packet):
+        elif not own or not stream.format.blocks.fits(packet):
             counts.foreign += 1
         elif packet.is_end:
             stream.ends_at = packet.first

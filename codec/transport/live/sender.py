@@ -34,7 +34,7 @@ class Sender:
 
     Args:
         codec: encodes.
-        header: of the stream, in packets, `codec.transport.commands.encode.stream_header`.
+        header: of the stream, in packets, `codec.transport.blocks.stream_header`.
         link: whose index map and error correction the header states.
         send: takes a datagram; returns whether the system took it.
         look_ahead: see `LiveEncoder`.

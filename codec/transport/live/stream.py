@@ -14,7 +14,7 @@ from codec.transport.fingerprint import fingerprint
 from codec.transport.header import Layout, StreamHeader, read_header
 from codec.transport.live.coding import Fading, LiveDecoder
 from codec.transport.live.playout import Playout
-from codec.transport.packets import LARGEST_FRAME, Packet
+from codec.transport.packets import Packet
 
 Address = tuple[Any, ...]  # of a socket: host, port and, of IPv6, two numbers more
 
@@ -95,16 +95,6 @@ class Stream:
     def is_silent(self, now: float, after: float) -> bool:
         """Whether no packet came for some seconds."""
         return now - self.heard_at > after
-
-    def fits(self, packet: Packet) -> bool:
-        """Whether a packet with frames, or an end, can be one of this stream's."""
-        header = self.format.header
-        if packet.is_end:
-            length = int.from_bytes(packet.payload, "big")
-            return len(packet.payload) == 8 and -(-length // header.hop_length) == packet.first
-        if not 0 < packet.frames <= header.block_frames or packet.first + packet.frames > LARGEST_FRAME:
-            return False
-        return len(packet.payload) == self.format.blocks.sent_bytes(packet.frames)
 
     def rows(self, packet: Packet) -> Tensor:
         """Payload bits of a packet's frames, float32 `[F, n]`."""

@@ -20,8 +20,7 @@ from codec import (
 )
 from codec.channels.coding.protection import ProtectedChannel
 from codec.errors import UnreadableFile
-from codec.transport.blocks import BlockFormat, connect
-from codec.transport.commands.encode import stream_header
+from codec.transport.blocks import BlockFormat, connect, stream_header
 from codec.transport.header import Layout, read_header
 from codec.transport.packets import Packet
 from codec.transport.reordering import Reordering

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from codec import ConvolutionalCode, InvalidValue, Link, Repetition
-from codec.transport.commands.encode import stream_header
+from codec.transport.blocks import stream_header
 from codec.transport.header import read_header
 from codec.transport.live import sender as sender_module
 from codec.transport.live.sender import Sender
