@@ -75,9 +75,11 @@ class VocosDecoder(Decoder, Streaming[VocosState]):
         x = self.head(features).transpose(1, 2)  # [B, n_fft + 2, F]
         with torch.autocast(x.device.type, enabled=False):
             log_magnitude, phase = x.float().chunk(2, dim=1)
-            # exp(88) overflows in float32, and so would its gradient.
-            magnitude = log_magnitude.clamp_max(80.0).exp().clamp_max(self.max_magnitude)
-            return torch.polar(magnitude, phase)
+            return torch.polar(self.magnitude(log_magnitude), phase)
+
+    def magnitude(self, log_magnitude: Tensor) -> Tensor:
+        """min(exp m, `max_magnitude`) of m of any shape; exp(88) overflows in float32, and so would its gradient."""
+        return log_magnitude.clamp_max(80.0).exp().clamp_max(self.max_magnitude)
 
     @property
     def obstacle(self) -> str:

@@ -85,8 +85,12 @@ class SpectrumEncoder(Encoder, Streaming[SpectrumState]):
             else:
                 spectrum = same_stft(samples, self.n_fft, self.hop_length)
             features = self.features(spectrum)
+        return self.encode_features(features)  # [B, D, F]
+
+    def encode_features(self, features: Tensor) -> Tensor:
+        """What `features` gives, `[B, bands, F]`, to latents `[B, D, F]`."""
         x = self.norm(self.embed(features).transpose(1, 2)).transpose(1, 2)
-        return self._latents(self.blocks(x))  # [B, D, F]
+        return self._latents(self.blocks(x))
 
     def start(self, batch: int) -> SpectrumState:
         audio = self.out.weight.new_zeros(batch, self.n_fft - self.hop_length)

@@ -61,6 +61,11 @@ class Packet(NamedTuple):
         return data + struct.pack(">I", zlib.crc32(data)) if crc else data
 
 
+def end_packet(stream: int, frames: int, length: int) -> Packet:
+    """The end of a stream of so many frames, from `length` samples of input."""
+    return Packet(stream, frames, 0, length.to_bytes(LENGTH_BYTES, "big"), is_end=True)
+
+
 class Found(NamedTuple):
     """Result of looking for a packet at a place in some bytes.
 

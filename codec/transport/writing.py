@@ -13,7 +13,7 @@ from torch import Tensor
 from codec.errors import InvalidValue
 from codec.transport.blocks import BlockFormat
 from codec.transport.header import Layout, StreamHeader
-from codec.transport.packets import LARGEST_FRAME, Packet
+from codec.transport.packets import LARGEST_FRAME, Packet, end_packet
 
 WRITTEN_FRAMES = 1600  # at a time where a stream has no blocks; a multiple of 8, so of whole bytes
 
@@ -101,7 +101,7 @@ class StreamWriter:
             self.write_rows(self.format.rows(self._held))
             self._held = None
         if self.header.layout is Layout.PACKETS:
-            end = Packet(self._stream, self.frames, 0, struct.pack(">Q", length), is_end=True)
+            end = end_packet(self._stream, self.frames, length)
             self.file.write(end.pack(crc=self.header.has_crc))
         elif self.header.has_trailer:
             self.file.write(trailer(length))

@@ -21,6 +21,7 @@ from codec.codec import NeuralCodec
 from codec.errors import InvalidValue
 from codec.quantizers.codes import code_bits
 
+REPORT = "callbacks.report"  # the package of what several pages share
 SCRIPTS = ("channel.js", "engine.js", "player.js", "spectrum.js", "drawing.js", "sounds.js", "page.js")
 
 
@@ -123,7 +124,8 @@ def _page(content: Mapping[str, Any], assets: Assets, *, version: str, notes: Se
     """The page; its Content-Security-Policy admits its own script and style by their hashes, and no network."""
     folder = files(__package__).joinpath("page")
     style = folder.joinpath("style.css").read_text(encoding="utf-8")
-    script = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
+    scripts = [files(REPORT).joinpath("generator.js"), *map(folder.joinpath, SCRIPTS)]
+    script = "\n".join(file.read_text(encoding="utf-8") for file in scripts)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
     rates = {codec["frame_rate"] * sum(codec["widths"]) / 1000 for codec in content["codecs"]}

@@ -20,6 +20,7 @@ from callbacks.report.runs import Runs
 from codec.errors import InvalidValue
 
 LARGEST = 100e6  # bytes of a page: a phone still opens it
+REPORT = "callbacks.report"  # the package of what several pages share
 SCRIPTS = ("state.js", "player.js", "mushra.js", "abx.js", "screens.js")
 
 
@@ -139,7 +140,8 @@ def _page(content: Mapping[str, Any]) -> str:
     """The page; its Content-Security-Policy admits its own script and style by their hashes, and nothing else."""
     folder = files(__package__).joinpath("page")
     style = folder.joinpath("style.css").read_text(encoding="utf-8")
-    script = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
+    scripts = [files(REPORT).joinpath("generator.js"), *map(folder.joinpath, SCRIPTS)]
+    script = "\n".join(file.read_text(encoding="utf-8") for file in scripts)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
     data = json.dumps(content).replace("<", "\\u003c")  # so that no title ends the script element

@@ -51,9 +51,7 @@ class PortableSpectralEncoder(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """Encode `[B, 1, F * hop]` to `[B, D, F]`."""
-        encoder = self.encoder
-        x = encoder.norm(encoder.embed(self.spectrum(audio)).transpose(1, 2)).transpose(1, 2)
-        return encoder.out(encoder.out_norm(encoder.blocks(x).transpose(1, 2))).transpose(1, 2)
+        return self.encoder.encode_features(self.spectrum(audio))
 
 
 class PortableVocosDecoder(nn.Module):
@@ -62,13 +60,13 @@ class PortableVocosDecoder(nn.Module):
     def __init__(self, decoder: VocosDecoder) -> None:
         super().__init__()
         self.backbone, self.head = with_portable_layers(decoder.backbone), decoder.head
-        self.max_magnitude = decoder.max_magnitude
+        self.magnitude = decoder.magnitude
         self.synthesis = Synthesis(decoder.n_fft // decoder.hop_length, decoder.hop_length)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Decode `[B, D, F]` to `[B, 1, F * hop]`."""
         log_magnitude, phase = self.head(self.backbone(latents)).chunk(2, -1)  # each [B, F, n_fft / 2 + 1]
-        magnitude = log_magnitude.clamp_max(80.0).exp().clamp_max(self.max_magnitude)
+        magnitude = self.magnitude(log_magnitude)
         return self.synthesis(magnitude * phase.cos(), magnitude * phase.sin())
 
 
@@ -100,12 +98,12 @@ class PortableLocalAttention(nn.Module):
         """Keeps `[B, F, C]`."""
         attention, frames, w = self.attention, x.shape[1], self.attention.window
         q, k, v = attention.qkv(x).unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, H, F, c]
-        if attention.positions:
-            q, k = rotary(q), rotary(k)
         blocks, sides = (frames + w - 1) // w, 2 if attention.causal else 3
         fill = blocks * w - frames
         q = F.pad(q.flatten(0, 1), (0, 0, 0, fill)).unflatten(1, (-1, w))  # [B * H, N, w, c]
         k, v = (_neighbours(F.pad(t.flatten(0, 1), (0, 0, w, fill + (sides - 2) * w)), w, sides) for t in (k, v))
+        if attention.positions:
+            q, k = rotary(q, w), rotary(k)
         mask = attention._mask(frames, blocks, x.device)  # [N, w, sides * w]
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[None])
         y = y.flatten(1, 2)[:, :frames].unflatten(0, (-1, attention.heads))  # [B, H, F, c]

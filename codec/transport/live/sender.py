@@ -1,7 +1,6 @@
 """The sending side of a call: speech to packets at the pace of speech, with the stream's header again and again."""
 
 import secrets
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from codec.transport.header import StreamHeader
 from codec.transport.live.coding import LOOK_AHEAD, LiveEncoder
 from codec.transport.live.devices import Source
 from codec.transport.live.statistics import SenderStatistics
-from codec.transport.packets import Packet
+from codec.transport.packets import Packet, end_packet
 
 LARGEST_DATAGRAM = 1400  # bytes of a packet with frames: what a link of 1500 carries undivided
 HEADER_EVERY = 1.0  # seconds
@@ -81,7 +80,7 @@ class Sender:
         for codes in self.encoder.finish():
             stop.wait(duration)
             self._send_codes(codes)
-        end = Packet(self.stream, counts.frames, 0, struct.pack(">Q", self._samples), is_end=True)
+        end = end_packet(self.stream, counts.frames, self._samples)
         for _ in range(ENDS):
             self._put(end)
             time.sleep(END_EVERY)

@@ -1,17 +1,6 @@
 "use strict";
 // Codes as packed bits, the three channels that change them, and what the receiver makes of the result. No DOM in here.
 
-// mulberry32: a generator of 32 bits, the same in every browser.
-function generator(seed) {
-  let a = seed >>> 0;
-  return () => {
-    a = (a + 0x6D2B79F5) >>> 0;
-    let t = Math.imul(a ^ (a >>> 15), a | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 // `count` numbers in [0, 1), a function of the seed and of what they are for: equal at every error rate, so that errors nest.
 const PURPOSES = { bits: 1, states: 2, packets: 3 };
 function draws(seed, purpose, count) {

@@ -25,7 +25,8 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A page with nothing but the two scripts that need no document."""
     folder = tmp_path_factory.mktemp("scripts")
     pages = files("callbacks.report.demo").joinpath("page")
-    code = "\n".join(pages.joinpath(name).read_text() for name in ("channel.js", "spectrum.js"))
+    shared = files("callbacks.report").joinpath("generator.js").read_text()
+    code = "\n".join([shared, *(pages.joinpath(name).read_text() for name in ("channel.js", "spectrum.js"))])
     (folder / "page.html").write_text(f"<meta charset=utf-8><script>{code}</script>")
     with Browser(folder, width=400, height=300) as browser:
         browser.open(folder / "page.html")
