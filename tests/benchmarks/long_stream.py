@@ -61,10 +61,11 @@ def main() -> bool:
     bounded = True
     for name, run in found.items():
         start = short[name]
-        speed = (seconds - 60) / max(run.seconds - start.seconds, 1e-9)
+        more = run.seconds - start.seconds  # without what starting takes
+        speed = f"{(seconds - 60) / more:.0f}" if more > 0.5 else "too fast to tell"
         print(
             f"{name}: {run.seconds:.1f} s, {run.cores:.1f} s of CPU cores, {seconds / run.seconds:.0f} times real time "
-            f"({speed:.0f} without what a minute takes), {run.megabytes:.0f} MB (a minute: {start.megabytes:.0f} MB)"
+            f"({speed} without what a minute takes), {run.megabytes:.0f} MB (a minute: {start.megabytes:.0f} MB)"
         )
         bounded &= run.megabytes <= MAX_GROWTH * start.megabytes
     expected = 64 + 2 * -(-round(seconds * RATE) // 320)
