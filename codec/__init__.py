@@ -135,6 +135,7 @@ from codec.training.losses import (
     ReconstructionLoss,
     SemanticReconstruction,
 )
+from codec.training.muon import Muon
 from codec.training.optimizers import Optimization
 from codec.training.schedules import Constant, Schedule, WarmupLinearDecay
 
@@ -222,6 +223,7 @@ __all__ = [
     "MultiPeriodDiscriminator",
     "MultiResolutionSpectrogramDiscriminator",
     "MultiScaleMelLoss",
+    "Muon",
     "NaturalMap",
     "NeuralCodec",
     "OFDMChannel",

@@ -14,6 +14,7 @@ from callbacks.scoring.pool import usable_cores
 from callbacks.training.preflight_monitors import evaluations, monitors
 from callbacks.training.preflight_space import Finding, checkpoint_space
 from codec.errors import counted, first_line
+from codec.training.float32_precision import has_bfloat16
 
 DRAWS = 16  # training crops to read
 FILES = 8  # of each test corpus to open
@@ -134,10 +135,7 @@ def workers(trainer: Any, module: Any) -> Iterator[Finding]:
 
 def precision(trainer: Any, module: Any) -> Iterator[Finding]:
     """bfloat16 is slow on a CPU without instructions for it."""
-    on_cpu = trainer.strategy.root_device.type == "cpu"
-    abilities = torch.cpu.get_capabilities()
-    native = any(abilities.get(name) for name in ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16"))  # "bf16": ARM
-    if on_cpu and "bf16" in str(trainer.precision) and not native:
+    if "bf16" in str(trainer.precision) and not has_bfloat16(trainer.strategy.root_device):
         yield Finding(
             f"trainer.precision {trainer.precision} is emulated, since this CPU has no bfloat16 instructions: "
             "--trainer.precision 32-true is several times as fast.",

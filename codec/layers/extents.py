@@ -33,6 +33,11 @@ class Extents:
         """The same at a rate lower by `stride`, of which all counts must be multiples."""
         return Extents([count // stride for count in self.counts], self.outside[:, ::stride])
 
+    def repeated(self, times: int) -> "Extents":
+        """The same at a rate `times` as high."""
+        counts = [count * times for count in self.counts]
+        return Extents(counts, self.outside.repeat_interleave(times, dim=1))
+
     def silence(self, x: Tensor) -> Tensor:
         """`[B, C, T]` with zeros beyond each clip's end, whatever was there."""
         return x.masked_fill(self.outside[:, None, : x.shape[-1]], 0)

@@ -1,4 +1,4 @@
-"""Whether float32 matrix products and convolutions of a GPU round their inputs to TF32, set in one place."""
+"""Which precision devices multiply in: TF32 of a GPU, set in one place, and whether a CPU has bfloat16."""
 
 import torch
 from lightning import LightningModule, Trainer
@@ -60,3 +60,10 @@ def set_float32_precision(products: str, *, convolutions: bool) -> None:
     """
     torch.set_float32_matmul_precision(products)
     torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16 by instructions of its own; a CPU without them is several times slower."""
+    abilities = torch.cpu.get_capabilities()
+    names = "amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16"  # the last of ARM
+    return device.type != "cpu" or any(abilities.get(name) for name in names)

@@ -75,6 +75,7 @@ ENCODERS = {
 DECODERS = {
     "convnext": lambda: VocosDecoder(ConvNeXtBackbone(16, 16, depth=2), HOP),
     "causal convnext": lambda: VocosDecoder(ConvNeXtBackbone(16, 16, depth=2, causal=True), HOP),
+    "four spectra a frame": lambda: VocosDecoder(ConvNeXtBackbone(16, 16, depth=2), HOP, spectra=4),
     "at a higher rate": lambda: VocosDecoder(ConvNeXtBackbone(16, 16, depth=1), 60, window=3),
     "transformer": lambda: VocosDecoder(TransformerBackbone(16, 128, depth=2, heads=4), HOP),
     "without positions": lambda: VocosDecoder(TransformerBackbone(16, 128, depth=1, heads=4, positions=False), HOP),

@@ -60,12 +60,13 @@ class PortableVocosDecoder(nn.Module):
     def __init__(self, decoder: VocosDecoder) -> None:
         super().__init__()
         self.backbone, self.head = with_portable_layers(decoder.backbone), decoder.head
-        self.magnitude = decoder.magnitude
-        self.synthesis = Synthesis(decoder.n_fft // decoder.hop_length, decoder.hop_length)
+        self.magnitude, self.by_spectrum = decoder.magnitude, decoder.by_spectrum
+        self.synthesis = Synthesis(decoder.n_fft // decoder.step_length, decoder.step_length)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Decode `[B, D, F]` to `[B, 1, F * hop]`."""
-        log_magnitude, phase = self.head(self.backbone(latents)).chunk(2, -1)  # each [B, F, n_fft / 2 + 1]
+        spectra = self.by_spectrum(self.head(self.backbone(latents)))
+        log_magnitude, phase = spectra.chunk(2, -1)  # each [B, F * spectra, n_fft / 2 + 1]
         magnitude = self.magnitude(log_magnitude)
         return self.synthesis(magnitude * phase.cos(), magnitude * phase.sin())
 

@@ -13,10 +13,12 @@ BOUNDED = {
 }
 
 
-def codec_on(backbone, hop=40):
+def codec_on(backbone, hop=40, spectra=1):
     torch.manual_seed(0)
     encoder = SpectralEncoder(16, 40, width=8, depth=1)
-    codec = NeuralCodec(encoder, FSQ(16, (4, 4, 4)), VocosDecoder(backbone, hop), sample_rate=8_000).eval()
+    codec = NeuralCodec(
+        encoder, FSQ(16, (4, 4, 4)), VocosDecoder(backbone, hop, spectra=spectra), sample_rate=8_000
+    ).eval()
     with torch.no_grad():
         for name, parameter in codec.decoder.named_parameters():
             if name.endswith("scale"):
@@ -43,10 +45,11 @@ def test_a_bounded_decoder_streams_exactly(backbone, frames, chunk):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("spectra", [1, 2, 8])
 @pytest.mark.parametrize("backbone", BOUNDED.values(), ids=BOUNDED)
-def test_the_receptive_field_is_what_it_says(backbone):
+def test_the_receptive_field_is_what_it_says(backbone, spectra):
     """A change of one code moves audio inside the field alone, and reaches its edge."""
-    codec, codes = codec_on(backbone()), some_codes(160, batch=1)
+    codec, codes = codec_on(backbone(), spectra=spectra), some_codes(160, batch=1)
     before, after = codec.decoder.receptive_field
     changed = codes.clone()
     changed[..., 80] = (changed[..., 80] + 21) % 64
@@ -121,3 +124,22 @@ def test_a_window_of_a_hop_is_refused():
     """The Hann window is 0 where hops meet, and nothing else is added there."""
     with pytest.raises(InvalidValue, match="window 1 must be at least 2 hops"):
         VocosDecoder(ConvNeXtBackbone(16, 16, depth=1), 40, window=1)
+
+
+def test_spectra_that_do_not_divide_the_hop_are_refused():
+    with pytest.raises(InvalidValue, match="spectra 3 must divide the hop_length 40: take 1"):
+        VocosDecoder(ConvNeXtBackbone(16, 16, depth=1), 40, spectra=3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("spectra", [2, 5])
+def test_several_spectra_a_frame_look_less_ahead_and_stream_as_the_whole(spectra):
+    """The inverse STFT's hop is a part of a frame, so its windows are, too."""
+    codec, codes = codec_on(BOUNDED["causal ConvNeXt"](), spectra=spectra), some_codes(30)
+    one = codec_on(BOUNDED["causal ConvNeXt"]()).decoder
+    assert codec.decoder.lookahead * spectra == one.lookahead
+    assert codec.decoder.head.weight.shape[0] == one.head.weight.shape[0] + 2 * (spectra - 1)
+    stream = codec.streaming_decoder(2)
+    chunks = [stream.step(codes[..., at : at + 3]) for at in range(0, 30, 3)]
+    audio = torch.cat([*chunks, stream.finish()], -1)
+    torch.testing.assert_close(audio, codec.decode(codes), atol=1e-6, rtol=0)

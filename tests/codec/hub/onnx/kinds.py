@@ -73,11 +73,11 @@ BACKBONES = {
 
 
 def random_codec(
-    encoder: str = "spectral", quantizer: str = "fsq", backbone: str = "convnext", *, window: int = 4
+    encoder: str = "spectral", quantizer: str = "fsq", backbone: str = "convnext", *, window: int = 4, spectra: int = 1
 ) -> NeuralCodec:
     """A codec in eval mode, its weights far enough from their start that every term counts."""
     torch.manual_seed(0)
-    decoder = VocosDecoder(BACKBONES[backbone](), HOP, window=window)
+    decoder = VocosDecoder(BACKBONES[backbone](), HOP, window=window, spectra=spectra)
     codec = NeuralCodec(ENCODERS[encoder](), QUANTIZERS[quantizer](), decoder)
     for weight in codec.parameters():
         weight.data += 0.1 * torch.randn_like(weight)

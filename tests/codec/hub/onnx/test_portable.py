@@ -66,9 +66,9 @@ def test_quantizers(quantizer):
 
 
 @pytest.mark.parametrize("backbone", sorted(BACKBONES))
-@pytest.mark.parametrize("window", [2, 4])
-def test_decoders(backbone, window):
-    codec = random_codec(backbone=backbone, window=window)
+@pytest.mark.parametrize(("window", "spectra"), [(2, 1), (4, 1), (4, 5)])
+def test_decoders(backbone, window, spectra):
+    codec = random_codec(backbone=backbone, window=window, spectra=spectra)
     graph = whole_graphs(codec)["decode"].module
     for frames in (1, 2, 40):
         codes = torch.randint(4**8, (2, 1, frames))
