@@ -63,7 +63,7 @@ def set_float32_precision(products: str, *, convolutions: bool) -> None:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies in bfloat16 by instructions of its own; a CPU without them is several times slower."""
+    """Whether a device has instructions for products in bfloat16; a CPU without is several times slower in it."""
     abilities = torch.cpu.get_capabilities()
     names = "amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16"  # the last of ARM
     return device.type != "cpu" or any(abilities.get(name) for name in names)
