@@ -9,6 +9,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from codec.encoders.base import Encoder
+from codec.errors import InvalidValue
 from codec.layers.blocks import ConvNeXtBlock, FrameConv
 from codec.layers.spectral import log_magnitude, past_stft, same_stft
 from codec.layers.streaming import States, Streaming, Tail, start_layers, step_layers
@@ -39,7 +40,12 @@ class SpectrumEncoder(Encoder, Streaming[SpectrumState]):
         depth: number of blocks.
         expansion: inner width of the blocks over `width`.
         window: STFT window and transform length in hops.
+        mean: subtracted from the features.
+        std: the features are divided by it.
         causal: see `SpectralEncoder`.
+
+    Raises:
+        InvalidValue: `std` is not above 0.
     """
 
     def __init__(
@@ -52,9 +58,14 @@ class SpectrumEncoder(Encoder, Streaming[SpectrumState]):
         depth: int,
         expansion: int,
         window: int,
+        mean: float,
+        std: float,
         causal: bool,
     ) -> None:
         super().__init__()
+        if not 0 < std < float("inf"):
+            raise InvalidValue("std", std, "must be a number above 0", "take 1 to leave the features as they are")
+        self.mean, self.std = mean, std
         self.dim, self.hop_length, self.n_fft, self.causal = dim, hop_length, window * hop_length, causal
         self.embed = FrameConv(bands, width, 3, causal=causal)
         self.norm = nn.LayerNorm(width, eps=1e-6)
@@ -89,7 +100,7 @@ class SpectrumEncoder(Encoder, Streaming[SpectrumState]):
 
     def encode_features(self, features: Tensor) -> Tensor:
         """What `features` gives, `[B, bands, F]`, to latents `[B, D, F]`."""
-        x = self.norm(self.embed(features).transpose(1, 2)).transpose(1, 2)
+        x = self.norm(self.embed((features - self.mean) / self.std).transpose(1, 2)).transpose(1, 2)
         return self._latents(self.blocks(x))
 
     def start(self, batch: int) -> SpectrumState:
@@ -101,7 +112,7 @@ class SpectrumEncoder(Encoder, Streaming[SpectrumState]):
         with torch.autocast(x.device.type, enabled=False):
             samples, audio = state.audio.followed_by(x.squeeze(1).float())
             features = self.features(past_stft(samples, self.n_fft, self.hop_length))
-        x, embed = self.embed.step(features, state.embed)
+        x, embed = self.embed.step((features - self.mean) / self.std, state.embed)
         x = self.norm(x.transpose(1, 2)).transpose(1, 2)
         x, blocks = step_layers(self.blocks, x, state.blocks)
         return self._latents(x), SpectrumState(audio, embed, blocks)
@@ -119,7 +130,12 @@ class SpectralEncoder(SpectrumEncoder):
         width: channels of the blocks.
         depth: number of blocks.
         window: STFT window and transform length in hops.
+        mean: of the log magnitudes, which is subtracted from them; about -4 for speech.
+        std: of the log magnitudes, by which they are divided; about 2.3 for speech.
         causal: a frame depends on its own and earlier samples only, for streaming; its window ends with it.
+
+    Raises:
+        InvalidValue: `std` is not above 0.
     """
 
     def __init__(
@@ -130,11 +146,22 @@ class SpectralEncoder(SpectrumEncoder):
         width: int = 256,
         depth: int = 4,
         window: int = 3,
+        mean: float = 0.0,
+        std: float = 1.0,
         causal: bool = False,
     ) -> None:
         bands = window * hop_length // 2 + 1
         super().__init__(
-            dim, hop_length, bands=bands, width=width, depth=depth, expansion=3, window=window, causal=causal
+            dim,
+            hop_length,
+            bands=bands,
+            width=width,
+            depth=depth,
+            expansion=3,
+            window=window,
+            mean=mean,
+            std=std,
+            causal=causal,
         )
 
     def features(self, spectrum: Tensor) -> Tensor:
@@ -153,7 +180,12 @@ class MelEncoder(SpectrumEncoder):
         expansion: inner width of the blocks over `width`.
         window: STFT window and transform length in hops.
         sample_rate: of the audio in Hz.
+        mean: of the log mels, which is subtracted from them.
+        std: of the log mels, by which they are divided.
         causal: a frame depends on its own and earlier samples only, for streaming; its window ends with it.
+
+    Raises:
+        InvalidValue: `std` is not above 0.
     """
 
     bank: Tensor
@@ -169,10 +201,21 @@ class MelEncoder(SpectrumEncoder):
         expansion: int = 3,
         window: int = 3,
         sample_rate: int = 16_000,
+        mean: float = 0.0,
+        std: float = 1.0,
         causal: bool = False,
     ) -> None:
         super().__init__(
-            dim, hop_length, bands=bands, width=width, depth=depth, expansion=expansion, window=window, causal=causal
+            dim,
+            hop_length,
+            bands=bands,
+            width=width,
+            depth=depth,
+            expansion=expansion,
+            window=window,
+            mean=mean,
+            std=std,
+            causal=causal,
         )
         with torch.device("cpu"):  # the function reads its result's values, which the meta device does not have
             bank = torchaudio.functional.melscale_fbanks(self.n_fft // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate)

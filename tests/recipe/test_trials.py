@@ -40,7 +40,9 @@ def test_trials_train_score_and_go_on(tmp_path, words, monkeypatch):
     found = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")}
     assert set(found) == {"base", "with discriminators"}
     base = found["base"]
-    assert base["batches"] * base["processor_seconds_a_batch"] == pytest.approx(0.6, abs=base["processor_seconds_a_batch"])
+    assert base["batches"] * base["processor_seconds_a_batch"] == pytest.approx(
+        0.6, abs=base["processor_seconds_a_batch"]
+    )
     assert 0 < base["stoi"] < 1 and 1 < base["pesq_wb"] < 4.65 and base["mel"] > 0
     assert found["with discriminators"]["options"] == NARROW | {"adversarial": 0.5, "data.batch_size": 1}
     assert (tmp_path / "out" / "README.md").read_text() == trials.table(tmp_path / "out")

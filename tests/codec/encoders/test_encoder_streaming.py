@@ -1,5 +1,7 @@
 """Encoding in windows against `encode`: exact where the receptive field is bounded, near it elsewhere."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from codec import (
     AcousticEncoder,
     ConvNeXtBackbone,
     FusedEncoder,
+    InvalidValue,
     MelEncoder,
     NeuralCodec,
     SpectralEncoder,
@@ -136,3 +139,15 @@ def test_default_windows_are_of_30_seconds_with_the_field_or_5_seconds_around_th
     assert (stream.chunk, stream.before, stream.after) == (6000, 8, 8)
     stream = codec_of(lambda: StudentEncoder(16, (4, 8), strides=(8,), depths=(1, 1), heads=2)).encode_stream([])
     assert (stream.before, stream.after) == (1000, 1000)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [SpectralEncoder, partial(MelEncoder, bands=10, sample_rate=8_000)])
+def test_features_are_standardised_before_the_layers(kind):
+    plain, standardised = kind(16, HOP, width=8, depth=1), kind(16, HOP, width=8, depth=1, mean=-4.0, std=2.5)
+    standardised.load_state_dict(plain.state_dict())
+    features = torch.randn(2, plain.embed.in_channels, 9, generator=torch.Generator().manual_seed(0))
+    found, expected = standardised.encode_features(features), plain.encode_features((features + 4.0) / 2.5)
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(InvalidValue, match=r"std 0\.0 must be a number above 0"):
+        kind(16, HOP, std=0.0)

@@ -33,6 +33,7 @@ PARTS = {
     "student": (lambda c=True: StudentEncoder(16, (4, 8, 8), **STUDENT, causal=c), 1, HOP, -1),
     "spectral": (lambda c=True: SpectralEncoder(16, HOP, width=8, depth=2, causal=c), 1, HOP, -1),
     "wide window": (lambda c=True: SpectralEncoder(16, HOP, width=8, depth=1, window=5, causal=c), 1, HOP, -1),
+    "standardised": (lambda c=True: SpectralEncoder(16, HOP, width=8, depth=1, mean=-4, std=2.3, causal=c), 1, HOP, -1),
     "mel": (lambda c=True: MelEncoder(16, HOP, bands=9, width=8, sample_rate=8_000, causal=c), 1, HOP, -1),
     "ConvNeXt": (lambda c=True: ConvNeXtBackbone(16, 12, depth=2, causal=c), 16, 1, 1),
     "transformer": (lambda c=True: TransformerBackbone(16, 256, **TRANSFORMER, causal=c), 16, 1, 1),

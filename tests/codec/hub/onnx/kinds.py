@@ -46,6 +46,7 @@ ENCODERS = {
     "spectral": spectral,
     "causal spectral": lambda: SpectralEncoder(DIM, HOP, width=16, depth=1, causal=True),
     "causal mel": lambda: MelEncoder(DIM, HOP, bands=10, width=16, depth=1, causal=True),
+    "spectral, standardised": lambda: SpectralEncoder(DIM, HOP, width=16, depth=1, mean=-4.0, std=2.3),
     "spectral, windows of 2 hops": lambda: SpectralEncoder(DIM, HOP, width=16, depth=1, window=2),
     "mel": lambda: MelEncoder(DIM, HOP, bands=10, width=16, depth=1),
     "acoustic": acoustic,
