@@ -19,6 +19,7 @@ from callbacks.report.results.flips import draw_flips
 from callbacks.report.results.link_sections import kinds
 from callbacks.report.results.logged import Evaluation, Logged, read_logged
 from callbacks.report.results.markdown import cells
+from callbacks.report.results.questions import questions
 from callbacks.report.results.summary import summary
 from codec.errors import UserError
 
@@ -42,6 +43,7 @@ def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why
         interval=f"{100 * codecs.bootstrap.confidence:g} %",
         summary=summary(logged),
         claims=claims(logged),
+        questions=questions(logged),
         assignment=assignment(logged.maps),
         reconstruction=sections.reconstruction(codecs, leave_out, why),
         flips=sections.flips(codecs),

@@ -152,6 +152,7 @@ class Logged(NamedTuple):
         field: every codec behind plain flips by all metrics, word error rates among them; `field_note` is the sentence
             in its `note.txt`, which says what its clips are.
         fine_tuning: codecs, and each fine-tuned as long without and with flips.
+        seeds: quantizers of quickstart size from several training seeds, "FSQ seed 0" and so on, behind plain flips.
         students: `agreement.json` of each student, by the name of its run; `student` is the pretrained one. The
             sentence in a run's `note.txt` says how it differs, under the key `note`.
         bits: rows of `sensitivity.csv` of the FSQ codec.
@@ -164,6 +165,7 @@ class Logged(NamedTuple):
     field: Evaluation | None
     field_note: str
     fine_tuning: Evaluation | None
+    seeds: Evaluation | None
     students: dict[str, dict[str, Any]]
     bits: list[dict[str, str]] | None
 
@@ -182,6 +184,7 @@ def read_logged(folder: Path) -> Logged:
         )
     further = {}
     field = read_evaluation(folder / "field" / "channel.json")  # may be of the clips of one language
+    seeds = read_evaluation(folder / "seeds" / "channel.json")  # of the demo corpus
     for name in ("maps", "links", "receivers", "fine_tuning"):
         found = further[name] = read_evaluation(folder / name / "channel.json")
         if found is not None and (found.clips, found.bootstrap) != (codecs.clips, codecs.bootstrap):
@@ -191,7 +194,7 @@ def read_logged(folder: Path) -> Logged:
             )
     students = {path.parent.name: _student(path, codecs) for path in sorted(folder.glob("student*/agreement.json"))}
     note, bits = _note(folder / "field"), _bits(folder / "bits" / "sensitivity.csv")
-    return Logged(codecs, **further, field=field, field_note=note, students=students, bits=bits)
+    return Logged(codecs, **further, field=field, field_note=note, seeds=seeds, students=students, bits=bits)
 
 
 def _stated(run: Evaluation) -> str:

@@ -18,6 +18,7 @@ from callbacks.report.results.claims import claims
 from callbacks.report.results.controls import main as controls
 from callbacks.report.results.logged import read_logged
 from callbacks.report.results.markdown import Table, cells, figure
+from callbacks.report.results.questions import questions
 from codec.channels import FrameErasureChannel, Repetition
 from codec.channels.link import Link
 from codec.training.comparison_module import ComparisonModule, System
@@ -377,6 +378,76 @@ def test_the_parts_of_the_advantage_add_up(logged: Path, tmp_path: Path, capsys:
     with pytest.raises(SystemExit) as stopped:
         controls([str(folder / "codecs")])
     assert stopped.value.code == 2 and "has no scores of FSQ natural" in capsys.readouterr().err
+
+
+def answers(folder: Path) -> str:
+    return "\n".join(as_text(table) for _, table in questions(read_logged(folder)))
+
+
+BEST = "Does FSQ or RVQ lose less to flips, with their best index assignments?"
+
+
+@pytest.mark.parametrize(("rvq", "answer"), [
+    ((0.8, 0.6), "FSQ"), ((0.8, 0.8), "RVQ"), ((0.8, 0.7), "no difference shown"),
+    ((0.74, 0.5), "not tested"), ((0.45, 0.1), "not tested"), ((0.8, 0.0), "not tested"), ((0.8, None), "not tested"),
+])  # fmt: skip
+def test_what_loses_less_is_answered_by_the_interval_between_equals(
+    logged: Path, tmp_path: Path, rvq: tuple[float, float | None], answer: str
+) -> None:
+    folder = Path(shutil.copytree(logged, tmp_path / "copy"))
+    both = ("FSQ natural", (0.8, 0.7)), ("RVQ optimised", rvq)
+    for system, (clean, harsh) in both:
+        scores = {"bsc-0": clean, "bsc-0.01": clean, "bsc-0.1": harsh}
+        set_scores(folder / "maps", system, scores.__getitem__)
+    spread(folder / "maps", "FSQ natural", "bsc-0.1", [0.69, 0.7, 0.71])
+    assert line(answers(folder), BEST)[1] == answer
+
+
+SEEDS = "Does FSQ or RVQ lose less to flips in every training run of quickstart size, natural binary codewords?"
+
+
+@pytest.mark.parametrize(("losses", "answer"), [
+    ({"FSQ": (0.10, 0.11, 0.12), "RVQ": (0.30, 0.31, 0.33)}, "FSQ"),
+    ({"FSQ": (0.30, 0.29, 0.28), "RVQ": (0.10, 0.11, 0.12)}, "RVQ"),
+    ({"FSQ": (0.10, 0.10, 0.22), "RVQ": (0.21, 0.21, 0.21)}, "no difference shown"),  # by chance of training
+    ({"FSQ": (0.100, 0.101, 0.1301), "RVQ": (0.13, 0.2, 0.2)}, "no difference shown"),  # one pair the other way
+    ({"FSQ": (0.10, 0.11), "RVQ": (0.30, 0.31)}, "not tested"),
+])  # fmt: skip
+def test_an_advantage_holds_if_every_training_run_has_it(
+    logged: Path, tmp_path: Path, losses: dict[str, tuple[float, ...]], answer: str
+) -> None:
+    folder = Path(shutil.copytree(logged, tmp_path / "copy"))
+    names = {f"{name} seed {seed}": loss for name in losses for seed, loss in enumerate(losses[name])}
+    evaluate(folder / "seeds", [System(name, codec=tiny_codec()) for name in names], bit_error_rates=(0.0, 0.1))
+    for name, loss in names.items():
+        set_scores(folder / "seeds", name, {"bsc-0": 0.8, "bsc-0.1": 0.8 - loss}.__getitem__)
+    assert line(answers(folder), SEEDS)[1] == answer
+
+
+@pytest.mark.parametrize(("causal", "tuned", "expected"), [
+    (0.79, 0.75, ("yes", "yes")), (0.75, 0.65, ("no", "no")), (0.78, 0.7, ("no difference shown",) * 2),
+])  # fmt: skip
+def test_causality_and_fine_tuning_are_answered_by_their_margins(
+    logged: Path, tmp_path: Path, causal: float, tuned: float, expected: tuple[str, str]
+) -> None:
+    folder = Path(shutil.copytree(logged, tmp_path / "copy"))
+    evaluate(folder / "codecs", [System(name, codec=tiny_codec()) for name in ("FSQ", "Streaming")],
+             bit_error_rates=(0.0, 0.1))  # fmt: skip
+    for system, run, value in (
+        ("FSQ", "codecs", 0.8),
+        ("Streaming", "codecs", causal),
+        ("FSQ continued", "fine_tuning", 0.7),
+        ("FSQ through flips", "fine_tuning", tuned),
+    ):
+        set_scores(folder / run, system, lambda _, value=value: value)  # type: ignore[misc]
+    spread(folder / "codecs", "Streaming", "bsc-0", [causal - 0.001, causal + 0.001, causal + 0.002])
+    spread(folder / "fine_tuning", "FSQ through flips", "bsc-0.1", [tuned - 0.001, tuned + 0.001, tuned + 0.002])
+    text = answers(folder)
+    found = (line(text, "Is the causal codec as good as the FSQ codec without errors?")[1],
+             line(text, "FSQ: does fine-tuning through flips help at 10 % of bits flipped?")[1])  # fmt: skip
+    assert found == expected
+    assert line(text, "BSQ: does fine-tuning through flips help at 10 % of bits flipped?")[1:] == [
+        "not tested", "no run of it in this folder"]  # fmt: skip
 
 
 def test_what_is_not_there_is_not_tested(logged: Path, tmp_path: Path) -> None:
