@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from codec.checkpoints.building import build_codec, build_empty
 from codec.checkpoints.reading import check_finite, codec_config, read_checkpoint
 from codec.codec import NeuralCodec
+from codec.encoders.spectral import SpectrumEncoder
 from codec.errors import InvalidValue, UnreadableFile, first_line
 from codec.quantizers.scalar import ScalarQuantizer
 
@@ -131,8 +132,12 @@ def geometry(codec: NeuralCodec) -> dict[str, dict[str, Any]]:
     quantizer = codec.quantizer
     levels = {"levels": list(quantizer.levels)} if isinstance(quantizer, ScalarQuantizer) else {}
     rate = {"sample rate": codec.sample_rate}
+    encoder = codec.encoder
+    features = (
+        {"mean of features": encoder.mean, "their std": encoder.std} if isinstance(encoder, SpectrumEncoder) else {}
+    )
     return {
-        "codec.encoder": {**rate, "hop": codec.hop_length, "width": codec.encoder.dim},
+        "codec.encoder": {**rate, "hop": codec.hop_length, "width": encoder.dim, **features},
         "codec.quantizer": {"width": quantizer.dim, **levels, "codebooks": list(quantizer.codebook_sizes)},
         "codec.decoder": {"width": codec.decoder.dim, "decoder hop": codec.decoder.hop_length},
     }

@@ -3,8 +3,9 @@
 PLAN (such as tests/recipe/plan.yaml) names a configuration and trials with options of `train.py fit` that each changes.
 A trial trains for `--minutes` of one core's time: a short run tells the processor time of a batch, and the
 learning-rate schedule ends with the last batch. Then the averaged weights are scored on the clips of `--dev` without
-errors. Each trial leaves NAME.json in `--out`, and all that are there make `--out`/README.md; a trial that is there
-already is left out, so that the command goes on where it was interrupted.
+errors. A trial that is `checkpoint: FILE` scores that codec alone. Each trial leaves NAME.json in `--out`, and all that
+are there make `--out`/README.md; a trial that is there already is left out, so that the command goes on where it was
+interrupted.
 """
 
 import argparse
@@ -101,8 +102,11 @@ class Trials:
         return float(clock.read_text(encoding="utf-8"))
 
     def run(self, name: str) -> dict[str, Any]:
-        """Train and score a trial; what came of it."""
-        share = float(self.options(name).get(ADVERSARIAL, 0))
+        """Train and score a trial, or score the checkpoint that it names; what came of it."""
+        options = self.options(name)
+        if "checkpoint" in options:
+            return self._scored(load_codec(options["checkpoint"]), options, batches=0, seconds=0.0, took=0.0)
+        share = float(options.get(ADVERSARIAL, 0))
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             seconds = (1 - share) * self.batch_seconds(name, folder, share=0.0)
@@ -112,17 +116,22 @@ class Trials:
             started = time.perf_counter()
             fit(self.words(name, folder / "fit", batches=batches, share=share))
             took = time.perf_counter() - started
-            codec = load_codec(next((folder / "fit").glob("*/checkpoints/last.ckpt"))).eval()
+            codec = load_codec(next((folder / "fit").glob("*/checkpoints/last.ckpt")))
+        return self._scored(codec, options, batches=batches, seconds=seconds, took=took)
+
+    def _scored(
+        self, codec: NeuralCodec, options: dict[str, Any], *, batches: int, seconds: float, took: float
+    ) -> dict[str, Any]:
         now = datetime.datetime.now(datetime.timezone.utc)
         return {
             "date": f"{now:%Y-%m-%d}",
             "config": self.plan["config"],
-            "options": self.options(name),
+            "options": options,
             "parameters": sum(parameter.numel() for parameter in codec.parameters()),
             "batches": batches,
             "processor_seconds_a_batch": round(seconds, 4),
             "seconds": round(took, 1),
-            **mean_scores(codec, self.dev),
+            **mean_scores(codec.eval(), self.dev),
         }
 
 

@@ -12,7 +12,7 @@ from codec import FSQ, CodecModule, MultiPeriodDiscriminator, SpectralEncoder
 from codec.checkpoints.building import build_codec
 from codec.checkpoints.reading import load_codec
 from codec.checkpoints.warm_start import grouped, warm_start
-from codec.errors import UnreadableFile
+from codec.errors import InvalidValue, UnreadableFile
 from tests.support.small_codec import small_codec
 from tests.support.training import (
     VoiceData,
@@ -297,3 +297,14 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_is_copied(tmp_path,
     with pytest.raises(UnreadableFile, match=r"holds NaN or infinite numbers, in codec\.decoder\.head\.bias"):
         warm_start(module, tmp_path / "a.safetensors")
     torch.testing.assert_close(module.state_dict(), before, rtol=0, atol=0)
+
+
+def test_other_features_of_the_encoder_are_refused(run):
+    """Weights for plain log magnitudes mean nothing behind standardised ones, though all shapes are equal."""
+    path, _ = run
+    changed = block()
+    changed["init_args"]["encoder"]["init_args"] |= {"mean": -4.0, "std": 2.3}
+    with pytest.raises(
+        InvalidValue, match=r"mean of features 0\.0, their std 1\.0.* in the file, .*mean of features -4"
+    ):
+        module_of(changed, init_from=str(path))
