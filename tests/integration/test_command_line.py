@@ -26,7 +26,7 @@ BASES = (
             "small/quickstart_nested small/quickstart_rvq_channel small/learned_flips"
         ).split()
     }
-    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "bsq", "aware", "soft")}
+    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "bsq", "aware", "soft", "recipe")}
     | {"overlays/gpu.yaml": ["small/fsq.yaml"], "small/hard.yaml": ["small/fsq.yaml", "small/soft.yaml"]}
     | {f"small/{name}.yaml": ["small/fsq.yaml", "small/aware.yaml"] for name in ("student_aware", "continued")}
 )
