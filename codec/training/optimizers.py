@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from codec.errors import InvalidValue, first_line
+from codec.errors import InvalidValue, UserError, first_line
 from codec.training.distributed.sharded_tensors import full_tensor, group_by_sharding
 from codec.training.schedules import Schedule
 
@@ -56,9 +56,12 @@ def make_optimizer(make: OptimizerCallable, parameters: Iterable, *, option: str
 
     Raises:
         InvalidValue: It cannot be made, or see `check_optimizer`.
+        UserError: what a constructor says of its arguments.
     """
     try:
         optimizer = make(parameters)
+    except UserError:  # says itself what to do
+        raise
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {first_line(error)}, {Path(place.filename).name} line {place.lineno}"

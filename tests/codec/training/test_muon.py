@@ -8,6 +8,7 @@ from torch import nn
 
 from codec import InvalidValue, Muon
 from codec.training.muon import is_matrix, orthogonalised
+from codec.training.optimizers import make_optimizer
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(32, 32), (24, 80), (80, 24)])
@@ -97,3 +98,10 @@ def test_it_goes_on_from_its_state_as_if_it_had_not_stopped() -> None:
 def test_settings_outside_their_range_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
         Muon([nn.Parameter(torch.zeros(20, 20))], **options)
+
+
+def test_shards_are_refused_in_a_sentence_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codec.training.muon.DTensor", nn.Parameter)  # as a sharded parameter is one
+    with pytest.raises(InvalidValue) as caught:
+        make_optimizer(Muon, [nn.Parameter(torch.zeros(20, 20))], option="optimization.optimizer")
+    assert str(caught.value) == "Muon needs whole matrices, not shards: take torch.optim.AdamW."
