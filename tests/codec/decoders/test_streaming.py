@@ -138,6 +138,7 @@ def test_several_spectra_a_frame_look_less_ahead_and_stream_as_the_whole(spectra
     codec, codes = codec_on(BOUNDED["causal ConvNeXt"](), spectra=spectra), some_codes(30)
     one = codec_on(BOUNDED["causal ConvNeXt"]()).decoder
     assert codec.decoder.lookahead * spectra == one.lookahead
+    assert (one.receptive_field, codec.decoder.receptive_field) == ((20, 2), (19, 1))
     assert codec.decoder.head.weight.shape[0] == one.head.weight.shape[0] + 2 * (spectra - 1)
     stream = codec.streaming_decoder(2)
     chunks = [stream.step(codes[..., at : at + 3]) for at in range(0, 30, 3)]

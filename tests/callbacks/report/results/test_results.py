@@ -410,7 +410,7 @@ SEEDS = "Does FSQ or RVQ lose less to flips in every training run of quickstart 
     ({"FSQ": (0.10, 0.11, 0.12), "RVQ": (0.30, 0.31, 0.33)}, "FSQ"),
     ({"FSQ": (0.30, 0.29, 0.28), "RVQ": (0.10, 0.11, 0.12)}, "RVQ"),
     ({"FSQ": (0.10, 0.10, 0.22), "RVQ": (0.21, 0.21, 0.21)}, "no difference shown"),  # by chance of training
-    ({"FSQ": (0.100, 0.101, 0.1301), "RVQ": (0.13, 0.2, 0.2)}, "no difference shown"),  # one pair the other way
+    ({"FSQ": (0.1, 0.1, 0.1, 0.1, 0.16), "RVQ": (0.15, 0.3, 0.3, 0.3, 0.3)}, "no difference shown"),  # one pair differs
     ({"FSQ": (0.10, 0.11), "RVQ": (0.30, 0.31)}, "not tested"),
 ])  # fmt: skip
 def test_an_advantage_holds_if_every_training_run_has_it(
@@ -425,7 +425,7 @@ def test_an_advantage_holds_if_every_training_run_has_it(
 
 
 @pytest.mark.parametrize(("causal", "tuned", "expected"), [
-    (0.79, 0.75, ("yes", "yes")), (0.75, 0.65, ("no", "no")), (0.78, 0.7, ("no difference shown",) * 2),
+    (0.8, 0.75, ("yes", "yes")), (0.75, 0.65, ("no", "no")), (0.7815, 0.7, ("no difference shown",) * 2),
 ])  # fmt: skip
 def test_causality_and_fine_tuning_are_answered_by_their_margins(
     logged: Path, tmp_path: Path, causal: float, tuned: float, expected: tuple[str, str]
@@ -440,7 +440,7 @@ def test_causality_and_fine_tuning_are_answered_by_their_margins(
         ("FSQ through flips", "fine_tuning", tuned),
     ):
         set_scores(folder / run, system, lambda _, value=value: value)  # type: ignore[misc]
-    spread(folder / "codecs", "Streaming", "bsc-0", [causal - 0.001, causal + 0.001, causal + 0.002])
+    spread(folder / "codecs", "Streaming", "bsc-0", [causal - 0.004, causal + 0.002, causal + 0.004])
     spread(folder / "fine_tuning", "FSQ through flips", "bsc-0.1", [tuned - 0.001, tuned + 0.001, tuned + 0.002])
     text = answers(folder)
     found = (line(text, "Is the causal codec as good as the FSQ codec without errors?")[1],
