@@ -100,7 +100,7 @@ class SpectrumEncoder(Encoder, Streaming[SpectrumState]):
 
     def encode_features(self, features: Tensor) -> Tensor:
         """What `features` gives, `[B, bands, F]`, to latents `[B, D, F]`."""
-        x = self.norm(self.embed((features - self.mean) / self.std).transpose(1, 2)).transpose(1, 2)
+        x = self.norm(self.embed(self._standardised(features)).transpose(1, 2)).transpose(1, 2)
         return self._latents(self.blocks(x))
 
     def start(self, batch: int) -> SpectrumState:
@@ -112,10 +112,13 @@ class SpectrumEncoder(Encoder, Streaming[SpectrumState]):
         with torch.autocast(x.device.type, enabled=False):
             samples, audio = state.audio.followed_by(x.squeeze(1).float())
             features = self.features(past_stft(samples, self.n_fft, self.hop_length))
-        x, embed = self.embed.step((features - self.mean) / self.std, state.embed)
+        x, embed = self.embed.step(self._standardised(features), state.embed)
         x = self.norm(x.transpose(1, 2)).transpose(1, 2)
         x, blocks = step_layers(self.blocks, x, state.blocks)
         return self._latents(x), SpectrumState(audio, embed, blocks)
+
+    def _standardised(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.std
 
     def _latents(self, x: Tensor) -> Tensor:
         return self.out(self.out_norm(x.transpose(1, 2))).transpose(1, 2)

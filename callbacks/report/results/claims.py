@@ -21,6 +21,7 @@ LEVEL = 0.05  # STOI without errors: how far apart codecs may be whose losses ar
 UNDERSTOOD = 0.5  # word error rate without errors: above, the recogniser understands too little of the codec's speech
 INTELLIGIBLE = 0.1  # rise of the word error rate with which speech counts as staying intelligible
 PAPER_CODES = {"exact code": 0.02, "same level": 0.53, "cosine of quantizer outputs": 0.73}  # arXiv 2509.09550
+NO_RUN = "no run of it in this folder"
 ONE_RUN = "for these checkpoints, one training run each"
 
 
@@ -41,7 +42,7 @@ def claims(logged: Logged) -> Table:
 
 
 def _absent(claim: str) -> Verdict:
-    return Verdict(claim, "–", UNTESTED, "no run of it in this folder")
+    return Verdict(claim, "–", UNTESTED, NO_RUN)
 
 
 def _channel(maps: Evaluation | None) -> list[Verdict]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from callbacks.report.results.claims import LEVEL, MARGIN, USABLE
+from callbacks.report.results.claims import LEVEL, MARGIN, NO_RUN, UNTESTED, USABLE
 from callbacks.report.results.logged import Evaluation, Gap, Logged
 from callbacks.report.results.markdown import Table, change
 
 HARSH = 0.1  # share of bits flipped at which codecs are compared
-UNDECIDED, UNTESTED = "no difference shown", "not tested"
-NO_RUN = "no run of it in this folder"
+UNDECIDED = "no difference shown"
 ASSIGNMENTS = {  # question: the system of each quantizer that answers it
     "their best index assignments": {"FSQ": "FSQ natural", "RVQ": "RVQ optimised", "BSQ": "BSQ natural"},
     "natural binary codewords": {"FSQ": "FSQ natural", "RVQ": "RVQ natural", "BSQ": "BSQ natural"},
@@ -20,8 +19,6 @@ ASSIGNMENTS = {  # question: the system of each quantizer that answers it
     },
 }  # fmt: skip
 PAIRS = ("FSQ", "RVQ"), ("BSQ", "RVQ"), ("BSQ", "FSQ")
-
-
 RULES = {
     "losses": "the one whose loss of STOI from 0 to 10 % of bits flipped is smaller, if the interval of the difference "
     f"leaves out 0; tested where STOI without errors is {USABLE} or more, with the interval, and within {LEVEL} of one "
@@ -61,7 +58,7 @@ def _assigned(maps: Evaluation | None, assignment: str, pair: tuple[str, str]) -
     """Which of two quantizers of equal bits loses less to flips under an index assignment."""
     one, other = pair
     question = f"Does {one} or {other} lose less to flips, with {assignment}?"
-    return _compared(maps, question, pair, tuple(ASSIGNMENTS[assignment][name] for name in pair), LEVEL)
+    return _compared(maps, question, pair, tuple(ASSIGNMENTS[assignment][name] for name in pair))
 
 
 def _trained(seeds: Evaluation | None) -> Answer:
@@ -70,7 +67,7 @@ def _trained(seeds: Evaluation | None) -> Answer:
     pair = "FSQ", "RVQ"
     if seeds is None or min(len(seeds.seeds(name)) for name in pair) < 3:
         return Answer(question, UNTESTED, NO_RUN)
-    answer = _compared(seeds, question, pair, pair, LEVEL)
+    answer = _compared(seeds, question, pair, pair)
     harsh = seeds.channel(HARSH)
     if answer.answer not in pair or harsh is None:
         return answer
@@ -82,9 +79,7 @@ def _trained(seeds: Evaluation | None) -> Answer:
     return answer._replace(answer=better if every else UNDECIDED, numbers=f"{answer.numbers}; losses by run: {runs}")
 
 
-def _compared(
-    run: Evaluation | None, question: str, pair: tuple[str, str], systems: tuple[str, ...], apart: float
-) -> Answer:
+def _compared(run: Evaluation | None, question: str, pair: tuple[str, str], systems: tuple[str, ...]) -> Answer:
     """The answer about two systems' losses by flips."""
     one, other = systems
     harsh = None if run is None else run.channel(HARSH)
@@ -93,7 +88,7 @@ def _compared(
     starts = [run.level(system, channel=run.clean.name) for system in systems]
     gap = run.fragility(one, other, channel=harsh, metric="stoi")
     faults = sum(run.silent_or_unscored(system, channels=(run.clean.name, harsh)) for system in systems)
-    fair = min(start.low for start in starts) >= USABLE and abs(starts[0].mean - starts[1].mean) <= apart
+    fair = min(start.low for start in starts) >= USABLE and abs(starts[0].mean - starts[1].mean) <= LEVEL
     return Answer(
         question,
         _decided(gap, pair) if fair and not faults else UNTESTED,
