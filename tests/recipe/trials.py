@@ -24,6 +24,7 @@ import yaml
 from lightning import Callback
 
 from callbacks import PESQ, STOI, SpeechMetric
+from callbacks.report.results.markdown import Table, text
 from codec import MultiScaleMelLoss, NeuralCodec, UserError, load_codec
 from data import DataError, ManifestSource
 from data.audio.reading import read_whole
@@ -168,18 +169,17 @@ def table(folder: Path) -> str:
     """The trials of a folder in Markdown, the best STOI first."""
     trials = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
     order = sorted(trials, key=lambda name: -trials[name]["stoi"])
-    lines = ["| " + " | ".join(["trial", *(title for title, _ in COLUMNS.values()), "options"]) + " |"]
-    lines.append("| --- " * (len(COLUMNS) + 2) + "|")
+    rows = []
     for name in order:
         cells = [format(trials[name][key], form) for key, (_, form) in COLUMNS.items()]
         options = " ".join(
             f"{key.removeprefix(MODEL + '.')}={json.dumps(value)}" for key, value in trials[name]["options"].items()
         )
-        lines.append("| " + " | ".join([name, *cells, f"`{options}`" if options else "–"]) + " |")
+        rows.append([name, *cells, f"`{options}`" if options else "–"])
+    head = ["trial", *(title for title, _ in COLUMNS.values()), "options"]
     return (
         "# Trials of recipes\n\nWritten by `python -m tests.recipe.trials`; docs/recipe.md tells what they are.\n\n"
-        + "\n".join(lines)
-        + "\n"
+        f"{text(Table(head, rows))}\n"
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from callbacks.report.results.claims import LEVEL, MARGIN, NO_RUN, UNTESTED, USABLE
 from callbacks.report.results.logged import Evaluation, Gap, Logged
-from callbacks.report.results.markdown import Table, change
+from callbacks.report.results.markdown import Table, change, figure
 
 HARSH = 0.1  # share of bits flipped at which codecs are compared
 UNDECIDED = "no difference shown"
@@ -75,7 +75,7 @@ def _trained(seeds: Evaluation | None) -> Answer:
     better = answer.answer
     worse = next(name for name in pair if name != better)
     every = min(losses[better]) > max(losses[worse])
-    runs = "; ".join(f"{name} {', '.join(f'{loss:+.3f}'.replace('-', '−') for loss in losses[name])}" for name in pair)
+    runs = "; ".join(f"{name} {', '.join(figure(loss, sign='+') for loss in losses[name])}" for name in pair)
     return answer._replace(answer=better if every else UNDECIDED, numbers=f"{answer.numbers}; losses by run: {runs}")
 
 
