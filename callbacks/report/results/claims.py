@@ -101,8 +101,7 @@ def _below(gap: Gap, bound: float) -> str:
 
 def _verdict(verdict: str, gaps: list[Gap], faults: int) -> str:
     """The verdict, unless a number is missing or a draw has no score or is silent."""
-    complete = all(math.isfinite(number) for gap in gaps for number in gap[:3]) and all(g.draws == g.of for g in gaps)
-    return verdict if complete and not faults else UNTESTED
+    return verdict if all(gap.complete for gap in gaps) and not faults else UNTESTED
 
 
 def _student(found: dict[str, Any] | None) -> list[Verdict]:

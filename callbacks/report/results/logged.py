@@ -30,6 +30,11 @@ class Gap(NamedTuple):
     draws: int
     of: int
 
+    @property
+    def complete(self) -> bool:
+        """Whether mean and bounds are numbers and every draw has a score."""
+        return all(map(math.isfinite, self[:3])) and self.draws == self.of
+
 
 class Evaluation(NamedTuple):
     """A `channel.json`: its systems by name, all on the same clips (ids, sorted).

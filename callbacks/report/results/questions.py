@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from callbacks.report.results.claims import LEVEL, MARGIN, NO_RUN, UNTESTED, USABLE
@@ -102,7 +101,7 @@ def _difference(run: Evaluation, one: str, other: str) -> Gap:
 
 def _decided(gap: Gap, pair: tuple[str, str]) -> str:
     """The one of a pair with the higher mean, where the interval leaves out 0."""
-    if gap.draws < gap.of or not all(math.isfinite(bound) for bound in gap[:3]):
+    if not gap.complete:
         return UNTESTED
     return pair[0] if gap.low > 0 else pair[1] if gap.high < 0 else UNDECIDED
 
@@ -131,7 +130,7 @@ def _causal(codecs: Evaluation) -> Answer:
         return Answer(question, UNTESTED, NO_RUN)
     gap = _difference(codecs, "Streaming", "FSQ")
     answer = "yes" if gap.low > -MARGIN else "no" if gap.high < -MARGIN else UNDECIDED
-    return Answer(question, answer if gap.draws == gap.of else UNTESTED, change(gap))
+    return Answer(question, answer if gap.complete else UNTESTED, change(gap))
 
 
 def _rate(codecs: Evaluation) -> Answer:
