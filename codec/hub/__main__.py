@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     packing.add_argument("checkpoint", help=".ckpt or .safetensors file")
     packing.add_argument("out", help=".safetensors file to write, or a folder with --pieces")
     packing.add_argument("--pieces", action="store_true", help="discriminators too, in files of at most 16 MiB")
+    packing.add_argument("--discriminators", action="store_true", help="the run's too, in the same file, for init_from")
     packing.add_argument("--full", action="store_true", help="float32 instead of half precision")
     files = commands.add_parser("export-onnx", help="a codec of this project into ONNX files, for other runtimes")
     files.add_argument("checkpoint", help=".ckpt or .safetensors file, or the name of a pretrained codec")
@@ -70,7 +71,7 @@ def _run(options: argparse.Namespace) -> str:
             f"{options.checkpoint} is now in {Path(options.out)}/, {size / 1e6:.1f} MB: go on from it with init_from."
         )
     if options.command == "pack":
-        size = pack_codec(options.checkpoint, options.out, full=options.full)
+        size = pack_codec(options.checkpoint, options.out, full=options.full, discriminators=options.discriminators)
         return f"{options.checkpoint} is now {options.out}, {size / 1e6:.1f} MB: load it with codec.load_codec."
     name = export_codec(options.checkpoint, options.out)
     return f"{options.checkpoint} is now a {name} in {options.out}: open it with AutoModel.from_pretrained."

@@ -58,6 +58,37 @@ def test_a_packed_codec_is_the_run_s_in_half_precision(checkpoint, tmp_path, cap
     assert error < 0.2, "of random weights, a code may cross a threshold"
 
 
+def test_discriminators_go_with_the_codec_where_they_are_asked_for(checkpoint, tmp_path, capsys):
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"]["discriminators.0.weight"] = torch.linspace(-1, 1, 50)
+    content["state_dict"]["losses.0.weight"] = torch.ones(3)
+    torch.save(content, checkpoint)
+    out = tmp_path / "both.safetensors"
+    main(["pack", str(checkpoint), str(out), "--discriminators"])
+    stored = load_file(out)
+    before, after = load_codec(checkpoint), load_codec(out)
+    assert set(stored) == {f"codec.{name}" for name in before.state_dict()} | {"discriminators.0.weight"}
+    assert torch.equal(stored["discriminators.0.weight"], torch.linspace(-1, 1, 50).half())
+    assert after.state_dict().keys() == before.state_dict().keys(), "load_codec takes the codec alone"
+    content["state_dict"]["discriminators.0.weight"][0] = float("nan")
+    torch.save(content, checkpoint)
+    with pytest.raises(SystemExit):
+        main(["pack", str(checkpoint), str(tmp_path / "broken.safetensors"), "--discriminators"])
+    assert "holds NaN or infinite numbers, in discriminators.0.weight" in capsys.readouterr().err
+    main(["pack", str(out), str(tmp_path / "again.safetensors"), "--discriminators", "--full"])
+    assert load_file(tmp_path / "again.safetensors")["discriminators.0.weight"].dtype == torch.float32
+
+
+def test_discriminators_that_are_not_there_are_refused_in_a_sentence(checkpoint, tmp_path, capsys):
+    main(["pack", str(checkpoint), str(tmp_path / "codec.safetensors")])
+    with pytest.raises(SystemExit) as stopped:
+        main(["pack", str(tmp_path / "codec.safetensors"), str(tmp_path / "both.safetensors"), "--discriminators"])
+    assert stopped.value.code == 2
+    message = f"checkpoint {tmp_path}/codec.safetensors has no discriminators: leave out --discriminators"
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "both.safetensors").exists()
+
+
 def test_full_precision_changes_nothing(checkpoint, tmp_path):
     size = pack_codec(checkpoint, tmp_path / "full.safetensors", full=True)
     assert size == (tmp_path / "full.safetensors").stat().st_size
