@@ -24,7 +24,8 @@ from typing import Any
 
 from callbacks.report.quoted_form import Figure, split_form
 from callbacks.report.results.assignment import assignment
-from callbacks.report.results.logged import Evaluation, parse_evaluation, read_logged
+from callbacks.report.results.evaluation import Evaluation, parse_evaluation
+from callbacks.report.results.logged import read_logged
 from callbacks.report.results.markdown import Table, rate, text
 from callbacks.report.results.sections import LABELS
 from callbacks.report.results.summary import summary

@@ -14,11 +14,13 @@ from callbacks.figures.quality import quality_figure
 from callbacks.report.results import sections
 from callbacks.report.results.assignment import assignment
 from callbacks.report.results.claims import claims
+from callbacks.report.results.evaluation import Evaluation
 from callbacks.report.results.field import field_scores
 from callbacks.report.results.flips import draw_flips
 from callbacks.report.results.link_sections import kinds
-from callbacks.report.results.logged import Evaluation, Logged, read_logged
+from callbacks.report.results.logged import Logged, read_logged
 from callbacks.report.results.markdown import cells
+from callbacks.report.results.operating import operating
 from callbacks.report.results.questions import questions
 from callbacks.report.results.summary import summary
 from codec.errors import UserError
@@ -52,6 +54,7 @@ def document(logged: Logged, *, figures: str, leave_out: Sequence[str] = (), why
         fine_tuning=sections.fine_tuning(logged.fine_tuning),
         students=sections.students(logged),
         field=field_scores(logged),
+        operating=operating(logged.choices),
         bits=sections.bits(logged.bits),
     )
     return text.rstrip() + "\n"

@@ -1,22 +1,22 @@
-"""FSQ against RVQ by index assignment: how much of the difference is the quantizer's, how much the codewords'."""
+"""Quantizers by index assignment: how much of FSQ's advantage over RVQ is the quantizer's, how much the codewords'."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from callbacks.report.results.logged import Evaluation, Gap
+from callbacks.report.results.evaluation import Evaluation, Gap
 from callbacks.report.results.markdown import Table, change, estimate, percent
 
 FSQ, RVQ = "FSQ natural", "RVQ natural"
 FSQ_CONTROL, RVQ_CONTROL = "FSQ permuted in halves", "RVQ permuted"
 FSQ_BEST, RVQ_BEST = "FSQ optimised", "RVQ optimised"
-PAIRS = {  # assignment: the systems of FSQ and RVQ that have it
-    "natural binary": (FSQ, RVQ),
-    "Gray": ("FSQ Gray", "RVQ Gray"),
-    "optimised (binary switching)": (FSQ_BEST, RVQ_BEST),
-    "permuted, blocks of 8 bits": (FSQ_CONTROL, RVQ_CONTROL),
-    "permuted, whole codewords of 16 bits": ("FSQ permuted whole", None),
-    "permuted, each dimension's 2 bits": ("FSQ permuted in dimensions", None),
+ASSIGNMENTS = {  # the systems of FSQ, RVQ and BSQ that have it
+    "natural binary": (FSQ, RVQ, "BSQ natural"),
+    "Gray": ("FSQ Gray", "RVQ Gray", None),
+    "optimised (binary switching)": (FSQ_BEST, RVQ_BEST, None),
+    "permuted, blocks of 8 bits": (FSQ_CONTROL, RVQ_CONTROL, "BSQ permuted in halves"),
+    "permuted, whole codewords of 16 bits": ("FSQ permuted whole", None, "BSQ permuted whole"),
+    "permuted, each dimension's 2 bits": ("FSQ permuted in dimensions", None, None),
 }
 
 
@@ -70,7 +70,7 @@ def assignment(maps: Evaluation | None) -> Assignment | None:
     if maps is None or not has_controls(maps):
         return None
     settings = [c for c in maps.channels if c.curve == "bsc" and c.error_rate > 0]
-    names = [name for pair in PAIRS.values() for name in pair if name and len(maps.seeds(name)) > 1]
+    names = [name for systems in ASSIGNMENTS.values() for name in systems if name and len(maps.seeds(name)) > 1]
     return Assignment(
         [(percent(c.error_rate), _quantizers(maps, c.name)) for c in settings],
         _parts_table(maps, lost=False),
@@ -80,16 +80,19 @@ def assignment(maps: Evaluation | None) -> Assignment | None:
 
 
 def _quantizers(maps: Evaluation, channel: str) -> Table:
+    three = any(bsq and maps.seeds(bsq) for _, _, bsq in ASSIGNMENTS.values())
     rows = []
-    for label, (fsq, rvq) in PAIRS.items():
+    for label, (fsq, rvq, bsq) in ASSIGNMENTS.items():
         other = rvq or RVQ_CONTROL
         if not maps.seeds(fsq) or not maps.seeds(other):
             continue
-        cells = [estimate(maps.level(fsq, channel=channel))]
-        cells.append(estimate(maps.level(rvq, channel=channel)) if rvq else "–")
+        cells = [
+            estimate(maps.level(name, channel=channel)) if name and maps.seeds(name) else "–"
+            for name in (fsq, rvq, bsq)[: 2 + three]
+        ]
         difference = change(maps.gap(fsq, other, channel=channel, metric="stoi"))
         rows.append([label, *cells, difference if rvq else f"{difference} (RVQ permuted)"])
-    return Table(["index assignment, STOI", "FSQ", "RVQ", "FSQ minus RVQ"], rows)
+    return Table(["index assignment, STOI", "FSQ", "RVQ", *["BSQ"] * three, "FSQ minus RVQ"], rows)
 
 
 def _parts_table(maps: Evaluation, *, lost: bool) -> Table:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from callbacks.report.results.logged import Evaluation, Gap, Logged
+from callbacks.report.results.evaluation import Evaluation, Gap
+from callbacks.report.results.logged import Logged
 from callbacks.report.results.markdown import Table, change, estimate, figure, percent, two_decimals
 
 YES, PARTLY, NO, UNTESTED = "reproduced", "partly reproduced", "not reproduced", "not tested"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from callbacks.report.results.assignment import FSQ, FSQ_CONTROL, RVQ, RVQ_CONTROL, assignment
-from callbacks.report.results.logged import read_evaluation
+from callbacks.report.results.evaluation import read_evaluation
 from callbacks.report.results.markdown import text
 from codec.errors import UnreadableFile, UserError
 

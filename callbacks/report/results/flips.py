@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from callbacks.figures.flips import flip_figure
-from callbacks.report.results.logged import read_evaluation
+from callbacks.report.results.evaluation import read_evaluation
 from callbacks.report.systems import reading
 from callbacks.scoring.flips import FlippedBit
 

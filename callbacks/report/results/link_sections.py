@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from callbacks.report.results.logged import Evaluation
+from callbacks.report.results.evaluation import Evaluation
 from callbacks.report.results.markdown import Table, change, percent, score
 from callbacks.report.results.sections import LABELS
 from callbacks.report.systems import Setting

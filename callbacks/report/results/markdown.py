@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from callbacks.report.results.logged import Gap
+from callbacks.report.results.evaluation import Gap
 from callbacks.scoring.scores import ChannelRow
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from callbacks.report.results.claims import LEVEL, MARGIN, NO_RUN, UNTESTED, USABLE
-from callbacks.report.results.logged import Evaluation, Gap, Logged
+from callbacks.report.results.evaluation import Evaluation, Gap
+from callbacks.report.results.logged import Logged
 from callbacks.report.results.markdown import Table, change, figure
 
 HARSH = 0.1  # share of bits flipped at which codecs are compared

@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from callbacks.metrics.checks import require
-from callbacks.report.results.logged import Evaluation, Logged
+from callbacks.report.results.evaluation import Evaluation
+from callbacks.report.results.logged import Logged
 from callbacks.report.results.markdown import Table, change, figure, percent, rate, score, two_decimals
 from callbacks.report.results.published import PUBLISHED
 from callbacks.scoring.scores import ChannelRow

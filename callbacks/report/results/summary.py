@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from callbacks.report.results.assignment import FSQ, FSQ_BEST, RVQ_BEST, has_controls, parts
-from callbacks.report.results.logged import Evaluation, Logged
+from callbacks.report.results.evaluation import Evaluation
+from callbacks.report.results.logged import Logged
 from callbacks.report.results.markdown import change, estimate, figure, percent
 from callbacks.report.results.sections import CONTINUED, FLIPS, tuned
 

@@ -33,6 +33,10 @@ SENSITIVITY = """part,bits,flip_rate,metric,loss,low,high,displacement,pairs
 bit 0,0,0.1,stoi,0.0123,-0.001,0.0202,0.4321,16
 dimension 1,0 1,0.1,stoi,0.9,0.8,0.95,0.7,16
 """
+CHOICES = """channel,rate_limit,delay_limit_ms,metric,best,mean,low,high,bit_rate,delay_ms,second,difference,as_good
+bsc-0.1,820,500,stoi,FSQ expected,0.6543,0.64,0.66,800,40,FSQ repeat,0.02,
+bsc-0.1,1600,500,stoi,FSQ conv,0.71,0.7,0.72,1587.2,199.6,FSQ expected,0.05,FSQ LDPC; FSQ unequal
+"""
 
 
 class Renamed(STOI):
@@ -93,6 +97,8 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "student_from_0" / "note.txt").write_text("Half the\nbatches.\n")
     (folder / "bits").mkdir()
     (folder / "bits" / "sensitivity.csv").write_text(SENSITIVITY)
+    (folder / "operating_curve").mkdir()
+    (folder / "operating_curve" / "operating_curve.csv").write_text(CHOICES)
     return folder
 
 
@@ -168,6 +174,31 @@ def test_students_and_bits(text: str) -> None:
     assert "100 (1 : 10.0) | 1.0 (1 : 4.0) | 2.0 times as fast" in text
     assert line(text, "bit 0") == ["bit 0", "0.432", "0.012 [−0.001, 0.020]"]
     assert "dimension 1" not in text
+
+
+def test_the_operating_curve_names_the_best_and_what_is_as_good(text: str) -> None:
+    section = text.split("## 8 ")[1].split("## Appendix")[0]
+    assert "of at most 500 ms. Rates count every bit" in section
+    first, second = (row for row in section.splitlines() if row.startswith("| bsc-0.1 |"))
+    assert first == "| bsc-0.1 | 0.82 | FSQ expected | 0.8 | 40 | 0.654 [0.640, 0.660] | – |"
+    assert second.endswith("| 1.6 | FSQ conv | 1.59 | 200 | 0.710 [0.700, 0.720] | FSQ LDPC; FSQ unequal |")
+
+
+def test_bsq_has_a_column_where_it_was_scored(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "| index assignment, STOI | FSQ | RVQ | FSQ minus RVQ |" in text
+    codec = tiny_codec()
+    names = ["FSQ natural", "FSQ permuted in halves", "FSQ permuted whole", "RVQ natural", "RVQ permuted",
+             "BSQ natural", "BSQ permuted in halves"]  # fmt: skip
+    evaluate(tmp_path / "maps", [System(name, codec=codec) for name in names], bit_error_rates=(0.0, 0.1))
+    for number, name in enumerate(names):
+        set_scores(tmp_path / "maps", name, lambda _, value=0.3 + 0.1 * number: value)  # type: ignore[misc]
+    controls([str(tmp_path / "maps")])
+    shown = capsys.readouterr().out
+    assert line(shown, "index assignment, STOI")[1:] == ["FSQ", "RVQ", "BSQ", "FSQ minus RVQ"]
+    starts = [cell.split()[0] for cell in line(shown, "natural binary")[1:]]
+    assert starts == ["0.301", "0.601", "0.801", "−0.300"]
+    assert [cell.split()[0] for cell in line(shown, "permuted, blocks of 8 bits")[1:4]] == ["0.401", "0.701", "0.901"]
+    assert line(shown, "permuted, whole codewords of 16 bits")[2:4] == ["–", "–"], "BSQ permuted whole was not scored"
 
 
 def test_intervals_of_older_students_are_left_out(logged: Path, tmp_path: Path) -> None:
@@ -477,6 +508,8 @@ def test_the_same_runs_give_the_same_bytes(logged: Path, tmp_path: Path) -> None
      "is of 0 clips, codecs of 3 clips (a_1, ...), 1 draw"),
     (lambda f: (f / "bits" / "sensitivity.csv").write_text("part,loss\nbit 0,x\n"), "test sensitivity again"),
     (lambda f: (f / "bits" / "sensitivity.csv").write_text(""), "it has no bits"),
+    (lambda f: (f / "operating_curve" / "operating_curve.csv").write_text("channel,best\nbsc-0,FSQ\n"),
+     "test the operating curve again"),
     (lambda f: edit(f / "links", lambda d: d["settings"].update(seed=1)), "test both on the same"),
     (lambda f: edit(f / "links", lambda d: d.update(clips=[c for c in d["clips"] if c["id"] != "a_1"])),
      "links on 2 clips (a_2, ...)"),
