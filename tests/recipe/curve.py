@@ -32,7 +32,7 @@ def hours(batches: int, *, seconds: float, adversarial: float, start: int) -> fl
 
 def draw(folder: Path) -> None:
     """The scores of all runs of a folder against hours as curve.svg; the same files give the same bytes."""
-    figure, axes = panels(1, len(AXES), panel=(3.4, 2.4), gaps=(0.8, 0), margins=(0.7, 0.2, 0.3, 0.6))
+    figure, axes = panels(1, len(AXES), panel=(3.4, 2.4), gaps=(0.8, 0), margins=(0.7, 0.2, 0.6, 0.4))
     for number, path in enumerate(sorted(folder.glob("*.csv"))):
         with path.open(encoding="utf-8") as file:
             rows = sorted(csv.DictReader(file), key=lambda row: float(row["hours"]))
@@ -53,7 +53,7 @@ def score(checkpoint: Path, options: argparse.Namespace) -> dict[str, Any]:
     batches = int(read_checkpoint(checkpoint)["global_step"])
     took = hours(batches, seconds=options.seconds, adversarial=options.adversarial_seconds, start=options.start)
     scores = mean_scores(load_codec(checkpoint).eval(), options.dev)
-    return {"batches": batches, "hours": round(took, 3), **scores}
+    return {"checkpoint": f"batch {batches}", "batches": batches, "hours": round(took, 3), **scores}
 
 
 def main(words: Sequence[str] | None = None) -> int:

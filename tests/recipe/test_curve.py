@@ -29,7 +29,7 @@ def test_a_row_for_each_checkpoint_in_the_order_of_batches(tmp_path, monkeypatch
     assert curve.main(words) == 0
     with (tmp_path / "out/FSQ.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["batches"], row["stoi"]) for row in rows] == [("500", "0.7"), ("2000", "0.8")]
+    assert [(row["checkpoint"], row["stoi"]) for row in rows] == [("batch 500", "0.7"), ("batch 2000", "0.8")]
     assert [float(row["hours"]) for row in rows] == [0.05, 0.3]
     drawn = (tmp_path / "out/curve.svg").read_bytes()
     curve.draw(tmp_path / "out")
