@@ -50,6 +50,14 @@ results: install  ## Score the pretrained codecs on SPEECH=manifest.tsv, and wri
 	$(RUN) -m callbacks.report.results docs/results -o RESULTS.md $(if $(SKIP),--leave-out $(SKIP)) $(if $(WHY),--why "$(WHY)")
 	$(RUN) docs/config_table.py
 
+.PHONY: seeds
+seeds: install  ## Train FSQ and RVQ of quickstart size with three seeds each, and score them on the demo corpus.
+	set -e; for seed in 0 1 2; do for codec in fsq rvq; do \
+	    over=; test $$codec = fsq || over="--config configs/small/quickstart_rvq.yaml"; \
+	    $(RUN) train.py fit --config configs/quickstart.yaml $$over --ckpt_path auto --seed_everything $$seed \
+	        --trainer.logger.init_args.name quickstart_$${codec}_$$seed; done; done
+	$(SCORE) configs/evaluate/seeds.yaml
+
 controls: install  ## Is it the quantizer or the index assignment? FSQ and RVQ behind flips on SPEECH=manifest.tsv, with controls.
 	test -f "$(SPEECH)" || { echo "make controls SPEECH=manifest.tsv: a list of clips, see docs/evaluation.md" >&2; exit 2; }
 	$(SCORE) configs/evaluate/pretrained_maps.yaml $(CORPUS)

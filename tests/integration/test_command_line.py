@@ -26,7 +26,7 @@ BASES = (
             "small/quickstart_nested small/quickstart_rvq_channel small/learned_flips"
         ).split()
     }
-    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "bsq", "aware", "soft", "recipe")}
+    | {f"small/{name}.yaml": ["small/fsq.yaml"] for name in ("rvq", "bsq", "fsq_32bit", "aware", "soft", "recipe")}
     | {"overlays/gpu.yaml": ["small/fsq.yaml"], "small/hard.yaml": ["small/fsq.yaml", "small/soft.yaml"]}
     | {f"small/{name}.yaml": ["small/fsq.yaml", "small/aware.yaml"] for name in ("student_aware", "continued")}
 )
@@ -44,8 +44,8 @@ FULL_SIZE = {
 NEED_CHECKPOINTS = {  # test_compare.py, test_student_configurations.py
     f"{name}.yaml"
     for name in (
-        "evaluate/compare evaluate/compare_quantizers student paper/decoder_24k small/quickstart_student "
-        "small/quickstart_decoder_24k"
+        "evaluate/compare evaluate/compare_quantizers evaluate/seeds student paper/decoder_24k "
+        "small/quickstart_student small/quickstart_decoder_24k"
     ).split()
 }
 COMPARISONS = {  # nothing to train; test_pretrained.py

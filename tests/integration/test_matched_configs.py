@@ -74,14 +74,14 @@ def test_pairs_differ_in_the_quantizer_alone(fsq, rvq, bits):
 @pytest.mark.parametrize(
     "name",
     "small/quickstart_rvq small/quickstart_bsq small/quickstart_nested small/quickstart_rvq_channel "
-    "overlays/bsq overlays/fsq_32bit overlays/rvq_32bit".split(),
+    "overlays/bsq overlays/fsq_32bit overlays/rvq_32bit small/fsq_32bit".split(),
 )
 def test_overlays_hold_a_quantizer_and_a_name(name):
     config = read(name)
     take(config, QUANTIZER)
     assert config == {
         "model": {"init_args": {"codec": {"init_args": {}}}},
-        "trainer": {"logger": {"init_args": {"name": Path(name).name}}},
+        "trainer": {"logger": {"init_args": {"name": run_name([name])}}},
     }
 
 
