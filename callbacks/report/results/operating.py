@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from callbacks.report.results.markdown import Table, figure
+from callbacks.report.results.evaluation import Gap
+from callbacks.report.results.markdown import Table, estimate
 from callbacks.report.results.sections import LABELS
 
 
@@ -25,14 +26,14 @@ def operating(choices: Sequence[dict[str, str]] | None) -> Operating | None:
     metric = LABELS.get(choices[0]["metric"], choices[0]["metric"])
     rows = []
     for row in choices:
-        bounds = f"{figure(float(row['low']))}, {figure(float(row['high']))}"
+        found = Gap(float(row["mean"]), float(row["low"]), float(row["high"]), draws=1, of=1)
         rows.append([
             row["channel"],
             f"{float(row['rate_limit']) / 1000:.3g}",
             row["best"],
             f"{float(row['bit_rate']) / 1000:.3g}",
             f"{float(row['delay_ms']):.0f}",
-            f"{figure(float(row['mean']))} [{bounds}]",
+            estimate(found),
             row["as_good"] or "–",
         ])  # fmt: skip
     head = ["channel", "at most, kbit/s", "best", "kbit/s", "delay (ms)", metric, "not told apart from it"]
