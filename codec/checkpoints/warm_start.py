@@ -13,6 +13,7 @@ from codec.checkpoints.reading import check_finite, codec_config, read_checkpoin
 from codec.codec import NeuralCodec
 from codec.encoders.spectral import SpectrumEncoder
 from codec.errors import InvalidValue, UnreadableFile, first_line
+from codec.quantizers.residual_fsq import ResidualFSQ
 from codec.quantizers.scalar import ScalarQuantizer
 
 PARTS = ("codec", "discriminators", "semantic")
@@ -54,7 +55,8 @@ def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PA
     """Copy the weights of some parts into a module that has a `codec`, and print on rank 0 what was loaded.
 
     Optimizer states, counters and random states are not loaded. Where a run averaged its codec's weights, the average
-    is what its checkpoint holds, and what is loaded.
+    is what its checkpoint holds, and what is loaded. A `ResidualFSQ` may start from a file of fewer stages, or of FSQ:
+    its further stages divide the cells of those.
 
     Args:
         module: a `CodecModule`, or any module with a `codec`.
@@ -70,7 +72,7 @@ def warm_start(module: nn.Module, path: str | Path, *, parts: Sequence[str] = PA
     own = module.state_dict(keep_vars=True)
     _check_parts(own, weights, parts, path)
     codec: NeuralCodec = module.codec  # type: ignore[assignment]
-    _check_geometry(codec, config, parts=parts, path=path)
+    _check_geometry(codec, config, parts=parts, path=path, more_stages=True)
     wanted = [name for name in own if _within(name, parts)]
     matched = [name for name in wanted if name in weights]
     _check_shapes(own, weights, matched, codec=codec, path=path)
@@ -192,9 +194,17 @@ def _check_parts(own: Iterable[str], weights: Iterable[str], parts: Sequence[str
 
 
 def _check_geometry(
-    codec: NeuralCodec, config: dict[str, Any] | None, *, parts: Sequence[str], path: str | Path
+    codec: NeuralCodec,
+    config: dict[str, Any] | None,
+    *,
+    parts: Sequence[str],
+    path: str | Path,
+    more_stages: bool = False,
 ) -> None:
-    """Compare the geometry of those of encoder, quantizer and decoder that are to be loaded whole."""
+    """Compare the geometry of those of encoder, quantizer and decoder that are to be loaded whole.
+
+    With `more_stages`, a `ResidualFSQ` may have stages beyond the file's: they divide its cells and have no weights.
+    """
     if config is None:
         return
     try:
@@ -205,13 +215,21 @@ def _check_geometry(
         raise UnreadableFile(str(path), None, allowed) from error
     ours = geometry(codec)
     names = [name for name in ours if any(_within(name, (part,)) for part in parts)]
-    if any(theirs[name] != ours[name] for name in names):
+    if any(theirs[name] != (ours[name] | _first_stages(codec, theirs[name], more_stages)) for name in names):
         raise InvalidValue(
             str(path),
             None,
             f"does not fit this codec: {describe(theirs, names)} in the file, {describe(ours, names)} here",
             "build the codec with the file's sizes, or load other parts of it (init_parts)",
         )
+
+
+def _first_stages(codec: NeuralCodec, theirs: Mapping[str, Any], more_stages: bool) -> dict[str, Any]:
+    """The file's codebooks, where they are the first of the codec's and the further ones need no weights."""
+    stages = theirs.get("codebooks", [])
+    if not more_stages or not stages or not isinstance(codec.quantizer, ResidualFSQ):
+        return {}
+    return {"codebooks": stages} if stages == list(codec.quantizer.codebook_sizes)[: len(stages)] else {}
 
 
 def _check_shapes(

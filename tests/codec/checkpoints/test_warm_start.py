@@ -143,6 +143,36 @@ def test_another_geometry_is_refused_with_both_side_by_side(run, changes, theirs
     assert all(word in part for word in ("levels [", "hop ", "width ") for part in (there, here))
 
 
+def residual(config, *, stages, levels=None):
+    """The same codec's configuration with a ResidualFSQ of some stages."""
+    changed = copy.deepcopy(config)
+    quantizer = changed["init_args"]["quantizer"]
+    settings = quantizer["init_args"] | {"stages": stages} | ({"levels": levels} if levels else {})
+    changed["init_args"]["quantizer"] = {"class_path": "codec.ResidualFSQ", "init_args": settings}
+    return changed
+
+
+def test_a_residual_fsq_starts_from_a_file_of_fewer_stages_alone(run):
+    path, source = run
+    finer = module_of(residual(block(), stages=2), adversary=discriminators(), init_from=str(path))
+    assert all(torch.equal(value, weights(source)[name]) for name, value in weights(finer).items())
+    with pytest.raises(ValueError, match=r"codebooks \[256\],.* in the file, .*codebooks \[81, 81\]"):
+        module_of(residual(block(), stages=2, levels=[3] * 4), init_from=str(path))
+    trainer = quiet_trainer(max_steps=1)
+    trainer.fit(finer, VoiceData())
+    trainer.save_checkpoint(path)
+    for other in (block(), residual(block(), stages=1)):
+        with pytest.raises(ValueError, match=r"codebooks \[256, 256\],.* in the file, .*codebooks \[256\],"):
+            module_of(other, init_from=str(path))
+
+
+def test_a_residual_fsq_of_more_stages_does_not_resume_a_run(run):
+    path, _ = run
+    finer = module_of(residual(block(), stages=2), adversary=discriminators())
+    with pytest.raises(ValueError, match=r"codebooks \[256\],.* in the file, .*codebooks \[256, 256\],"):
+        quiet_trainer(max_steps=2).fit(finer, VoiceData(), ckpt_path=path)
+
+
 def test_another_geometry_is_refused_in_resuming_and_testing(run):
     path, _ = run
     for changes in ({"levels": [8] * 4}, {"dim": 24}):
