@@ -215,21 +215,17 @@ def _check_geometry(
         raise UnreadableFile(str(path), None, allowed) from error
     ours = geometry(codec)
     names = [name for name in ours if any(_within(name, (part,)) for part in parts)]
-    if any(theirs[name] != (ours[name] | _first_stages(codec, theirs[name], more_stages)) for name in names):
+    needed = {name: dict(sizes) for name, sizes in ours.items()}
+    if more_stages and isinstance(codec.quantizer, ResidualFSQ):
+        own = needed["codec.quantizer"]
+        own["codebooks"] = own["codebooks"][: len(theirs["codec.quantizer"]["codebooks"])]
+    if any(theirs[name] != needed[name] for name in names):
         raise InvalidValue(
             str(path),
             None,
             f"does not fit this codec: {describe(theirs, names)} in the file, {describe(ours, names)} here",
             "build the codec with the file's sizes, or load other parts of it (init_parts)",
         )
-
-
-def _first_stages(codec: NeuralCodec, theirs: Mapping[str, Any], more_stages: bool) -> dict[str, Any]:
-    """The file's codebooks, where they are the first of the codec's and the further ones need no weights."""
-    stages = theirs.get("codebooks", [])
-    if not more_stages or not stages or not isinstance(codec.quantizer, ResidualFSQ):
-        return {}
-    return {"codebooks": stages} if stages == list(codec.quantizer.codebook_sizes)[: len(stages)] else {}
 
 
 def _check_shapes(
